@@ -1,0 +1,67 @@
+from glob import glob
+
+from setuptools import find_packages, setup
+
+package_name = 'fcn_road_seg'
+
+# One distribution (Jazzy): wheels of different ones do not fit together.
+ros_wheels = [
+    'ros-rclpy[fastrtps]==7.1.6',
+    'ros-rcl-interfaces==2.0.3',
+    'ros-sensor-msgs==5.3.6',
+    'ros-std-msgs==5.3.6',
+]
+training = ['lightning>=2.4,<3', 'torchmetrics>=1.4,<2']
+testing = [
+    'catkin_pkg>=1,<2',
+    'colcon-common-extensions>=0.3',
+    'hypothesis>=6,<7',
+    'mypy>=1.11,<3',
+    'pytest>=7',
+    'ruff>=0.6,<1',
+    # The last ones with which colcon builds an ament_python package.
+    'setuptools<80',
+]
+
+setup(
+    name=package_name,
+    version='0.1.0',
+    packages=find_packages(exclude=['test']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
+        (f'share/{package_name}', ['package.xml']),
+        (f'share/{package_name}/launch', glob('launch/*.launch.py')),
+        (f'share/{package_name}/config', glob('config/*')),
+        (f'share/{package_name}/weights', glob('resource/weights/*.safetensors')),
+    ],
+    python_requires='>=3.10',
+    install_requires=[
+        'numpy>=1.21',
+        # Headless: the other one needs libGL, which a bare machine has not.
+        'opencv-python-headless>=4.5',
+        'safetensors>=0.4',
+        'setuptools',
+        'torch>=2.1',
+        'torchvision>=0.16',
+        'tqdm>=4.57',
+    ],
+    extras_require={
+        'ros': ros_wheels,
+        'train': training,
+        'test': testing,
+    },
+    zip_safe=True,
+    maintainer='The fcn_road_seg developers',
+    maintainer_email='fcn_road_seg@example.com',
+    description='Road segmentation of camera images with a fully convolutional network',
+    license='Apache-2.0',
+    entry_points={
+        'console_scripts': [
+            'fcn-road-seg = fcn_road_seg.__main__:main',
+            'demo = fcn_road_seg.demo:main',
+            'evaluate = fcn_road_seg.evaluate:main',
+            'segment = fcn_road_seg.node:main',
+            'train = fcn_road_seg.train:main',
+        ],
+    },
+)

@@ -1,0 +1,106 @@
+"""Who may import whom: data flows one way, and network, ROS and files do not know each other."""
+
+import ast
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / 'fcn_road_seg'
+MESSAGES = {'sensor_msgs', 'std_msgs', 'rcl_interfaces'}
+OWN = 'fcn_road_seg'
+
+# Besides numpy and the standard library; "own" are modules of this package.
+MAY_IMPORT = {
+    'model': {'torch', 'torchvision'},
+    'checkpoint': {'torch', 'safetensors', 'own.model'},
+    'segmenter': {'torch', 'cv2', 'own.checkpoint', 'own.model'},
+    'image_msgs': {'cv2', 'cv_bridge', *MESSAGES},
+    'parameters': set(),
+    'mailbox': set(),
+    'node': {
+        'rclpy',
+        *MESSAGES,
+        'own.checkpoint',
+        'own.image_msgs',
+        'own.mailbox',
+        'own.parameters',
+        'own.segmenter',
+    },
+    'datasets': {'torch', 'cv2'},
+    'augment': {'torch', 'torchvision', 'own.datasets'},
+    'synthetic': {'cv2', 'own.synthetic'},
+    'train': {
+        'torch',
+        'lightning',
+        'torchmetrics',
+        'tqdm',
+        'own.augment',
+        'own.checkpoint',
+        'own.datasets',
+        'own.model',
+        'own.synthetic',
+    },
+    'evaluate': {
+        'torch',
+        'torchmetrics',
+        'tqdm',
+        'own.checkpoint',
+        'own.datasets',
+        'own.segmenter',
+        'own.train',
+    },
+    'demo': {'rclpy', *MESSAGES, 'cv2', 'tqdm', 'own.datasets', 'own.image_msgs', 'own.synthetic'},
+    '__init__': set(),
+    '__main__': set(),
+}
+
+
+def files_of(module):
+    """Return a module's file, or all those of a subpackage."""
+    file = PACKAGE / f'{module}.py'
+    return [file] if file.exists() else sorted((PACKAGE / module).glob('*.py'))
+
+
+def imports_of(module):
+    found = set()
+    for node in chain(*(ast.walk(ast.parse(f.read_text())) for f in files_of(module))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f'{module} has a relative import'
+            names = [node.module or '']
+            if node.module == OWN:
+                names = [f'{OWN}.{alias.name}' for alias in node.names]
+        else:
+            continue
+        found.update(names)
+    return found
+
+
+def outside_of_numpy_and_stdlib(names):
+    for name in names:
+        top, _, rest = name.partition('.')
+        if top == OWN:
+            # The version is no module.
+            if rest != '__version__':
+                yield f'own.{rest.partition(".")[0]}'
+        elif top != 'numpy' and top not in sys.stdlib_module_names:
+            yield top
+
+
+def test_table_names_every_module():
+    found = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob('*.py')}
+    assert {name.removesuffix('.py') for name in found} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize('module', MAY_IMPORT)
+def test_module_imports_only_what_the_table_allows(module):
+    assert set(outside_of_numpy_and_stdlib(imports_of(module))) <= MAY_IMPORT[module]
+
+
+def test_node_does_not_import_torch_and_the_trainer_not_ros():
+    assert 'torch' not in imports_of('node')
+    for module in ('train', 'evaluate', 'model', 'segmenter'):
+        assert not {name.split('.')[0] for name in imports_of(module)} & {'rclpy', *MESSAGES}

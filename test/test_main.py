@@ -1,0 +1,30 @@
+import subprocess
+import sys
+
+import pytest
+
+from fcn_road_seg.__main__ import COMMANDS, main
+
+
+def test_help_lists_every_command(capsys):
+    assert main(['--help']) == 0
+    printed = capsys.readouterr().out
+    assert all(f'  {name} ' in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize('argv', [[], ['fly']])
+def test_unknown_command_lists_the_known_ones_and_fails(argv, capsys):
+    assert main(argv) == 2
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize('command', ['demo', 'evaluate', 'train'])
+def test_command_explains_itself(command):
+    done = subprocess.run(
+        [sys.executable, '-m', 'fcn_road_seg', command, '--help'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f'usage: {command}' in done.stdout
