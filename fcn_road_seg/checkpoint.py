@@ -1,0 +1,230 @@
+"""One checkpoint file: a network and everything needed to run it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from fcn_road_seg import __version__
+from fcn_road_seg.model import OUTPUT_STRIDE, RoadFCN, RoadFCNConfig
+
+FORMAT = 'fcn_road_seg'
+FORMAT_VERSION = 1
+CLASS_NAMES = ('background', 'road')
+DEFAULT_NAME = 'road_fcn8.safetensors'
+
+
+class CheckpointError(ValueError):
+    """A checkpoint file is missing, foreign, damaged or of another format version."""
+
+
+@dataclass(frozen=True)
+class InputRule:
+    """How the network's input size follows from a frame's: a fixed size, or a pixel count.
+
+    Raises:
+        ValueError: neither or both are given, or they are not of a size the network takes.
+    """
+
+    pixels: int | None = None
+    fixed_hw: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.pixels is None) == (self.fixed_hw is None):
+            raise ValueError('an input rule is either a pixel count or a fixed size')
+        if self.pixels is not None and self.pixels < OUTPUT_STRIDE**2:
+            raise ValueError(f'pixel count {self.pixels} is too small; use at least 1024')
+        for name, size in zip(('height', 'width'), self.fixed_hw or (), strict=False):
+            if size < OUTPUT_STRIDE or size % OUTPUT_STRIDE:
+                ok = max(OUTPUT_STRIDE, round(size / OUTPUT_STRIDE) * OUTPUT_STRIDE)
+                raise ValueError(f'input {name} {size} is not a multiple of 32; use {ok}')
+
+    def input_hw(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) at which the network sees a frame of size `frame_hw`.
+
+        With a pixel count that is the frame's aspect ratio at that count, in multiples of 32;
+        a very long frame is squashed so that neither memory nor time depend on it.
+        """
+        if self.fixed_hw is not None:
+            return self.fixed_hw
+        assert self.pixels is not None
+        longest = self.pixels // OUTPUT_STRIDE
+        scale = math.sqrt(self.pixels / (frame_hw[0] * frame_hw[1]))
+        h, w = (
+            round(min(max(side * scale, OUTPUT_STRIDE), longest) / OUTPUT_STRIDE) * OUTPUT_STRIDE
+            for side in frame_hw
+        )
+        return h, w
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a checkpoint comes from: free text, and figures as {split: {measure: value}}."""
+
+    training_data: str = 'none (random weights)'
+    licence: str = 'unknown'
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network in evaluation mode with all that is needed to run it.
+
+    `threshold` is the p(road), in (0, 1), from which on a pixel is road; `sha256` covers the
+    tensors' names, types, shapes and bytes as stored.
+    """
+
+    model: RoadFCN
+    input_rule: InputRule
+    threshold: float = 0.5
+    provenance: Provenance = field(default_factory=Provenance)
+    package_version: str = __version__
+    sha256: str = ''
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ValueError(f'threshold {self.threshold} is not between 0 and 1')
+
+
+def default_checkpoint_path() -> Path:
+    """Return the checkpoint that ships with the package, wherever it is installed.
+
+    That is `share/fcn_road_seg/weights` under the prefix of a colcon or pip installation, and
+    `resource/weights` in a checkout (an editable or symlink installation).
+
+    Raises:
+        CheckpointError: the package was installed without its weights.
+    """
+    for parent in Path(__file__).resolve().parents:
+        for folder in ('share/fcn_road_seg/weights', 'resource/weights'):
+            if (parent / folder / DEFAULT_NAME).is_file():
+                return parent / folder / DEFAULT_NAME
+    raise CheckpointError(
+        f'the default checkpoint {DEFAULT_NAME} is not installed; give one with `checkpoint`'
+    )
+
+
+def save_checkpoint(
+    checkpoint: Checkpoint, path: str | Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write `checkpoint` to a .safetensors file, its tensors in `dtype` (float32 or float16).
+
+    The file appears whole or not at all: it is written beside `path` and then renamed.
+    """
+    tensors = {
+        name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
+        for name, t in checkpoint.model.state_dict().items()
+    }
+    content = {
+        'model': asdict(checkpoint.model.config),
+        'class_names': CLASS_NAMES,
+        'input_rule': asdict(checkpoint.input_rule),
+        'threshold': checkpoint.threshold,
+        **asdict(checkpoint.provenance),
+        'package_version': checkpoint.package_version,
+    }
+    metadata = {
+        'format': FORMAT,
+        'format_version': str(FORMAT_VERSION),
+        'sha256': _sha256_of_tensors(tensors),
+        'content': json.dumps(content),
+    }
+    metadata['content_sha256'] = _sha256_of_content(metadata['content'])
+    path = Path(path)
+    temporary = path.with_name(path.name + '.part')
+    save_file(tensors, temporary, metadata=metadata)
+    # safetensors makes it readable for its writer alone; it is to be shipped.
+    temporary.chmod(0o644)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read and check a checkpoint; its model is float32, in evaluation mode, on the CPU.
+
+    Raises:
+        CheckpointError: one sentence that says what is wrong with the file and what to do.
+    """
+    path = Path(path)
+    metadata, tensors = _read(path)
+    if metadata.get('format') != FORMAT:
+        raise CheckpointError(
+            f'{path} is not a checkpoint of fcn_road_seg; make one with its train command'
+        )
+    if metadata.get('format_version') != str(FORMAT_VERSION):
+        raise CheckpointError(
+            f'{path} has format version {metadata.get("format_version")}, this package reads '
+            f'{FORMAT_VERSION}; use the package version that wrote it'
+        )
+    if metadata.get('sha256') != _sha256_of_tensors(tensors):
+        raise CheckpointError(f'{path} is damaged: its tensors do not match their SHA-256')
+    if metadata.get('content_sha256') != _sha256_of_content(metadata.get('content', '')):
+        raise CheckpointError(f'{path} is damaged: its metadata do not match their SHA-256')
+    try:
+        return _build(metadata, tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = ' '.join(str(error).split())
+        raise CheckpointError(f'{path} does not describe a network: {reason}') from error
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(f'{path} does not exist; give the path of a .safetensors file')
+    try:
+        with path.open('rb') as file:
+            head = file.read(4)
+        # Told apart only for the message: what torch.save writes is a zip or a bare pickle.
+        if head.startswith((b'PK\x03\x04', b'\x80')):
+            raise CheckpointError(
+                f'{path} is a pickle (torch.save), which is never read; convert it to safetensors'
+            )
+        with safe_open(path, framework='pt') as file:
+            names = file.keys()
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f'{path} is not a readable safetensors file ({error}); copy it again'
+        ) from error
+
+
+def _build(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Checkpoint:
+    content: dict[str, Any] = json.loads(metadata['content'])
+    if tuple(content['class_names']) != CLASS_NAMES:
+        raise ValueError(f'class names are {content["class_names"]}, not {list(CLASS_NAMES)}')
+    config: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in content['model'].items()
+    }
+    rule = content['input_rule']
+    fixed_hw = rule['fixed_hw']
+    model = RoadFCN(RoadFCNConfig(**config))
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    if missing or unexpected:
+        raise ValueError(f'tensors missing {missing}, not expected {unexpected}')
+    return Checkpoint(
+        model=model.eval().requires_grad_(False),
+        input_rule=InputRule(rule['pixels'], tuple(fixed_hw) if fixed_hw else None),
+        threshold=content['threshold'],
+        provenance=Provenance(content['training_data'], content['licence'], content['metrics']),
+        package_version=content['package_version'],
+        sha256=metadata['sha256'],
+    )
+
+
+def _sha256_of_tensors(tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _sha256_of_content(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()

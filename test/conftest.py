@@ -1,0 +1,103 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from fcn_road_seg.checkpoint import Checkpoint, InputRule, save_checkpoint
+from fcn_road_seg.model import RoadFCN
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _own_ros_domain() -> None:
+    # Tests must not hear, nor be heard by, a vehicle or another test run on this machine.
+    os.environ['ROS_DOMAIN_ID'] = str(100 + os.getpid() % 100)
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+
+@pytest.fixture(scope='session')
+def random_model() -> RoadFCN:
+    """An FCN-8 on vgg16 whose batch norm statistics are not trivial."""
+    torch.manual_seed(1)
+    model = RoadFCN()
+    for norm in model.decoder.norms:
+        norm.running_mean.uniform_(-0.5, 0.5)
+        norm.running_var.uniform_(0.5, 2.0)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope='session')
+def random_checkpoint(random_model: RoadFCN) -> Checkpoint:
+    return Checkpoint(random_model, InputRule(pixels=64 * 96))
+
+
+@pytest.fixture(scope='session')
+def random_checkpoint_path(
+    random_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    path = tmp_path_factory.mktemp('checkpoint') / 'random.safetensors'
+    save_checkpoint(random_checkpoint, path)
+    return path
+
+
+@dataclass
+class NodeProcess:
+    """A running `segment`; `log` holds all that it printed, once it has ended."""
+
+    process: subprocess.Popen[str]
+    log: str = ''
+
+    def end(self, signal_number: int, timeout_s: float) -> int:
+        """Send a signal and return the exit status; fails if that takes too long."""
+        self.process.send_signal(signal_number)
+        return self.wait(timeout_s)
+
+    def wait(self, timeout_s: float) -> int:
+        output, _ = self.process.communicate(timeout=timeout_s)
+        self.log += output
+        return self.process.returncode
+
+
+@contextmanager
+def node_starter() -> Iterator[Callable[..., NodeProcess]]:
+    """Give a function that starts the real node in a process of its own; kill them all after."""
+    started: list[NodeProcess] = []
+
+    def start(*ros_args: str, command: tuple[str, ...] = ()) -> NodeProcess:
+        command = command or (sys.executable, '-m', 'fcn_road_seg', 'segment')
+        process = subprocess.Popen(
+            [*command, '--ros-args', *ros_args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(NodeProcess(process))
+        return started[-1]
+
+    yield start
+    for node in started:
+        node.process.kill()
+        node.process.communicate()
+
+
+@pytest.fixture
+def start_node() -> Iterator[Callable[..., NodeProcess]]:
+    """Start a node for one test: `start_node('-p', 'device:=cpu')`."""
+    with node_starter() as start:
+        yield start
+
+
+@pytest.fixture(scope='module')
+def start_module_node() -> Iterator[Callable[..., NodeProcess]]:
+    """Start a node for all tests of a module: loading the network takes seconds."""
+    with node_starter() as start:
+        yield start

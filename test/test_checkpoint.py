@@ -1,0 +1,206 @@
+import json
+import math
+import pickle
+import struct
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from fcn_road_seg.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    InputRule,
+    Provenance,
+    default_checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+
+@pytest.fixture(scope='module')
+def stored(random_checkpoint_path):
+    return random_checkpoint_path.read_bytes()
+
+
+def refused(path, match):
+    with pytest.raises(CheckpointError, match=match) as error:
+        load_checkpoint(path)
+    assert '\n' not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def header_of(stored):
+    (length,) = struct.unpack('<Q', stored[:8])
+    return json.loads(stored[8 : 8 + length]), 8 + length
+
+
+def test_saved_and_loaded_model_gives_the_same_scores(random_model, random_checkpoint_path):
+    frames = torch.rand(1, 3, 64, 96)
+    loaded = load_checkpoint(random_checkpoint_path).model
+    assert not loaded.training
+    assert torch.equal(loaded.scores(frames), random_model.scores(frames))
+
+
+def test_everything_beside_the_tensors_comes_back(random_model, tmp_path):
+    checkpoint = Checkpoint(
+        random_model,
+        InputRule(fixed_hw=(256, 512)),
+        threshold=0.25,
+        provenance=Provenance('some frames', 'research only', {'val': {'iou': 0.5}}),
+    )
+    save_checkpoint(checkpoint, tmp_path / 'c.safetensors')
+    loaded = load_checkpoint(tmp_path / 'c.safetensors')
+    assert loaded.input_rule == checkpoint.input_rule
+    assert loaded.threshold == 0.25
+    assert loaded.provenance == checkpoint.provenance
+    assert loaded.model.config == random_model.config
+    assert len(loaded.sha256) == 64
+
+
+def test_float16_halves_the_file_and_hardly_changes_the_scores(
+    random_checkpoint, random_checkpoint_path, tmp_path
+):
+    path = tmp_path / 'half.safetensors'
+    save_checkpoint(random_checkpoint, path, torch.float16)
+    assert path.stat().st_size < 0.51 * random_checkpoint_path.stat().st_size
+    loaded = load_checkpoint(path).model
+    frames = torch.rand(1, 3, 64, 64)
+    expected = random_checkpoint.model.scores(frames)
+    assert next(loaded.parameters()).dtype == torch.float32
+    assert torch.allclose(loaded.scores(frames), expected, atol=0.01 * expected.abs().max())
+
+
+def test_flipped_byte_in_the_tensors_is_refused(stored, tmp_path):
+    path = tmp_path / 'flipped.safetensors'
+    _, start = header_of(stored)
+    for position in (start, (start + len(stored)) // 2, len(stored) - 1):
+        damaged = bytearray(stored)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        refused(path, 'damaged: its tensors do not match')
+
+
+@pytest.mark.parametrize('field', ['threshold', 'pixels', 'licence', 'mean'])
+def test_changed_metadata_are_refused(stored, tmp_path, field):
+    header, start = header_of(stored)
+    content = json.loads(header['__metadata__']['content'])
+    changed = {'licence': 'public domain', 'threshold': 0.9}
+    if field in changed:
+        content[field] = changed[field]
+    elif field == 'pixels':
+        content['input_rule']['pixels'] += 1
+    else:
+        content['model']['mean'][0] += 0.1
+    header['__metadata__']['content'] = json.dumps(content)
+    encoded = json.dumps(header).encode()
+    path = tmp_path / 'changed.safetensors'
+    path.write_bytes(struct.pack('<Q', len(encoded)) + encoded + stored[start:])
+    refused(path, 'damaged: its metadata do not match')
+
+
+@pytest.mark.parametrize('share', [0.0, 0.001, 0.5, 0.999])
+def test_file_cut_short_is_refused(stored, tmp_path, share):
+    path = tmp_path / 'short.safetensors'
+    path.write_bytes(stored[: int(len(stored) * share)])
+    refused(path, 'not a readable safetensors file')
+
+
+def test_missing_tensor_is_refused_by_name(random_checkpoint, tmp_path, monkeypatch):
+    model = random_checkpoint.model
+    incomplete = {k: v for k, v in model.state_dict().items() if k != 'decoder.norms.4.weight'}
+    monkeypatch.setattr(type(model), 'state_dict', lambda self: incomplete)
+    save_checkpoint(random_checkpoint, tmp_path / 'c.safetensors')
+    monkeypatch.undo()
+    refused(tmp_path / 'c.safetensors', 'missing .*decoder.norms.4.weight')
+
+
+def test_tensor_of_another_shape_is_refused(random_checkpoint, tmp_path, monkeypatch):
+    model = random_checkpoint.model
+    state = {**model.state_dict(), 'encoder.features.0.bias': torch.zeros(7)}
+    monkeypatch.setattr(type(model), 'state_dict', lambda self: state)
+    save_checkpoint(random_checkpoint, tmp_path / 'c.safetensors')
+    monkeypatch.undo()
+    refused(tmp_path / 'c.safetensors', 'does not describe a network: .*size mismatch')
+
+
+def test_foreign_safetensors_file_is_refused(tmp_path):
+    save_file({'weight': torch.zeros(3)}, tmp_path / 'foreign.safetensors')
+    refused(tmp_path / 'foreign.safetensors', 'not a checkpoint of fcn_road_seg')
+
+
+def test_newer_format_version_is_refused(random_checkpoint_path, tmp_path):
+    tensors = load_file(random_checkpoint_path)
+    metadata = {'format': 'fcn_road_seg', 'format_version': '99'}
+    save_file(tensors, tmp_path / 'newer.safetensors', metadata=metadata)
+    refused(tmp_path / 'newer.safetensors', 'format version 99, this package reads 1')
+
+
+@pytest.mark.parametrize('save', [torch.save, lambda x, p: p.write_bytes(pickle.dumps(x))])
+def test_pickle_is_refused_unread(tmp_path, save):
+    class Evil:
+        def __reduce__(self):
+            return (tmp_path.joinpath('touched').touch, ())
+
+    path = tmp_path / 'model.safetensors'
+    save({'w': torch.zeros(2)} if save is torch.save else Evil(), path)
+    refused(path, 'is a pickle .* never read')
+    assert not (tmp_path / 'touched').exists()
+
+
+def test_missing_file_is_refused(tmp_path):
+    refused(tmp_path / 'nowhere.safetensors', 'does not exist')
+
+
+def test_failed_save_leaves_the_earlier_file(random_checkpoint, tmp_path, monkeypatch):
+    path = tmp_path / 'c.safetensors'
+    path.write_bytes(b'earlier')
+
+    def full_disk(*args, **kwargs):
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr('fcn_road_seg.checkpoint.save_file', full_disk)
+    with pytest.raises(OSError, match='No space left'):
+        save_checkpoint(random_checkpoint, path)
+    assert path.read_bytes() == b'earlier'
+
+
+def test_shipped_checkpoint_loads_and_tells_its_origin():
+    checkpoint = load_checkpoint(default_checkpoint_path())
+    assert checkpoint.model.config.encoder == 'vgg16'
+    assert 'non-commercial' in checkpoint.provenance.licence
+    assert checkpoint.provenance.metrics
+
+
+def test_kitti_frames_keep_their_aspect_ratio_at_the_pixel_count():
+    assert InputRule(pixels=160 * 512).input_hw((375, 1242)) == (160, 512)
+
+
+@given(
+    pixels=st.integers(1024, 2_000_000),
+    h=st.integers(1, 64_000_000),
+    w=st.integers(1, 64_000_000),
+)
+def test_input_size_is_a_multiple_of_32_near_the_pixel_count_for_any_frame(pixels, h, w):
+    rule = InputRule(pixels=pixels)
+    input_h, input_w = rule.input_hw((h, w))
+    assert input_h % 32 == input_w % 32 == 0
+    assert min(input_h, input_w) >= 32
+    assert input_h * input_w <= (math.sqrt(pixels) + 32) ** 2 * 2
+
+
+@pytest.mark.parametrize(
+    ('rule', 'message'),
+    [
+        ({'fixed_hw': (100, 64)}, 'height 100 is not a multiple of 32; use 96'),
+        ({'fixed_hw': (64, 0)}, 'width 0 is not a multiple of 32; use 32'),
+        ({'pixels': 10}, 'pixel count 10 is too small'),
+        ({}, 'either a pixel count or a fixed size'),
+        ({'pixels': 65536, 'fixed_hw': (256, 256)}, 'either a pixel count or a fixed size'),
+    ],
+)
+def test_input_rule_refuses_sizes_the_network_does_not_take(rule, message):
+    with pytest.raises(ValueError, match=message):
+        InputRule(**rule)

@@ -1,0 +1,117 @@
+import pytest
+import torch
+from torch import nn
+
+from fcn_road_seg.model import (
+    SKIPS,
+    RoadFCN,
+    RoadFCNConfig,
+    fold_batch_norm,
+    group_maxima,
+)
+
+
+def test_decoder_has_864080_parameters():
+    assert sum(p.numel() for p in RoadFCN().decoder.parameters()) == 864_080
+
+
+def test_encoder_layers_are_numbered_as_in_torchvision():
+    from torchvision.models import get_model
+
+    with torch.device('meta'):
+        for name in ('vgg16', 'vgg16_bn'):
+            ours = RoadFCN(RoadFCNConfig(encoder=name)).encoder.features.state_dict()
+            theirs = get_model(name, weights=None).features.state_dict()
+            assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+
+
+def test_group_maxima_equal_adaptive_max_pool_3d_bit_for_bit():
+    features = torch.randn(2, 16, 40, 56)
+    assert torch.equal(group_maxima(features), nn.AdaptiveMaxPool3d((2, 40, 56))(features))
+
+
+def test_first_half_of_the_channels_is_background_second_is_road():
+    features = torch.zeros(1, 16, 1, 1)
+    features[0, 3], features[0, 11] = 2.0, 5.0
+    assert group_maxima(features).flatten().tolist() == [2.0, 5.0]
+
+
+@pytest.mark.parametrize('hw', [(64, 96), (33, 70), (1, 1), (100, 31)])
+def test_output_is_a_distribution_at_the_size_of_any_frame(random_model, hw):
+    p = random_model(torch.rand(2, 3, *hw))
+    assert p.shape == (2, 2, *hw)
+    assert torch.allclose(p.sum(dim=1), torch.ones(2, *hw), atol=1e-6)
+    assert p.min() >= 0
+
+
+def test_road_probability_is_the_sigmoid_of_the_score_difference(random_model):
+    frames = torch.rand(1, 3, 64, 64)
+    scores = random_model.scores(frames)
+    expected = torch.sigmoid(scores[:, 1] - scores[:, 0])
+    assert torch.allclose(random_model(frames)[:, 1], expected, atol=1e-6)
+
+
+def test_uint8_frames_are_normalised_as_imagenet_expects(random_model):
+    frame = torch.tensor([0, 127, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    expected = [(0 - 0.485) / 0.229, (127 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225]
+    assert random_model.normalise(frame).flatten().tolist() == pytest.approx(expected)
+
+
+def test_decoder_joins_skips_after_relu_and_before_batch_norm(random_model):
+    decoder = random_model.decoder
+    pools = torch.randn(1, 256, 8, 8), torch.randn(1, 512, 4, 4), torch.randn(1, 512, 2, 2)
+    y = pools[2]
+    for i, skip in enumerate((decoder.skips[0](pools[1]), decoder.skips[1](pools[0]), 0, 0, 0)):
+        y = decoder.norms[i](torch.relu(decoder.deconvs[i](y)) + skip)
+    assert torch.allclose(decoder(*pools), y, atol=1e-5)
+
+
+@pytest.mark.parametrize('count', [0, 1, 2])
+def test_fcn_32_16_and_8_have_as_many_skips(count):
+    model = RoadFCN(RoadFCNConfig(skips=SKIPS[:count], skip_scales=(1.0,) * count)).eval()
+    assert len(model.decoder.skips) == count
+    assert model(torch.rand(1, 3, 32, 32)).shape == (1, 2, 32, 32)
+
+
+def test_skip_scale_zero_leaves_only_the_skips_bias(random_model):
+    scaled = RoadFCN(RoadFCNConfig(skip_scales=(0.0, 1.0))).eval()
+    scaled.load_state_dict(random_model.state_dict())
+    pools = torch.randn(1, 256, 8, 8), torch.randn(1, 512, 4, 4), torch.randn(1, 512, 2, 2)
+    silenced = (pools[0], torch.zeros_like(pools[1]), pools[2])
+    assert torch.allclose(scaled.decoder(*pools), random_model.decoder(*silenced), atol=1e-5)
+
+
+def test_folding_batch_norm_changes_scores_by_less_than_1e_4():
+    torch.manual_seed(0)
+    model = RoadFCN(RoadFCNConfig(encoder='vgg16_bn'))
+    frames = torch.rand(4, 3, 64, 96)
+    with torch.no_grad():
+        for _ in range(3):
+            model.train().scores(frames)
+        folded = fold_batch_norm(model)
+        difference = folded.scores(frames) - model.eval().scores(frames)
+    assert folded.config.encoder == 'vgg16'
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.encoder.modules())
+    assert difference.abs().max() < 1e-4
+
+
+def test_folding_leaves_the_original_as_it_was():
+    model = RoadFCN(RoadFCNConfig(encoder='vgg16_bn')).train()
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    fold_batch_norm(model)
+    assert model.training
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'encoder': 'resnet'}, "'resnet' is unknown; use one of"),
+        ({'skips': ('pool3',), 'skip_scales': (1.0,)}, 'not a prefix'),
+        ({'skip_scales': (1.0,)}, 'give one a skip'),
+        ({'std': (0.0, 1.0, 1.0)}, 'std > 0'),
+    ],
+)
+def test_config_refuses_what_the_network_does_not_offer(fields, message):
+    with pytest.raises(ValueError, match=message):
+        RoadFCNConfig(**fields)
