@@ -1,0 +1,218 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from fcn_road_seg.checkpoint import InputRule
+from fcn_road_seg.model import RoadFCN, RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.segmenter import (
+    OverlayStyle,
+    RoadSegmenter,
+    SegmenterError,
+    _TorchPipeline,
+)
+
+HAS_GPU = torch.cuda.is_available()
+
+
+@pytest.fixture(scope='module')
+def segmenter(random_checkpoint):
+    return RoadSegmenter(random_checkpoint, device='cpu')
+
+
+@pytest.fixture
+def torch_segmenter(random_checkpoint):
+    """The pipeline that runs on GPUs, here on the CPU."""
+    segmenter = RoadSegmenter(random_checkpoint, device='cpu')
+    model = fold_batch_norm(random_checkpoint.model)
+    segmenter._pipeline = _TorchPipeline(model, torch.device('cpu'), torch.float32)
+    return segmenter
+
+
+@pytest.fixture(scope='module')
+def frame():
+    coarse = np.random.default_rng(2).integers(0, 256, (9, 13, 3), np.uint8)
+    return cv2.resize(coarse, (192, 128), interpolation=cv2.INTER_CUBIC)
+
+
+def balanced(segmenter, frame):
+    """Set the threshold so that about half of the frame is road; random weights have a bias."""
+    confidence = np.median(segmenter(frame).confidence)
+    segmenter.threshold = float(np.clip(confidence / 255, 0.01, 0.99))
+    return segmenter
+
+
+@pytest.mark.parametrize('hw', [(1, 1), (37, 211), (375, 1242), (64, 96), (300, 17)])
+def test_results_have_the_size_of_any_frame(segmenter, hw):
+    result = segmenter(np.zeros((*hw, 3), np.uint8), overlay=True)
+    assert result.mask.shape == result.confidence.shape == hw
+    assert result.overlay_bgr.shape == (*hw, 3)
+    for array in (result.mask, result.confidence, result.overlay_bgr):
+        assert array.dtype == np.uint8
+
+
+def test_mask_is_what_the_reference_forward_gives(random_checkpoint, segmenter):
+    frame_rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    x = torch.from_numpy(frame_rgb).permute(2, 0, 1)[None]
+    p_road = random_checkpoint.model(x)[0, 1]
+    segmenter.threshold = p_road.median().item()
+    result = segmenter(frame_rgb, channel_order='rgb')
+    assert 0.4 < np.mean(result.mask == 255) < 0.6
+    clear = (p_road - segmenter.threshold).abs().numpy() > 1e-5
+    expected = np.where(p_road.numpy() >= segmenter.threshold, 255, 0)
+    assert np.array_equal(result.mask[clear], expected[clear])
+    assert np.abs(result.confidence - 255 * p_road.numpy()).max() < 0.51
+
+
+def test_network_sees_the_checkpoints_input_size(random_checkpoint):
+    rule = InputRule(pixels=64 * 96)
+    segmenter = RoadSegmenter(replace(random_checkpoint, input_rule=rule), device='cpu')
+    seen = []
+    segmenter._pipeline._model.encoder.register_forward_hook(
+        lambda _, inputs, __: seen.append(tuple(inputs[0].shape))
+    )
+    segmenter(np.zeros((375, 1242, 3), np.uint8))
+    assert seen == [(1, 3, *rule.input_hw((375, 1242)))] == [(1, 3, 32, 128)]
+
+
+def test_input_hw_overrides_the_checkpoints_rule(random_checkpoint):
+    segmenter = RoadSegmenter(random_checkpoint, device='cpu', input_hw=(32, 64))
+    assert segmenter.input_rule.input_hw((375, 1242)) == (32, 64)
+
+
+def test_channel_orders_give_the_same_results(segmenter, frame):
+    bgr = balanced(segmenter, frame)(frame, overlay=True)
+    frame_rgb = np.ascontiguousarray(frame[..., ::-1])
+    rgb = segmenter(frame_rgb, channel_order='rgb', overlay=True)
+    assert np.array_equal(bgr.mask, rgb.mask)
+    assert np.array_equal(bgr.overlay_bgr, rgb.overlay_bgr)
+
+
+def test_padded_rows_give_the_same_results(segmenter, frame):
+    padded = np.full((128, 200, 3), 9, np.uint8)
+    padded[:, :192] = frame
+    expected = segmenter(frame, overlay=True)
+    result = segmenter(padded[:, :192], overlay=True)
+    assert np.array_equal(result.mask, expected.mask)
+    assert np.array_equal(result.overlay_bgr, expected.overlay_bgr)
+
+
+def test_frame_is_left_as_it_was(segmenter, frame):
+    before = frame.copy()
+    frame.flags.writeable = False
+    segmenter(frame, overlay=True)
+    assert np.array_equal(frame, before)
+
+
+def test_mask_grows_as_the_threshold_falls(segmenter, frame):
+    shares = []
+    for threshold in (0.9, 0.5, 0.1):
+        segmenter.threshold = threshold
+        result = segmenter(frame)
+        assert set(np.unique(result.mask)) <= {0, 255}
+        clear = np.abs(result.confidence / 255 - threshold) > 0.01
+        expected = result.confidence / 255 >= threshold
+        assert np.array_equal((result.mask == 255)[clear], expected[clear])
+        shares.append(result.mask.mean())
+    assert shares == sorted(shares)
+
+
+def test_overlay_paints_road_alone_in_its_colour(segmenter, frame):
+    balanced(segmenter, frame)
+    segmenter.overlay_style = OverlayStyle(color_rgb=(255, 0, 0), alpha=0.5)
+    result = segmenter(frame, overlay=True)
+    road = result.mask == 255
+    assert 0.2 < road.mean() < 0.8
+    expected = frame[road] * 0.5 + np.array([0, 0, 255]) * 0.5
+    assert np.array_equal(result.overlay_bgr[~road], frame[~road])
+    assert np.abs(result.overlay_bgr[road] - expected).max() <= 0.5
+
+
+def test_what_is_not_asked_for_is_not_there(segmenter, frame):
+    result = segmenter(frame, confidence=False)
+    assert result.confidence is None
+    assert result.overlay_bgr is None
+
+
+def test_results_of_one_frame_survive_the_next(segmenter, frame):
+    first = balanced(segmenter, frame)(frame, overlay=True)
+    kept = [first.mask.copy(), first.confidence.copy(), first.overlay_bgr.copy()]
+    segmenter(255 - frame, overlay=True)
+    for now, before in zip((first.mask, first.confidence, first.overlay_bgr), kept, strict=True):
+        assert np.array_equal(now, before)
+
+
+def test_batch_norm_checkpoint_runs_folded(random_checkpoint):
+    torch.manual_seed(3)
+    model = RoadFCN(RoadFCNConfig(encoder='vgg16_bn')).eval()
+    segmenter = RoadSegmenter(replace(random_checkpoint, model=model), device='cpu')
+    assert segmenter._pipeline._model.config.encoder == 'vgg16'
+
+
+def test_gpu_pipeline_agrees_with_the_cpu_pipeline(segmenter, torch_segmenter, frame):
+    # The frame keeps its size, so that the two ways of reducing it do not differ.
+    frame = frame[:64, :96]
+    torch_segmenter.threshold = balanced(segmenter, frame).threshold
+    style = OverlayStyle(color_rgb=(10, 200, 60), alpha=0.3)
+    segmenter.overlay_style = torch_segmenter.overlay_style = style
+    for order in ('bgr', 'rgb'):
+        cpu = segmenter(frame, channel_order=order, overlay=True)
+        gpu = torch_segmenter(frame, channel_order=order, overlay=True)
+        same = cpu.mask == gpu.mask
+        assert same.mean() > 0.999
+        assert np.abs(cpu.confidence.astype(int) - gpu.confidence).max() <= 1
+        assert np.abs(cpu.overlay_bgr[same].astype(int) - gpu.overlay_bgr[same]).max() <= 1
+
+
+@pytest.mark.parametrize('hw', [(1, 1), (37, 211), (375, 1242)])
+def test_gpu_pipeline_gives_the_size_of_any_frame(torch_segmenter, hw):
+    result = torch_segmenter(np.zeros((*hw, 3), np.uint8), overlay=True)
+    assert result.mask.shape == result.confidence.shape == hw
+    assert result.overlay_bgr.shape == (*hw, 3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason='no CUDA device')
+@pytest.mark.parametrize(('precision', 'agreement'), [('float32', 0.999), ('float16', 0.99)])
+def test_gpu_masks_agree_with_the_cpus(random_checkpoint, segmenter, frame, precision, agreement):
+    on_gpu = RoadSegmenter(random_checkpoint, device='cuda', precision=precision)
+    on_gpu.threshold = balanced(segmenter, frame[:64, :96]).threshold
+    difference = on_gpu(frame[:64, :96]).mask == segmenter(frame[:64, :96]).mask
+    assert difference.mean() > agreement
+
+
+def test_auto_is_the_gpu_in_float16_or_the_cpu_in_float32(random_checkpoint):
+    segmenter = RoadSegmenter(random_checkpoint)
+    expected = ('cuda', 'float16') if HAS_GPU else ('cpu', 'float32')
+    assert (segmenter.device.type, segmenter.precision) == expected
+
+
+@pytest.mark.parametrize(
+    ('device', 'precision', 'message'),
+    [
+        ('cuda:99', 'auto', "device 'cuda:99' is not here .* use auto or cpu"),
+        ('tpu', 'auto', "device 'tpu' is unknown"),
+        ('meta', 'auto', "device 'meta' is not supported"),
+        ('cpu', 'float16', "'float16' needs a GPU"),
+        ('cpu', 'int8', "'int8' is unknown; use auto or float32"),
+    ],
+)
+def test_device_or_precision_not_here_is_refused(random_checkpoint, device, precision, message):
+    with pytest.raises(SegmenterError, match=message):
+        RoadSegmenter(random_checkpoint, device, precision)
+
+
+@pytest.mark.parametrize(
+    'frame',
+    [
+        np.zeros((4, 5), np.uint8),
+        np.zeros((4, 5, 4), np.uint8),
+        np.zeros((4, 5, 3), np.float32),
+        np.zeros((0, 5, 3), np.uint8),
+    ],
+)
+def test_frame_of_another_shape_or_type_is_refused(segmenter, frame):
+    with pytest.raises(ValueError, match=r'a frame is \(H, W, 3\) uint8'):
+        segmenter(frame)
