@@ -1,0 +1,5 @@
+"""Rendered driving scenes with exact road labels, for the demo, for tests and for training."""
+
+from fcn_road_seg.synthetic.drive import SyntheticDrive
+
+__all__ = ['SyntheticDrive']

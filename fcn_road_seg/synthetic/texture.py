@@ -1,0 +1,47 @@
+"""The arithmetic that all drawn textures share: noise, blending, soft edges, reduction."""
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+
+def fractal(
+    rng: Generator, size: tuple[int, int], cells: tuple[int, ...], fall: float = 0.8
+) -> np.ndarray:
+    """Return value noise of deviation 1 about 0, `size` float32, that repeats along its rows.
+
+    Each octave of `cells` cells over the size has `fall` times the amplitude of the last.
+    """
+    total = np.zeros(size, np.float32)
+    for i, n in enumerate(cells):
+        grid = rng.standard_normal((min(n, size[0]), min(n, size[1])), np.float32)
+        cell = size[0] / len(grid)
+        # Two more rows at either end carry the cubic's neighbours across the seam.
+        around = np.concatenate([grid[-2:], grid, grid[:2]])
+        wide = cv2.resize(
+            around, (size[1], round(len(around) * cell)), interpolation=cv2.INTER_CUBIC
+        )
+        total += wide[round(2 * cell) :][: size[0]] * np.float32(fall**i)
+    return total / max(float(total.std()), 1e-6)
+
+
+def blend(image: np.ndarray, other: np.ndarray, share: np.ndarray) -> None:
+    """Replace `share` (.., W) in [0, 1] of `image` (H, W, 3) float32 by `other`, in place."""
+    image += (other.astype(np.float32) - image) * share[..., None].astype(np.float32)
+
+
+def cover(inside_m: np.ndarray, per_m: float) -> np.ndarray:
+    """Return the share of a texel that lies inside an edge `inside_m` metres away, float32."""
+    return np.clip(inside_m * per_m + 0.5, 0, 1).astype(np.float32)
+
+
+def span(chosen: np.ndarray) -> slice:
+    """Return the span of what is chosen (N,) bool as a slice, for views that can be written to."""
+    hits = np.flatnonzero(chosen)
+    return slice(int(hits[0]), int(hits[-1]) + 1) if len(hits) else slice(0, 0)
+
+
+def shrink(image: np.ndarray, down: int, across: int) -> np.ndarray:
+    """Return the image with its height halved `down` times and its width `across` times."""
+    size_wh = (max(image.shape[1] >> across, 1), max(image.shape[0] >> down, 1))
+    return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
