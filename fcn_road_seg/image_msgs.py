@@ -1,0 +1,137 @@
+"""sensor_msgs/Image <-> uint8 arrays, with all checks of messages that cannot be trusted."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+MAX_PIXELS = 64_000_000
+
+
+class ImageError(ValueError):
+    """An image message that cannot be read; the message names the value at fault."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture as it came: (H, W, 3) uint8 `pixels`, a view of the message where it can be.
+
+    `channel_order` is 'bgr' or 'rgb'.
+    """
+
+    pixels: np.ndarray
+    channel_order: str = 'bgr'
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    channels: int
+    decode: Callable[[np.ndarray], Frame]
+    dtype: type[np.generic] = np.uint8
+
+
+def _converted(code: int) -> Callable[[np.ndarray], Frame]:
+    return lambda pixels: Frame(cv2.cvtColor(pixels, code))
+
+
+def _mono16(pixels: np.ndarray) -> Frame:
+    return Frame(cv2.cvtColor((pixels >> 8).astype(np.uint8), cv2.COLOR_GRAY2BGR))
+
+
+def _yuv422(code: int) -> Callable[[np.ndarray], Frame]:
+    def decode(pixels: np.ndarray) -> Frame:
+        w = pixels.shape[1]
+        if w % 2:
+            # Two pixels share their colour; the last one of an odd row borrows its neighbour's.
+            last = pixels[:, -1:].copy()
+            if w > 1:
+                last[..., _CHROMA[code]] = pixels[:, -2:-1, _CHROMA[code]]
+            pixels = np.concatenate([pixels, last], axis=1)
+        return Frame(np.ascontiguousarray(cv2.cvtColor(pixels, code)[:, :w]))
+
+    return decode
+
+
+# Which of a pixel's two bytes is colour rather than brightness.
+_CHROMA = {cv2.COLOR_YUV2BGR_UYVY: 0, cv2.COLOR_YUV2BGR_YUY2: 1}
+_GREY = _Encoding(1, _converted(cv2.COLOR_GRAY2BGR))
+_BGR = _Encoding(3, Frame)
+_UYVY = _Encoding(2, _yuv422(cv2.COLOR_YUV2BGR_UYVY))
+_YUYV = _Encoding(2, _yuv422(cv2.COLOR_YUV2BGR_YUY2))
+
+ENCODINGS = {
+    'bgr8': _BGR,
+    '8UC3': _BGR,
+    'rgb8': _Encoding(3, lambda pixels: Frame(pixels, 'rgb')),
+    'bgra8': _Encoding(4, _converted(cv2.COLOR_BGRA2BGR)),
+    'rgba8': _Encoding(4, _converted(cv2.COLOR_RGBA2BGR)),
+    'mono8': _GREY,
+    '8UC1': _GREY,
+    'mono16': _Encoding(1, _mono16, np.uint16),
+    'yuv422': _UYVY,
+    'uyvy': _UYVY,
+    'yuv422_yuy2': _YUYV,
+    'yuyv': _YUYV,
+    # OpenCV names a pattern by the second row's second pixel on, ROS by the first row's first.
+    'bayer_rggb8': _Encoding(1, _converted(cv2.COLOR_BayerBG2BGR)),
+    'bayer_bggr8': _Encoding(1, _converted(cv2.COLOR_BayerRG2BGR)),
+    'bayer_gbrg8': _Encoding(1, _converted(cv2.COLOR_BayerGR2BGR)),
+    'bayer_grbg8': _Encoding(1, _converted(cv2.COLOR_BayerGB2BGR)),
+}
+
+
+def to_frame(msg: Image) -> Frame:
+    """Return the message's picture; bgr8, rgb8 and 8UC3 without a copy, honouring `step`.
+
+    Raises:
+        ImageError: unknown encoding, zero or huge size, or a step or data length that does not
+            fit; nothing of the message is read before it is checked.
+    """
+    encoding = ENCODINGS.get(msg.encoding)
+    if encoding is None:
+        raise ImageError(
+            f'encoding {msg.encoding!r} is not supported; use one of {", ".join(ENCODINGS)}'
+        )
+    h, w = msg.height, msg.width
+    if not 0 < h * w <= MAX_PIXELS:
+        raise ImageError(f'size {w} x {h} is outside of 1 to {MAX_PIXELS} pixels')
+    row_bytes = w * encoding.channels * np.dtype(encoding.dtype).itemsize
+    if msg.step < row_bytes:
+        raise ImageError(
+            f'step {msg.step} is too short for {w} pixels of {msg.encoding} ({row_bytes} bytes)'
+        )
+    if len(msg.data) != h * msg.step:
+        raise ImageError(
+            f'data has {len(msg.data)} bytes, but {h} rows of step {msg.step} have {h * msg.step}'
+        )
+    rows = np.frombuffer(msg.data, np.uint8).reshape(h, msg.step)[:, :row_bytes]
+    if encoding.dtype is np.uint16:
+        rows = _native_uint16(rows, bool(msg.is_bigendian))
+    if encoding.channels == 1:
+        return encoding.decode(rows)
+    return encoding.decode(rows.reshape(h, w, encoding.channels))
+
+
+def _native_uint16(rows: np.ndarray, big_endian: bool) -> np.ndarray:
+    values = np.ascontiguousarray(rows).view('>u2' if big_endian else '<u2')
+    return values.astype(np.uint16, copy=False)
+
+
+def image_msg(pixels: np.ndarray, encoding: str, header: Header) -> Image:
+    """Return an Image of a (H, W) or (H, W, C) uint8 array, with `header` unchanged."""
+    msg = Image(header=header, encoding=encoding)
+    msg.height, msg.width = pixels.shape[:2]
+    msg.step = pixels.nbytes // msg.height
+    msg.is_bigendian = int(sys.byteorder == 'big')
+    # An array('B') is taken as it is; bytes would be checked one by one (over 1 s a frame).
+    data = array('B')
+    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
+    msg.data = data
+    return msg

@@ -1,0 +1,172 @@
+"""Every parameter of the node, once: name, default, text, unit, range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Value = bool | int | float | str | list[int]
+
+
+class ParameterError(ValueError):
+    """A parameter's value is outside of what the node takes."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One node parameter; its type is its default's.
+
+    `minimum` and `maximum` are inclusive and bound each item of a list. `multiple` is the step
+    of an integer, `length` a list's. `dynamic` ones can be changed while the node runs.
+    """
+
+    name: str
+    default: Value
+    text: str
+    unit: str = ''
+    minimum: float | None = None
+    maximum: float | None = None
+    multiple: int = 0
+    length: int = 0
+    choices: tuple[str, ...] = ()
+    dynamic: bool = False
+
+    @property
+    def description(self) -> str:
+        """The text, with the unit and the choices behind it."""
+        parts = [self.text]
+        if self.unit:
+            parts.append(f'[{self.unit}]')
+        if self.choices:
+            parts.append(f'One of: {", ".join(self.choices)}.')
+        return ' '.join(parts)
+
+    @property
+    def allowed(self) -> str:
+        """What values are allowed, in words, such as 'int, 0 to 4096 in steps of 32'."""
+        words = {'str': 'a string', 'bool': 'true or false', 'list': f'{self.length} integers'}
+        kind = type(self.default).__name__
+        text = words.get(kind, {'int': 'an integer', 'float': 'a decimal number'}.get(kind, kind))
+        if self.choices:
+            text = f'one of {", ".join(self.choices)}'
+        if self.maximum is not None:
+            text += f', {self.minimum} to {self.maximum}'
+        if self.multiple:
+            text += f' in steps of {self.multiple}'
+        return text
+
+    def check(self, value: Value) -> None:
+        """Raise ParameterError, naming the value and the remedy, if `value` is not allowed."""
+        if type(value) is not type(self.default):
+            raise ParameterError(
+                f'{self.name} {value!r} is not a {type(self.default).__name__}; '
+                f'give one such as {self.default!r}'
+            )
+        if self.choices and value not in self.choices:
+            raise ParameterError(
+                f'{self.name} {value!r} is unknown; use one of {", ".join(self.choices)}'
+            )
+        if self.length and isinstance(value, list) and len(value) != self.length:
+            raise ParameterError(f'{self.name} {value} has not {self.length} items')
+        for number in value if isinstance(value, list) else [value]:
+            self._check_number(number)
+
+    def _check_number(self, number: Value) -> None:
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            return
+        # Written so that NaN fails, too.
+        if self.minimum is not None and not number >= self.minimum:
+            raise ParameterError(f'{self.name} {number} is too small; use at least {self.minimum}')
+        if self.maximum is not None and not number <= self.maximum:
+            raise ParameterError(f'{self.name} {number} is too large; use at most {self.maximum}')
+        if self.multiple and number % self.multiple:
+            ok = round(number / self.multiple) * self.multiple or self.multiple
+            raise ParameterError(
+                f'{self.name} {number} is not a multiple of {self.multiple}; use {ok}'
+            )
+
+
+PARAMETERS = (
+    Parameter(
+        'checkpoint',
+        '',
+        'Checkpoint file (.safetensors); empty takes the one that ships with the package.',
+    ),
+    Parameter(
+        'device',
+        'auto',
+        'auto, cpu, cuda or cuda:N. auto takes the CPU where there is no GPU; cuda insists.',
+    ),
+    Parameter(
+        'precision',
+        'auto',
+        'Arithmetic of the network. auto is float16 on a GPU and float32 on a CPU.',
+        choices=('auto', 'float32', 'float16', 'bfloat16'),
+    ),
+    Parameter(
+        'input_height',
+        0,
+        "Height at which the network sees a frame; 0 follows the checkpoint's rule.",
+        unit='pixels',
+        minimum=0,
+        maximum=4096,
+        multiple=32,
+    ),
+    Parameter(
+        'input_width',
+        0,
+        "Width at which the network sees a frame; 0 follows the checkpoint's rule.",
+        unit='pixels',
+        minimum=0,
+        maximum=4096,
+        multiple=32,
+    ),
+    Parameter(
+        'input_reliability',
+        'best_effort',
+        'QoS of the image subscription. best_effort hears every camera; reliable loses no frame '
+        'on the way, but hears only reliable publishers.',
+        choices=('best_effort', 'reliable'),
+    ),
+    Parameter(
+        'threshold',
+        0.0,
+        "p(road) from which on a pixel is road; 0 takes the checkpoint's.",
+        minimum=0.0,
+        maximum=0.999,
+        dynamic=True,
+    ),
+    Parameter(
+        'overlay_alpha',
+        0.4,
+        'How strongly the overlay paints the road: 0 not at all, 1 opaque.',
+        minimum=0.0,
+        maximum=1.0,
+        dynamic=True,
+    ),
+    Parameter(
+        'overlay_color',
+        [0, 255, 0],
+        'Colour of the road in the overlay: red, green, blue.',
+        minimum=0,
+        maximum=255,
+        length=3,
+        dynamic=True,
+    ),
+    Parameter(
+        'num_threads',
+        0,
+        'CPU threads; 0 leaves the number to PyTorch.',
+        minimum=0,
+        maximum=1024,
+    ),
+)
+
+
+def check_together(values: Mapping[str, Value]) -> None:
+    """Raise ParameterError if values that are each allowed do not fit together."""
+    height, width = values['input_height'], values['input_width']
+    if bool(height) != bool(width):
+        raise ParameterError(
+            f'input_height {height} and input_width {width} do not fit; set both, or none (0)'
+        )

@@ -1,0 +1,60 @@
+import threading
+
+from fcn_road_seg.mailbox import Mailbox
+
+
+def test_newest_item_replaces_the_one_before_and_is_counted():
+    mailbox = Mailbox()
+    for item in ('a', 'b', 'c'):
+        mailbox.put(item)
+    assert mailbox.take() == 'c'
+    assert mailbox.dropped == 2
+
+
+def test_item_taken_in_time_is_not_counted():
+    mailbox = Mailbox()
+    mailbox.put('a')
+    assert mailbox.take() == 'a'
+    mailbox.put('b')
+    assert mailbox.take() == 'b'
+    assert mailbox.dropped == 0
+
+
+def test_close_wakes_a_waiting_taker_with_none():
+    mailbox = Mailbox()
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append(mailbox.take()))
+    thread.start()
+    mailbox.close()
+    thread.join(timeout=5)
+    assert taken == [None]
+
+
+def test_items_left_at_or_after_close_count_as_dropped():
+    mailbox = Mailbox()
+    mailbox.put('a')
+    mailbox.close()
+    mailbox.put('b')
+    assert mailbox.take() is None
+    assert mailbox.dropped == 2
+
+
+def test_every_item_is_either_taken_in_order_or_counted():
+    mailbox = Mailbox()
+    taken = []
+
+    def take_all():
+        while (item := mailbox.take()) is not None:
+            taken.append(item)
+
+    thread = threading.Thread(target=take_all)
+    thread.start()
+    for item in range(1, 2001):
+        mailbox.put(item)
+    while mailbox._item is not None:
+        pass
+    mailbox.close()
+    thread.join(timeout=5)
+    assert taken == sorted(set(taken))
+    assert taken[-1] == 2000
+    assert len(taken) + mailbox.dropped == 2000
