@@ -1,0 +1,185 @@
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis.extra import numpy as npst
+
+from fcn_road_seg.datasets import (
+    BACKGROUND,
+    ROAD,
+    VOID,
+    DatasetError,
+    RoadFrames,
+    camvid_label,
+    find_frames,
+    idd_lite_label,
+    kitti_road_label,
+    plain_label,
+    reduced,
+)
+
+
+def write(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.asarray(pixels, np.uint8))
+
+
+def grey(value, hw=(4, 6)):
+    return np.full(hw, value, np.uint8)
+
+
+@pytest.fixture
+def kitti(tmp_path):
+    for category, count in (('um', 10), ('umm', 5)):
+        for i in range(count):
+            write(tmp_path / f'training/image_2/{category}_{i:06d}.png', np.zeros((4, 6, 3)))
+            gt = np.zeros((4, 6, 3))
+            gt[..., 2] = 255
+            write(tmp_path / f'training/gt_image_2/{category}_road_{i:06d}.png', gt)
+    # The ego lane's ground truth lies in the same folder, and is another task's.
+    write(tmp_path / 'training/gt_image_2/um_lane_000000.png', np.full((4, 6, 3), 255))
+    return tmp_path
+
+
+def names(frames):
+    return [frame.frame_path.stem for frame in frames]
+
+
+def test_kitti_label_is_road_by_blue_valid_by_red_else_void():
+    colors_bgr = np.uint8([[[255, 0, 255], [0, 0, 255], [0, 0, 0], [255, 0, 0]]])
+    assert kitti_road_label(colors_bgr).tolist() == [[ROAD, BACKGROUND, VOID, VOID]]
+
+
+def test_camvid_label_is_road_by_index_3_void_by_11():
+    expected = [BACKGROUND] * 3 + [ROAD] + [BACKGROUND] * 7 + [VOID]
+    assert camvid_label(np.arange(12, dtype=np.uint8)[None]).tolist() == [expected]
+
+
+def test_idd_lite_label_is_road_by_index_0_void_by_255():
+    label = idd_lite_label(np.uint8([[0, 1, 6, 255]]))
+    assert label.tolist() == [[ROAD, BACKGROUND, BACKGROUND, VOID]]
+
+
+def test_plain_label_is_road_by_255_or_1_and_void_by_128():
+    assert plain_label(np.uint8([[0, 128, 255]])).tolist() == [[BACKGROUND, VOID, ROAD]]
+    assert plain_label(np.uint8([[0, 127, 1]])).tolist() == [[BACKGROUND, VOID, ROAD]]
+
+
+def test_plain_label_with_two_candidates_for_road_is_refused():
+    with pytest.raises(ValueError, match='only one of them can be road'):
+        plain_label(np.uint8([[0, 1, 255]]))
+
+
+@pytest.mark.parametrize('decode', [camvid_label, idd_lite_label, plain_label])
+@given(raw=npst.arrays(np.uint8, npst.array_shapes(min_dims=2, max_dims=3, max_side=5)))
+def test_any_index_image_gives_known_labels_or_an_error(decode, raw):
+    try:
+        label = decode(raw)
+    except ValueError:
+        return
+    assert set(np.unique(label)) <= {BACKGROUND, ROAD, VOID}
+    assert label.shape == raw.shape
+
+
+@pytest.mark.parametrize(
+    ('decode', 'value'), [(camvid_label, 12), (idd_lite_label, 7), (plain_label, 2)]
+)
+def test_unknown_label_value_is_named(decode, value):
+    with pytest.raises(ValueError, match=f'label value {value} is unknown'):
+        decode(np.uint8([[0, value]]))
+
+
+def test_kitti_pairs_frames_with_road_labels_and_not_with_the_ego_lane(kitti):
+    for frame in find_frames(kitti, 'train', val_fraction=0.0):
+        assert frame.label_path.name == frame.frame_path.name.replace('_', '_road_', 1)
+
+
+def test_kitti_validation_is_the_tail_of_each_category(kitti):
+    val = names(find_frames(kitti, 'val', val_fraction=0.2))
+    assert val == ['um_000008', 'um_000009', 'umm_000004']
+    train = names(find_frames(kitti, 'train', val_fraction=0.2))
+    assert len(train) == 12
+    assert not set(train) & set(val)
+
+
+def test_camvid_has_its_own_split(tmp_path):
+    for split, count in (('train', 3), ('val', 2)):
+        for i in range(count):
+            write(tmp_path / split / f'drive_{i}.png', np.zeros((4, 6, 3)))
+            write(tmp_path / f'{split}annot' / f'drive_{i}.png', grey(3))
+    assert len(find_frames(tmp_path, 'train')) == 3
+    (frame, _) = find_frames(tmp_path, 'val')
+    assert (frame.load()[1] == ROAD).all()
+
+
+def test_idd_lite_pairs_frames_across_its_numbered_folders(tmp_path):
+    write(tmp_path / 'leftImg8bit/val/17/0001_image.jpg', np.zeros((4, 6, 3)))
+    write(tmp_path / 'gtFine/val/17/0001_label.png', grey(255))
+    (frame,) = find_frames(tmp_path, 'val')
+    assert (frame.load()[1] == VOID).all()
+
+
+def test_plain_folder_pairs_by_name_and_keeps_colours_in_rgb(tmp_path):
+    for i in range(5):
+        write(tmp_path / f'images/{i}.png', np.full((4, 6, 3), (1, 2, 3)))
+        write(tmp_path / f'masks/{i}.png', grey(255))
+    assert names(find_frames(tmp_path, 'val')) == ['4']
+    frame_rgb, label = find_frames(tmp_path, 'train')[0].load()
+    assert (frame_rgb == (3, 2, 1)).all()
+    assert (label == ROAD).all()
+
+
+def test_unknown_layout_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match='is no known data set; it needs training/image_2'):
+        find_frames(tmp_path, 'train')
+
+
+def test_frame_without_label_is_named(kitti):
+    missing = kitti / 'training/gt_image_2/um_road_000003.png'
+    missing.unlink()
+    expected = re.escape(f'um_000003.png has no label; {missing}')
+    with pytest.raises(DatasetError, match=expected):
+        find_frames(kitti, 'train')
+
+
+def test_frame_that_is_no_image_is_named(kitti):
+    (kitti / 'training/image_2/um_000000.png').write_bytes(b'not a picture')
+    with pytest.raises(DatasetError, match=r'um_000000.png is not a readable image'):
+        find_frames(kitti, 'train')[0].load()
+
+
+def test_label_of_another_size_is_named(kitti):
+    write(kitti / 'training/gt_image_2/um_road_000000.png', np.zeros((3, 6, 3)))
+    with pytest.raises(DatasetError, match=r'um_road_000000.png is \(3, 6\) .* its frame'):
+        find_frames(kitti, 'train')[0].load()
+
+
+def test_label_with_an_unknown_value_is_named(tmp_path):
+    write(tmp_path / 'images/a.png', np.zeros((4, 6, 3)))
+    write(tmp_path / 'masks/a.png', grey(7))
+    with pytest.raises(DatasetError, match=r'a\.png: label value 7 is unknown'):
+        find_frames(tmp_path, 'train')[0].load()
+
+
+def test_reduced_labels_are_never_interpolated():
+    label = np.random.default_rng(0).choice(np.uint8([BACKGROUND, ROAD, VOID]), (90, 120))
+    frame_rgb = np.zeros((90, 120, 3), np.uint8)
+    small_rgb, small = reduced(frame_rgb, label, max_pixels=30 * 40)
+    assert small.shape == small_rgb.shape[:2] == (30, 40)
+    assert set(np.unique(small)) <= {BACKGROUND, ROAD, VOID}
+
+
+def test_small_frames_are_not_enlarged():
+    frame_rgb, label = np.zeros((9, 12, 3), np.uint8), np.zeros((9, 12), np.uint8)
+    assert reduced(frame_rgb, label, max_pixels=10_000)[1] is label
+
+
+def test_road_frames_are_channel_first_uint8_tensors():
+    frame_rgb = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    frame, label = RoadFrames([(frame_rgb, np.zeros((2, 4), np.uint8))])[0]
+    assert frame.dtype == label.dtype == torch.uint8
+    assert frame.shape == (3, 2, 4)
+    assert frame[:, 1, 2].tolist() == frame_rgb[1, 2].tolist()
