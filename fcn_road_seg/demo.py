@@ -256,7 +256,9 @@ def summarise(shots: Sequence[Shot], stamps_ns: Sequence[int], recording: Record
     pairs = [
         (shot.label, recording.masks[stamp])
         for shot, stamp in zip(shots, stamps_ns, strict=True)
-        if stamp in recording.masks and shot.label is not None
+        if stamp in recording.masks
+        and shot.label is not None
+        and shot.label.shape == recording.masks[stamp].shape
     ]
     latency_ms = list(recording.latency_ms.values())
     return {
@@ -285,19 +287,17 @@ def check(
 ) -> None:
     """Raise DemoError if masks are missing, do not fit their frames, or are wrong.
 
-    Frames may be dropped for newer ones, so what must come back is the last one's mask, and an
-    overlay with every mask.
+    Frames may be dropped for newer ones, before the node and (its outputs are as deep as one
+    message) behind it, so what must come back is the mask and the overlay of the last one.
     """
-    if stamps_ns[-1] not in recording.masks:
-        raise DemoError(f'the last of {len(stamps_ns)} frames came back without a mask')
-    if recording.masks.keys() != recording.overlays_bgr.keys():
-        raise DemoError(
-            f'{len(recording.masks)} masks, but {len(recording.overlays_bgr)} overlays came back'
-        )
     sizes = {stamp: shot.frame_bgr.shape[:2] for shot, stamp in zip(shots, stamps_ns, strict=True)}
-    for stamp, mask in recording.masks.items():
-        if sizes.get(stamp) != mask.shape:
-            raise DemoError(f'a mask of size {mask.shape} fits no frame with the stamp {stamp} ns')
+    for name, pictures in (('mask', recording.masks), ('overlay', recording.overlays_bgr)):
+        if stamps_ns[-1] not in pictures:
+            raise DemoError(f'the last of {len(stamps_ns)} frames came back without its {name}')
+        for stamp, picture in pictures.items():
+            if sizes.get(stamp) != picture.shape[:2]:
+                text = f'of size {picture.shape[:2]} with the stamp {stamp} ns'
+                raise DemoError(f'the {name} {text} fits no frame')
     if summary['iou'] is not None and summary['iou'] < MIN_IOU:
         raise DemoError(f'the masks agree with the exact labels only to IoU {summary["iou"]}')
 
