@@ -181,10 +181,12 @@ def load_sources(args: argparse.Namespace) -> list[Source]:
     Raises:
         DatasetError: the first thing wrong with the data, naming the file.
     """
-    found = []
+    found: list[tuple[str, float | None, Iterator[Sample], Iterator[Sample]]] = []
     for item in args.data:
         root, share = split_share(item)
         name = Path(root).name
+        # Figures are told apart by these names.
+        name += f'_{len(found)}' if any(name == other for other, *_ in found) else ''
         train, val = (find_frames(root, split, args.val_fraction) for split in ('train', 'val'))
         found.append(
             (name, share, load_frames(train, f'{name} train'), load_frames(val, f'{name} val'))
@@ -208,9 +210,21 @@ def load_sources(args: argparse.Namespace) -> list[Source]:
 
 
 def split_share(item: str) -> tuple[str, float | None]:
-    """Return ('DIR', 0.5) for 'DIR=0.5' and ('DIR', None) for 'DIR'."""
+    """Return ('DIR', 0.5) for 'DIR=0.5' and ('DIR', None) for 'DIR'.
+
+    Raises:
+        DatasetError: the share is not a positive number.
+    """
     name, sign, share = item.rpartition('=')
-    return (name, float(share)) if sign else (item, None)
+    if not sign:
+        return item, None
+    try:
+        value = float(share)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise DatasetError(f'share {share!r} in {item!r} is not a positive number')
+    return name, value
 
 
 def train_loader(sources: Sequence[Source], batch: int, steps: int) -> DataLoader[object]:
@@ -311,7 +325,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             ) from error
         training.net.encoder.features.load_state_dict(state)
 
-    best = ModelCheckpoint(args.out, 'best', monitor='val/iou', mode='max', save_last=True)
+    best = ModelCheckpoint(
+        args.out, 'best', monitor='val/iou' if validated else None, mode='max', save_last=True
+    )
     trainer = lightning.Trainer(
         accelerator=args.accelerator,
         devices=args.devices,
@@ -332,7 +348,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         val_loaders,
         ckpt_path=args.resume,
     )
-    trainer.validate(training, val_loaders, ckpt_path=best.best_model_path)
+    if best.best_model_path:
+        trainer.validate(training, val_loaders, ckpt_path=best.best_model_path)
     if trainer.is_global_zero:
         path = args.out / 'road_fcn.safetensors'
         metrics = {

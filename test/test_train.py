@@ -69,6 +69,23 @@ def test_share_is_what_follows_the_last_equals_sign(item, expected):
     assert train.split_share(item) == expected
 
 
+@pytest.mark.parametrize('item', ['a=', 'a=x', 'a=0', 'a=-1', 'a=nan', 'a=inf'])
+def test_share_that_is_no_positive_number_is_refused(item):
+    with pytest.raises(train.DatasetError, match='is not a positive number'):
+        train.split_share(item)
+
+
+def test_data_sets_of_one_name_are_told_apart(easy_data):
+    args = train.parse_args(['--data', str(easy_data), str(easy_data)])
+    assert [s.name for s in train.load_sources(args)] == [easy_data.name, f'{easy_data.name}_1']
+
+
+def test_training_without_validation_frames_still_gives_a_checkpoint(easy_data, tmp_path):
+    arguments = ['--data', str(easy_data), '--val-fraction', '0', '--crop', '32', '32']
+    train.main([*TINY, *arguments, '--steps', '1', '--val-every', '1', '--out', str(tmp_path)])
+    assert load_checkpoint(tmp_path / 'road_fcn.safetensors').provenance.metrics == {}
+
+
 def test_sources_are_drawn_by_their_shares():
     def source(name, count, value, share):
         sample = (np.full((4, 4, 3), value, np.uint8), np.zeros((4, 4), np.uint8))
