@@ -287,8 +287,8 @@ def check(
 ) -> None:
     """Raise DemoError if masks are missing, do not fit their frames, or are wrong.
 
-    Frames may be dropped for newer ones, before the node and (its outputs are as deep as one
-    message) behind it, so what must come back is the mask and the overlay of the last one.
+    Frames may be dropped for newer ones, so what must come back is the last one's mask and
+    overlay.
     """
     sizes = {stamp: shot.frame_bgr.shape[:2] for shot, stamp in zip(shots, stamps_ns, strict=True)}
     for name, pictures in (('mask', recording.masks), ('overlay', recording.overlays_bgr)):

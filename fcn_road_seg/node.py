@@ -39,6 +39,9 @@ from fcn_road_seg.segmenter import OverlayStyle, RoadSegmenter
 
 NODE_NAME = 'fcn_road_seg'
 WARNING_PERIOD_S = 5.0
+# At depth 1 the next mask overwrites one that the transport lost before it can be sent again: on
+# a loaded machine up to a third of them never arrived (see benchmarks/README.md).
+OUTPUT_DEPTH = 5
 # Half of the two seconds in which a signal must have ended the node.
 JOIN_TIMEOUT_S = 1.0
 
@@ -75,8 +78,8 @@ class SegmentNode(Node):
         self.refused = 0
         self._mailbox: Mailbox[Image] = Mailbox()
         self._worker = threading.Thread(target=self._work, name='segmenter', daemon=True)
-        self._mask_pub = self.create_publisher(Image, '~/mask', 1)
-        self._overlay_pub = self.create_publisher(Image, '~/overlay', 1)
+        self._mask_pub = self.create_publisher(Image, '~/mask', OUTPUT_DEPTH)
+        self._overlay_pub = self.create_publisher(Image, '~/overlay', OUTPUT_DEPTH)
         reliability = ReliabilityPolicy[values['input_reliability'].upper()]
         self._subscription = self.create_subscription(
             Image, 'image', self._mailbox.put, QoSProfile(depth=1, reliability=reliability)
