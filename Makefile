@@ -46,5 +46,5 @@ $(READY): setup.py
 	$(PYTHON3) -m venv --clear $(if $(ROS_DISTRO),--system-site-packages) '$(VENV)' || { \
 	    echo 'make: no venv module; on Debian and Ubuntu: apt install python3-venv'; exit 1; }; \
 	'$(PYTHON)' -m pip install --quiet --disable-pip-version-check uv; \
-	'$(PYTHON)' -m uv pip install --python '$(PYTHON)' --editable '.[$(EXTRAS)]'; \
+	'$(PYTHON)' -m uv pip install --upgrade --python '$(PYTHON)' --editable '.[$(EXTRAS)]'; \
 	touch $@; } >&2

@@ -150,7 +150,7 @@ class _CpuPipeline:
         table = model.normalise(values).permute(1, 2, 0)
         self._normalise_lut = np.ascontiguousarray(table.numpy())
         self._dtype = dtype
-        self._model = model.to(dtype).to(memory_format=torch.channels_last)
+        self._model = model.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         self._input_hwc = np.empty((0, 0, 3), np.float32)
         self._tint = np.empty((0, 0, 3), np.uint8)
 
@@ -197,7 +197,7 @@ class _TorchPipeline:
         self._device = device
         self._dtype = dtype
         self._mean, self._std = model.mean.to(device), model.std.to(device)
-        self._model = model.to(device, dtype).to(memory_format=torch.channels_last)
+        self._model = model.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
 
     def run(self, frame: np.ndarray, request: _Request) -> Segmentation:
         uploaded = torch.from_numpy(np.ascontiguousarray(frame)).to(self._device)

@@ -74,7 +74,7 @@ class RoadTraining(lightning.LightningModule):
         warm_up: float = 0.05,
     ) -> None:
         super().__init__()
-        self.net = RoadFCN(config).to(memory_format=torch.channels_last)
+        self.net = RoadFCN(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         self.augmentation = augmentation
         self.input_rule = input_rule
         self.learning_rate = learning_rate
