@@ -37,7 +37,8 @@ def road_measures(
     for frame_rgb, label in samples:
         mask = segmenter(frame_rgb, channel_order='rgb', confidence=False).mask
         measures.update(torch.from_numpy(mask > 0), torch.from_numpy(label))
-    return {name: round(value.item(), 4) for name, value in measures.compute().items()}
+    figures = measures.compute()
+    return {name: round(figures[name].item(), 4) for name in ('iou', 'f1', 'accuracy')}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

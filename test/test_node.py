@@ -61,7 +61,7 @@ def set_parameter(peer, name, **value):
 def test_masks_of_rendered_scenes_are_right_and_keep_their_frames_header_and_size(shared_peer):
     peer = shared_peer
     ious = []
-    for seed, hw in ((3_000_000, (375, 1242)), (3_000_001, (240, 320)), (3_000_002, (360, 480))):
+    for seed, hw in ((3_000_002, (375, 1242)), (3_000_003, (240, 320)), (3_000_004, (360, 480))):
         frame, label = SyntheticDrive(seed, hw).render(t_s=1.0)
         mask, overlay = peer.answer(peer.send(frame))
         for msg, encoding, bytes_a_pixel in ((mask, 'mono8', 1), (overlay, 'bgr8', 3)):
@@ -76,8 +76,7 @@ def test_masks_of_rendered_scenes_are_right_and_keep_their_frames_header_and_siz
         expected = np.where(road[..., None] > 0, frame * 0.6 + np.array([0, 255, 0]) * 0.4, frame)
         assert np.abs(pixels_of(overlay) - expected).max() <= 1
         ious.append(iou_of(road, label))
-    assert min(ious) > 0.7
-    assert np.mean(ious) > 0.8
+    assert min(ious) > 0.8
 
 
 def test_encodings_of_one_picture_give_one_mask(shared_peer):
