@@ -107,11 +107,13 @@ class SegmentNode(Node):
                 self.refused += 1
                 self._warn(f'frame refused: {error}')
             except Exception as error:
-                # One frame's failure (out of memory, a publisher gone in shutdown) is no reason
-                # to leave the vehicle without the next one's mask.
+                if not self.context.ok():
+                    # The node is ending, and the publishers are gone.
+                    return
+                # One frame's failure (such as a GPU's full memory) is no reason to leave the
+                # vehicle without the next one's mask.
                 self.refused += 1
-                if self.context.ok():
-                    self._warn(f'frame not segmented: {type(error).__name__}: {error}')
+                self._warn(f'frame not segmented: {type(error).__name__}: {error}')
 
     def _segment(self, msg: Image) -> None:
         wants_mask = self._mask_pub.get_subscription_count() > 0
