@@ -7,8 +7,8 @@ import sys
 import threading
 from array import array
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import rclpy
 from rcl_interfaces.msg import (
@@ -19,14 +19,12 @@ from rcl_interfaces.msg import (
 )
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from fcn_road_seg.checkpoint import default_checkpoint_path
 from fcn_road_seg.image_msgs import ImageError, image_msg, to_frame
 from fcn_road_seg.mailbox import Mailbox
 from fcn_road_seg.parameters import (
@@ -35,7 +33,9 @@ from fcn_road_seg.parameters import (
     ParameterError,
     check_together,
 )
-from fcn_road_seg.segmenter import OverlayStyle, RoadSegmenter
+
+if TYPE_CHECKING:
+    from fcn_road_seg.segmenter import RoadSegmenter
 
 NODE_NAME = 'fcn_road_seg'
 WARNING_PERIOD_S = 5.0
@@ -60,18 +60,9 @@ class SegmentNode(Node):
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
         values = self._declare_parameters()
-        size = int(values['input_height']), int(values['input_width'])
-        checkpoint_path = values['checkpoint'] or default_checkpoint_path()
-        self._segmenter = RoadSegmenter(
-            checkpoint_path,
-            values['device'],
-            values['precision'],
-            input_hw=size if all(size) else None,
-            num_threads=values['num_threads'],
-        )
+        self._segmenter = self._load_segmenter(values)
         self._checkpoint_threshold = self._segmenter.threshold
         self._apply(values)
-        self._log_setup(checkpoint_path, values['device'])
         self._segmenter.warm_up()
 
         self.segmented = 0
@@ -166,21 +157,40 @@ class SegmentNode(Node):
         self._apply(values)
         return SetParametersResult(successful=True)
 
-    def _apply(self, values: dict[str, Any]) -> None:
-        self._segmenter.threshold = values['threshold'] or self._checkpoint_threshold
-        self._segmenter.overlay_style = OverlayStyle(
-            tuple(values['overlay_color']), values['overlay_alpha']
-        )
+    def _load_segmenter(self, values: dict[str, Any]) -> RoadSegmenter:
+        # PyTorch takes seconds to import: not before the parameters are known to be right, and
+        # when a signal that comes meanwhile finds rclpy's handlers in place.
+        from fcn_road_seg.checkpoint import default_checkpoint_path
+        from fcn_road_seg.segmenter import RoadSegmenter
 
-    def _log_setup(self, checkpoint_path: str | Path, asked: str) -> None:
-        text = (
-            f'{checkpoint_path} ({self._segmenter.checkpoint_sha256[:12]}) '
-            f'on {self._segmenter.device}, {self._segmenter.precision}'
+        if not self.context.ok():
+            raise ExternalShutdownException
+        size = values['input_height'], values['input_width']
+        checkpoint_path = values['checkpoint'] or default_checkpoint_path()
+        segmenter = RoadSegmenter(
+            checkpoint_path,
+            values['device'],
+            values['precision'],
+            input_hw=size if all(size) else None,
+            num_threads=values['num_threads'],
         )
-        if asked == 'auto' and self._segmenter.device.type == 'cpu':
+        text = (
+            f'{checkpoint_path} ({segmenter.checkpoint_sha256[:12]}) '
+            f'on {segmenter.device}, {segmenter.precision}'
+        )
+        if values['device'] == 'auto' and segmenter.device.type == 'cpu':
             self.get_logger().warning(f'{text}: no GPU is usable, so this will be slow')
         else:
             self.get_logger().info(text)
+        return segmenter
+
+    def _apply(self, values: dict[str, Any]) -> None:
+        self._segmenter.threshold = values['threshold'] or self._checkpoint_threshold
+        self._segmenter.overlay_style = replace(
+            self._segmenter.overlay_style,
+            color_rgb=tuple(values['overlay_color']),
+            alpha=values['overlay_alpha'],
+        )
 
 
 def _plain(parameter: RosParameter) -> Any:
@@ -212,8 +222,12 @@ def main(args: Sequence[str] | None = None) -> int:
         get_logger(NODE_NAME).fatal(str(error))
         rclpy.try_shutdown()
         return 1
-    except (KeyboardInterrupt, rclpy_implementation.RCLError):
-        # A signal came while the network was loading: the context is gone, and that is fine.
+    except (KeyboardInterrupt, ExternalShutdownException):
+        rclpy.try_shutdown()
+        return 0
+    except RuntimeError:
+        # rclpy's errors are of this kind, and so is what an interrupted import may raise: if the
+        # context is gone, a signal came while the network was loading, and that is fine.
         if rclpy.ok():
             raise
         return 0

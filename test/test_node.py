@@ -193,6 +193,15 @@ def test_signal_in_mid_inference_ends_it_with_status_0_within_2_s(
     assert 'frames segmented' in node.log
 
 
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_the_network_loads_ends_it_with_status_0(start_node, signal_number):
+    node = start_node()
+    # By then rclpy has its handlers, and PyTorch is being imported.
+    time.sleep(1.5)
+    assert node.end(signal_number, timeout_s=10) == 0
+    assert 'Traceback' not in node.log
+
+
 @pytest.mark.parametrize(
     ('ros_args', 'reason'),
     [
