@@ -210,13 +210,15 @@ def _wait_until_connected(
 ) -> None:
     """Send single frames until one comes back as mask and overlay; forget these."""
     deadline = time.monotonic() + START_TIMEOUT_S
+    # All of them, because a slow network answers one only after the next was sent.
+    sent_ns: list[int] = []
     while time.monotonic() < deadline:
         link.send('hello')
-        (stamp_ns,) = link.recv()
+        sent_ns += link.recv()
         next_hello = time.monotonic() + HELLO_PERIOD_S
         while time.monotonic() < next_hello:
             rclpy.spin_once(recorder, timeout_sec=0.05)
-            if recorder.recording.has(stamp_ns):
+            if any(map(recorder.recording.has, sent_ns)):
                 recorder.recording = Recording(since_ns=time.time_ns())
                 return
             if segment.poll() is not None:
