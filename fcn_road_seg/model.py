@@ -130,6 +130,15 @@ def group_maxima(features: Tensor) -> Tensor:
     return features.reshape(n, 2, c // 2, h, w).amax(dim=2)
 
 
+def road_logit(scores: Tensor) -> Tensor:
+    """Return road minus background score, [N, H, W] float32: the logit of p(road).
+
+    `scores` are [N, 2, H, W], of any float type; what comes after the network is float32.
+    """
+    scores = scores.float()
+    return scores[:, 1] - scores[:, 0]
+
+
 class RoadFCN(nn.Module):
     """FCN-8/16/32 on VGG16 (after Long, Shelhamer and Darrell 2015) for road / not road.
 
@@ -179,11 +188,10 @@ def fold_batch_norm(model: RoadFCN) -> RoadFCN:
 
     A model without batch norm in its encoder is copied as it is.
     """
-    model = copy.deepcopy(model).eval()
-    folded = RoadFCN(replace(model.config, encoder='vgg16')).eval()
-    folded.encoder.features = nn.Sequential(*_folded_layers(model.encoder.features))
-    folded.decoder = model.decoder
-    return folded.to(model.mean.device)
+    folded = copy.deepcopy(model).eval()
+    folded.config = replace(model.config, encoder='vgg16')
+    folded.encoder.features = nn.Sequential(*_folded_layers(folded.encoder.features))
+    return folded
 
 
 def _folded_layers(features: nn.Sequential) -> Iterator[nn.Module]:

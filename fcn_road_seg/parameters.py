@@ -43,12 +43,15 @@ class Parameter:
 
     @property
     def allowed(self) -> str:
-        """What values are allowed, in words, such as 'int, 0 to 4096 in steps of 32'."""
-        words = {'str': 'a string', 'bool': 'true or false', 'list': f'{self.length} integers'}
-        kind = type(self.default).__name__
-        text = words.get(kind, {'int': 'an integer', 'float': 'a decimal number'}.get(kind, kind))
-        if self.choices:
-            text = f'one of {", ".join(self.choices)}'
+        """What values are allowed, in words: 'an integer, 0 to 4096 in steps of 32'."""
+        words = {
+            bool: 'true or false',
+            int: 'an integer',
+            float: 'a decimal number',
+            str: f'one of {", ".join(self.choices)}' if self.choices else 'a string',
+            list: f'{self.length} integers',
+        }
+        text = words[type(self.default)]
         if self.maximum is not None:
             text += f', {self.minimum} to {self.maximum}'
         if self.multiple:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fcn_road_seg.checkpoint import Checkpoint, InputRule, load_checkpoint
-from fcn_road_seg.model import RoadFCN, fold_batch_norm
+from fcn_road_seg.model import RoadFCN, fold_batch_norm, road_logit
 
 CHANNEL_ORDERS = ('bgr', 'rgb')
 PRECISIONS = {
@@ -179,8 +179,7 @@ class _CpuPipeline:
             self._input_hwc = np.empty((h, w, 3), np.float32)
         cv2.LUT(small, self._normalise_lut, dst=self._input_hwc)
         x = torch.from_numpy(self._input_hwc).permute(2, 0, 1)[None].to(self._dtype)
-        background, road = self._model.scores_of_normalised(x)[0].float()
-        return (road - background).numpy()
+        return road_logit(self._model.scores_of_normalised(x))[0].numpy()
 
     def _overlay(self, frame_bgr: np.ndarray, mask: np.ndarray, style: OverlayStyle) -> np.ndarray:
         color_bgr = style.color_rgb[::-1]
@@ -224,7 +223,7 @@ class _TorchPipeline:
         )
         x = ((x - self._mean) / self._std).to(self._dtype)
         scores = self._model.scores_of_normalised(x.contiguous(memory_format=torch.channels_last))
-        logit = scores[:, 1:].float() - scores[:, :1].float()
+        logit = road_logit(scores)[:, None]
         return functional.interpolate(logit, frame_rgb.shape[-2:], mode='bilinear')[0, 0]
 
     def _overlay(self, bgr: Tensor, road: Tensor, style: OverlayStyle) -> Tensor:

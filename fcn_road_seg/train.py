@@ -37,6 +37,7 @@ from fcn_road_seg.model import (
     RoadFCNConfig,
     fold_batch_norm,
     imagenet_encoder_state,
+    road_logit,
 )
 from fcn_road_seg.synthetic import SyntheticDrive
 
@@ -100,7 +101,7 @@ class RoadTraining(lightning.LightningModule):
                 mode='bilinear',
                 antialias=True,
             )
-            logit = road_logit(self.net.scores(x)).float()[:, None]
+            logit = road_logit(self.net.scores(x))[:, None]
             logit = functional.interpolate(logit, (h, w), mode='bilinear')[0, 0]
             self.val_iou[dataloader_idx].update(logit > 0, label)  # type: ignore[operator]
 
@@ -128,18 +129,13 @@ class RoadTraining(lightning.LightningModule):
         }
 
 
-def road_logit(scores: Tensor) -> Tensor:
-    """Return road minus background score, [N, H, W]: the logit of p(road)."""
-    return scores[:, 1] - scores[:, 0]
-
-
 def road_loss(scores: Tensor, labels: Tensor) -> Tensor:
     """Return binary cross-entropy plus Dice loss on p(road); void pixels count in neither.
 
     `scores` are [N, 2, H, W], `labels` [N, H, W] uint8. Dice as in Milletari et al. 2016
     (V-Net), with the batch pooled, so that a crop without road is no special case.
     """
-    logit = road_logit(scores).float()
+    logit = road_logit(scores)
     valid = labels != VOID
     logit, road = logit[valid], labels[valid].float()
     if not len(road):
@@ -193,6 +189,8 @@ def load_sources(args: argparse.Namespace) -> list[Source]:
         )
     if args.rendered:
         count, share = split_share(args.rendered)
+        if not count.isdecimal():
+            raise DatasetError(f'--rendered {count!r} is not a number of frames')
         train_scenes = rendered_frames(int(count), 0, 'rendered train')
         val_scenes = rendered_frames(RENDERED_VAL_COUNT, RENDERED_VAL_SEED, 'rendered val')
         found.append(('rendered', share, train_scenes, val_scenes))
@@ -301,15 +299,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_float32_matmul_precision('high')
     lightning.seed_everything(args.seed)
     try:
+        skips = SKIPS[: {8: 2, 16: 1, 32: 0}[args.fcn]]
+        scales = tuple(args.skip_scales) if args.skip_scales else (1.0,) * len(skips)
+        config = RoadFCNConfig(encoder=args.encoder, skips=skips, skip_scales=scales)
+        input_rule = InputRule(pixels=args.pixels)
         sources = load_sources(args)
-    except DatasetError as error:
+    except ValueError as error:
         raise SystemExit(f'train: {error}') from error
-    skips = SKIPS[: {8: 2, 16: 1, 32: 0}[args.fcn]]
-    scales = tuple(args.skip_scales) if args.skip_scales else (1.0,) * len(skips)
     validated = [source for source in sources if len(source.val)]
-    input_rule = InputRule(pixels=args.pixels)
     training = RoadTraining(
-        RoadFCNConfig(encoder=args.encoder, skips=skips, skip_scales=scales),
+        config,
         Augmentation(crop_hw=tuple(args.crop), pixels=args.pixels),
         input_rule,
         [source.name for source in validated],

@@ -128,6 +128,17 @@ def test_data_at_fault_is_named_before_training_starts(easy_data, tmp_path):
         train.main(['--weights', 'none', '--data', str(tmp_path)])
     with pytest.raises(SystemExit, match='nothing to train on; give --data'):
         train.main(['--weights', 'none'])
+    for arguments, reason in (
+        (['--rendered', 'many'], "--rendered 'many' is not a number of frames"),
+        (
+            ['--data', str(easy_data), '--val-fraction', '2'],
+            r'val_fraction 2.0 is not in \[0, 1\)',
+        ),
+        (['--rendered', '4', '--skip-scales', '1'], 'give one a skip'),
+        (['--rendered', '4', '--pixels', '5'], 'pixel count 5 is too small'),
+    ):
+        with pytest.raises(SystemExit, match=f'train: .*{reason}'):
+            train.main(['--weights', 'none', *arguments])
 
 
 def test_rendered_frames_are_rgb_and_change_with_the_seed():
