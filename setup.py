@@ -11,7 +11,7 @@ ros_wheels = [
     'ros-sensor-msgs==5.3.6',
     'ros-std-msgs==5.3.6',
 ]
-training = ['lightning>=2.4,<3', 'torchmetrics>=1.4,<2']
+training = ['lightning>=2.6,<3', 'matplotlib>=3.6', 'tensorboard>=2.10', 'torchmetrics>=1.4,<2']
 testing = [
     'catkin_pkg>=1,<2',
     'colcon-common-extensions>=0.3',

@@ -9,29 +9,36 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.transforms.v2.functional import gaussian_blur
 
-from fcn_road_seg.datasets import VOID
+from fcn_road_seg.checkpoint import InputRule
+from fcn_road_seg.datasets import BACKGROUND, VOID
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crops with changed geometry and light; labels follow by their nearest pixel.
+    """Random crops with changed geometry, things and light; labels follow by nearest pixel.
 
-    A crop of `crop_hw` is taken from a frame as the network sees it (at `pixels` pixels),
-    zoomed by a factor from `zoom`, stretched sideways by up to `stretch`, turned by up to
-    `rotation_deg` degrees and mirrored every other time. What lies outside of the frame is
-    void. Light: exposure, contrast, saturation, colour cast and gamma each by a random factor
-    whose logarithm is at most `light` times its usual range, and sensor noise. 0 switches a
-    part off.
+    A crop of `crop_hw` is taken from a frame as the network sees it (`input_rule`), zoomed by
+    a factor from `zoom`, made wider or narrower by a factor of up to exp(`stretch`) (mostly far
+    less), turned by up to `rotation_deg` degrees and mirrored every other time. What lies
+    outside of the frame is void. Then, each with a probability a crop: `occluders` pastes a
+    thing from another crop, `shadows` casts shadows, `blur` loses sharpness. `light` changes
+    exposure, contrast, saturation, colour cast and gamma, each by a random factor whose
+    logarithm is at most `light` times its usual range, and adds sensor noise. 0 switches a part
+    off.
     """
 
     crop_hw: tuple[int, int]
-    pixels: int
-    zoom: tuple[float, float] = (0.7, 1.8)
-    stretch: float = 0.15
-    rotation_deg: float = 4.0
-    mirror: bool = True
-    light: float = 1.0
+    input_rule: InputRule
+    zoom: tuple[float, float] = (1.0, 1.0)
+    stretch: float = 0.0
+    rotation_deg: float = 0.0
+    mirror: bool = False
+    light: float = 0.0
+    shadows: float = 0.0
+    occluders: float = 0.0
+    blur: float = 0.0
 
     def __call__(
         self, frames: Sequence[Tensor], labels: Sequence[Tensor]
@@ -41,8 +48,15 @@ class Augmentation:
         `frames` are [3, H, W] uint8 RGB of any sizes, `labels` [H, W] uint8, all on one device.
         """
         pairs = [self._crop(f, lb) for f, lb in zip(frames, labels, strict=True)]
-        crops = torch.stack([crop for crop, _ in pairs])
-        return self._relight(crops), torch.stack([label for _, label in pairs])
+        x = torch.stack([crop for crop, _ in pairs])
+        y = torch.stack([label for _, label in pairs])
+        if self.occluders:
+            x, y = paste_occluders(x, y, _chosen(x, self.occluders))
+        if self.shadows:
+            x = torch.where(_chosen(x, self.shadows), cast_shadows(x), x)
+        if self.blur:
+            x = torch.stack([_unsharp(c) if _uniform(0, 1) < self.blur else c for c in x])
+        return self._relight(x), y
 
     def _crop(self, frame: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         theta = self._theta(label.shape[0], label.shape[1]).to(frame.device)
@@ -59,9 +73,11 @@ class Augmentation:
     def _theta(self, h: int, w: int) -> Tensor:
         """Return the 2x3 affine map from the crop's to the frame's coordinates in [-1, 1]."""
         zoom = math.exp(_uniform(math.log(self.zoom[0]), math.log(self.zoom[1])))
-        to_frame = math.sqrt(h * w / self.pixels) / zoom
-        crop_h = self.crop_hw[0] * to_frame
-        crop_w = self.crop_hw[1] * to_frame * math.exp(_uniform(-self.stretch, self.stretch))
+        seen_h, seen_w = self.input_rule.input_hw((h, w))
+        crop_h = self.crop_hw[0] * h / seen_h / zoom
+        crop_w = self.crop_hw[1] * w / seen_w / zoom
+        # Cubed: every other crop is stretched by less than an eighth of the exponent.
+        crop_w *= math.exp(self.stretch * _uniform(-1, 1) ** 3)
         # The crop's centre goes as far to a side as keeps the smaller inside the larger.
         x = _uniform(-1, 1) * abs(w - crop_w) / w
         y = _uniform(-1, 1) * abs(h - crop_h) / h
@@ -90,6 +106,78 @@ class Augmentation:
         x = middle + (x - middle) * factor(0.25)
         noise = torch.rand(len(x), 1, 1, 1, device=x.device) * 0.03 * self.light
         return (x + torch.randn_like(x) * noise).clamp(0, 1)
+
+
+def cast_shadows(frames: Tensor) -> Tensor:
+    """Return `frames` [N, 3, H, W] in [0, 1] with random soft shadows, other ones on each.
+
+    Bands and edges at any angle stand for poles, walls and vehicles, dapples for foliage. The
+    shade keeps 25 to 70 % of the light, a little more of the blue, as the sky still lights it.
+    """
+    n, _, h, w = frames.shape
+    y = torch.linspace(-0.5, 0.5, h, device=frames.device)[:, None]
+    x = torch.linspace(-0.5, 0.5, w, device=frames.device)[None, :] * (w / h)
+    shade = torch.zeros(n, 1, h, w, device=frames.device)
+    for _ in range(3):
+        angle, offset_x, offset_y, width, soft, there = torch.rand(6, n, 1, 1, 1).to(frames.device)
+        angle = angle * math.pi
+        distance = (x - (offset_x - 0.5) * (w / h)) * angle.cos()
+        distance = distance + (y - (offset_y - 0.5)) * angle.sin()
+        half_width = 0.02 * 30**width
+        band = torch.sigmoid((half_width - distance.abs()) / (0.003 * 15**soft))
+        shade = torch.maximum(shade, band * (there < 0.6))
+    leaves = functional.interpolate(
+        torch.rand(n, 1, max(2, h // 12), max(2, w // 12), device=frames.device),
+        (h, w),
+        mode='bicubic',
+        align_corners=False,
+    )
+    dappled = torch.sigmoid((leaves - 0.5) * 25)
+    under_trees = _chosen(frames, 0.4)
+    shade = torch.where(under_trees, shade * dappled, shade)
+    light, blue = torch.rand(2, n, 1, 1, 1).to(frames.device)
+    kept = (0.25 + 0.45 * light) * (1 + 0.2 * blue * _WARM_TO_COLD.to(frames.device))
+    return frames * (1 - shade * (1 - kept))
+
+
+def paste_occluders(x: Tensor, y: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return crops and labels with a piece of the next crop pasted on those `chosen`.
+
+    `x` is [N, 3, H, W], `y` [N, H, W] uint8, `chosen` [N, 1, 1, 1] bool. A piece is a rounded box
+    of what is known to be no road; it comes from higher up, where vehicles and people stand
+    rather than pavement, and becomes background on whatever it covers.
+    """
+    n, _, h, w = x.shape
+    down = int(h * _uniform(0.15, 0.4))
+    other_x = x.roll(1, dims=0).roll(down, dims=2)
+    other_y = y.roll(1, dims=0).roll(down, dims=1)
+    centre_y, centre_x, half_h, half_w = torch.rand(4, n, 1, 1, device=x.device)
+    rows = torch.linspace(0, 1, h, device=x.device)[:, None]
+    columns = torch.linspace(0, w / h, w, device=x.device)[None, :]
+    dy = (rows - (0.4 + 0.6 * centre_y)) / (0.05 + 0.25 * half_h)
+    dx = (columns - centre_x * (w / h)) / (0.04 + 0.3 * half_w)
+    pasted = (dy**4 + dx**4 < 1) & (other_y == BACKGROUND) & chosen[:, 0]
+    y = y.masked_fill(pasted, BACKGROUND)
+    return torch.where(pasted[:, None], other_x, x), y
+
+
+# Red loses and blue gains.
+_WARM_TO_COLD = torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1)
+
+
+def _unsharp(crop: Tensor) -> Tensor:
+    """Blur a crop [3, h, w], or reduce and enlarge it."""
+    if _uniform(0, 1) < 0.5:
+        return gaussian_blur(crop, [9, 9], [_uniform(0.4, 2.0)] * 2)
+    h, w = crop.shape[-2:]
+    factor = _uniform(1.2, 3.5)
+    small = (max(1, round(h / factor)), max(1, round(w / factor)))
+    reduced = functional.interpolate(crop[None], small, mode='bilinear', antialias=True)
+    return functional.interpolate(reduced, (h, w), mode='bilinear')[0]
+
+
+def _chosen(x: Tensor, probability: float) -> Tensor:
+    return torch.rand(len(x), 1, 1, 1, device=x.device) < probability
 
 
 def _uniform(low: float, high: float) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fcn_road_seg import __version__
+from fcn_road_seg.files import written_whole
 from fcn_road_seg.model import OUTPUT_STRIDE, RoadFCN, RoadFCNConfig
 
 FORMAT = 'fcn_road_seg'
@@ -118,7 +118,7 @@ def save_checkpoint(
 ) -> None:
     """Write `checkpoint` to a .safetensors file, its tensors in `dtype` (float32 or float16).
 
-    The file appears whole or not at all: it is written beside `path` and then renamed.
+    The file appears whole or not at all.
     """
     tensors = {
         name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
@@ -139,12 +139,8 @@ def save_checkpoint(
         'content': json.dumps(content),
     }
     metadata['content_sha256'] = _sha256_of_content(metadata['content'])
-    path = Path(path)
-    temporary = path.with_name(path.name + '.part')
-    save_file(tensors, temporary, metadata=metadata)
-    # safetensors makes it readable for its writer alone; it is to be shipped.
-    temporary.chmod(0o644)
-    os.replace(temporary, path)
+    with written_whole(path) as part:
+        save_file(tensors, part, metadata=metadata)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

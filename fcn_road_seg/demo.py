@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from fcn_road_seg.datasets import IMAGE_SUFFIXES, ROAD
 from fcn_road_seg.image_msgs import image_msg
+from fcn_road_seg.pictures import letterboxed, sheet
 from fcn_road_seg.synthetic import SyntheticDrive
 
 CAMERA_HW = (375, 1242)
@@ -320,8 +321,13 @@ def write_pictures(
     if not shown:
         return
     chosen = np.linspace(0, len(shown) - 1, min(SHEET_ROWS, len(shown))).astype(int)
-    rows = [_sheet_row(*shown[i]) for i in chosen]
-    cv2.imwrite(str(out / 'contact_sheet.png'), np.vstack(rows))
+    pictures = [
+        picture
+        for frame_bgr, mask, overlay_bgr in (shown[i] for i in chosen)
+        for picture in (frame_bgr, cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), overlay_bgr)
+    ]
+    contact_sheet = sheet(pictures, columns=3, cell_width=SHEET_COLUMN_WIDTH)
+    cv2.imwrite(str(out / 'contact_sheet.png'), contact_sheet)
 
     h, w = (side // 2 * 2 for side in shown[0][0].shape[:2])
     video = cv2.VideoWriter(
@@ -331,26 +337,8 @@ def write_pictures(
         (w, h),
     )
     for _, _, overlay_bgr in shown:
-        video.write(_letterboxed(overlay_bgr, (h, w)))
+        video.write(letterboxed(overlay_bgr, (h, w)))
     video.release()
-
-
-def _sheet_row(frame_bgr: np.ndarray, mask: np.ndarray, overlay_bgr: np.ndarray) -> np.ndarray:
-    h, w = mask.shape
-    size_hw = (max(1, round(SHEET_COLUMN_WIDTH * h / w)), SHEET_COLUMN_WIDTH)
-    pictures = (frame_bgr, cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), overlay_bgr)
-    return np.hstack([_letterboxed(picture, size_hw) for picture in pictures])
-
-
-def _letterboxed(picture: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    h, w = size_hw
-    scale = min(h / picture.shape[0], w / picture.shape[1])
-    inner_h, inner_w = (max(1, round(side * scale)) for side in picture.shape[:2])
-    inner = cv2.resize(picture, (min(inner_w, w), min(inner_h, h)), interpolation=cv2.INTER_AREA)
-    top, left = (h - inner.shape[0]) // 2, (w - inner.shape[1]) // 2
-    canvas = np.zeros((h, w, 3), np.uint8)
-    canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
-    return canvas
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import pickle
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
-import numpy as np
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.data import ConcatDataset, DataLoader, WeightedRandomSampler
-from torchmetrics.classification import BinaryJaccardIndex
-from tqdm import tqdm
-
-from fcn_road_seg.augment import Augmentation
-from fcn_road_seg.checkpoint import Checkpoint, InputRule, Provenance, save_checkpoint
-from fcn_road_seg.datasets import (
-    VOID,
-    DatasetError,
-    LabelledFrame,
-    RoadFrames,
-    find_frames,
-    reduced,
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
 )
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from fcn_road_seg.checkpoint import (
+    Checkpoint,
+    InputRule,
+    Provenance,
+    load_checkpoint,
+    save_checkpoint,
+)
+from fcn_road_seg.devices import has_fast_bfloat16
 from fcn_road_seg.model import (
     ENCODERS,
     SKIPS,
@@ -37,204 +34,18 @@ from fcn_road_seg.model import (
     RoadFCNConfig,
     fold_batch_norm,
     imagenet_encoder_state,
-    road_logit,
 )
-from fcn_road_seg.synthetic import SyntheticDrive
-
-Sample = tuple[np.ndarray, np.ndarray]
-
-RENDERED_SIZES_HW = ((375, 1242), (360, 480), (240, 320), (288, 512))
-RENDERED_FRAMES_A_DRIVE = 4
-# Far enough apart for other surroundings: 8 m/s or more.
-RENDERED_SPACING_S = 7.0
-# Seeds far from those that training draws: rendered validation scenes are unseen ones.
-RENDERED_VAL_SEED = 1_000_000
-RENDERED_VAL_COUNT = 60
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set to train on, and how often it is drawn: its share of the samples."""
-
-    name: str
-    train: RoadFrames
-    val: RoadFrames
-    share: float
-
-
-class RoadTraining(lightning.LightningModule):
-    """The training and validation steps around a RoadFCN."""
-
-    def __init__(
-        self,
-        config: RoadFCNConfig,
-        augmentation: Augmentation,
-        input_rule: InputRule,
-        val_names: Sequence[str],
-        learning_rate: float,
-        warm_up: float = 0.05,
-    ) -> None:
-        super().__init__()
-        self.net = RoadFCN(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-        self.augmentation = augmentation
-        self.input_rule = input_rule
-        self.learning_rate = learning_rate
-        self.warm_up = warm_up
-        self.val_names = list(val_names)
-        self.val_iou = nn.ModuleList(BinaryJaccardIndex(ignore_index=VOID) for _ in val_names)
-
-    def training_step(self, batch: tuple[list[Tensor], list[Tensor]], _: int) -> Tensor:
-        frames, labels = self.augmentation(*batch)
-        frames = frames.contiguous(memory_format=torch.channels_last)
-        loss = road_loss(self.net.scores(frames), labels)
-        self.log('train/loss', loss, prog_bar=True)
-        return loss
-
-    def validation_step(
-        self, batch: tuple[list[Tensor], list[Tensor]], _: int, dataloader_idx: int = 0
-    ) -> None:
-        for frame, label in zip(*batch, strict=True):
-            h, w = label.shape
-            x = functional.interpolate(
-                frame[None].float() / 255,
-                self.input_rule.input_hw((h, w)),
-                mode='bilinear',
-                antialias=True,
-            )
-            logit = road_logit(self.net.scores(x))[:, None]
-            logit = functional.interpolate(logit, (h, w), mode='bilinear')[0, 0]
-            self.val_iou[dataloader_idx].update(logit > 0, label)  # type: ignore[operator]
-
-    def on_validation_epoch_end(self) -> None:
-        ious = [metric.compute() for metric in self.val_iou]  # type: ignore[operator]
-        for name, iou, metric in zip(self.val_names, ious, self.val_iou, strict=True):
-            self.log(f'val/iou_{name}', iou)
-            metric.reset()  # type: ignore[operator]
-        self.log('val/iou', torch.stack(ious).mean(), prog_bar=True)
-
-    def configure_optimizers(self) -> dict[str, object]:  # type: ignore[override]
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=1e-2)
-        steps = int(self.trainer.estimated_stepping_batches)
-        warm_up = max(1, round(steps * self.warm_up))
-
-        def factor(step: int) -> float:
-            if step < warm_up:
-                return (step + 1) / warm_up
-            return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            'optimizer': optimizer,
-            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
-        }
-
-
-def road_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return binary cross-entropy plus Dice loss on p(road); void pixels count in neither.
-
-    `scores` are [N, 2, H, W], `labels` [N, H, W] uint8. Dice as in Milletari et al. 2016
-    (V-Net), with the batch pooled, so that a crop without road is no special case.
-    """
-    logit = road_logit(scores)
-    valid = labels != VOID
-    logit, road = logit[valid], labels[valid].float()
-    if not len(road):
-        return logit.sum()
-    p_road = logit.sigmoid()
-    dice = 1 - (2 * (p_road * road).sum() + 1) / (p_road.sum() + road.sum() + 1)
-    return functional.binary_cross_entropy_with_logits(logit, road) + dice
-
-
-def load_frames(frames: Sequence[LabelledFrame], text: str) -> Iterator[Sample]:
-    """Read and check all `frames`, with a progress bar named `text`."""
-    with ThreadPoolExecutor() as pool:
-        loaded = pool.map(LabelledFrame.load, frames)
-        yield from tqdm(loaded, desc=text, total=len(frames), unit='frame')
-
-
-def rendered_frames(count: int, first_seed: int, text: str) -> Iterator[Sample]:
-    """Render `count` frames at cameras' sizes; a drive, seeds `first_seed` and up, gives four.
-
-    Setting up a drive costs as much as rendering ten of its frames.
-    """
-    for index in tqdm(range(count), desc=text, unit='frame'):
-        number, step = divmod(index, RENDERED_FRAMES_A_DRIVE)
-        if step == 0:
-            size_hw = RENDERED_SIZES_HW[number % len(RENDERED_SIZES_HW)]
-            drive = SyntheticDrive(first_seed + number, size_hw)
-        frame_bgr, label = drive.render(t_s=step * RENDERED_SPACING_S)
-        yield np.ascontiguousarray(frame_bgr[..., ::-1]), label
-
-
-def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    """Keep frames of different sizes apart; the augmentation makes them one batch."""
-    return [frame for frame, _ in samples], [label for _, label in samples]
-
-
-def load_sources(args: argparse.Namespace) -> list[Source]:
-    """Read all data that the arguments name.
-
-    Raises:
-        DatasetError: the first thing wrong with the data, naming the file.
-    """
-    found: list[tuple[str, float | None, Iterator[Sample], Iterator[Sample]]] = []
-    for item in args.data:
-        root, share = split_share(item)
-        name = Path(root).name
-        # Figures are told apart by these names.
-        name += f'_{len(found)}' if any(name == other for other, *_ in found) else ''
-        train, val = (find_frames(root, split, args.val_fraction) for split in ('train', 'val'))
-        found.append(
-            (name, share, load_frames(train, f'{name} train'), load_frames(val, f'{name} val'))
-        )
-    if args.rendered:
-        count, share = split_share(args.rendered)
-        if not count.isdecimal():
-            raise DatasetError(f'--rendered {count!r} is not a number of frames')
-        train_scenes = rendered_frames(int(count), 0, 'rendered train')
-        val_scenes = rendered_frames(RENDERED_VAL_COUNT, RENDERED_VAL_SEED, 'rendered val')
-        found.append(('rendered', share, train_scenes, val_scenes))
-    # More pixels than a crop can show would only take memory, and alias.
-    max_pixels = round(args.pixels * 1.5)
-    sources = []
-    for name, share, train_samples, val_samples in found:
-        train_frames = RoadFrames(reduced(*sample, max_pixels) for sample in train_samples)
-        sources.append(
-            Source(name, train_frames, RoadFrames(val_samples), share or len(train_frames))
-        )
-    if not sources:
-        raise DatasetError('nothing to train on; give --data DIR or --rendered COUNT')
-    return sources
-
-
-def split_share(item: str) -> tuple[str, float | None]:
-    """Return ('DIR', 0.5) for 'DIR=0.5' and ('DIR', None) for 'DIR'.
-
-    Raises:
-        DatasetError: the share is not a positive number.
-    """
-    name, sign, share = item.rpartition('=')
-    if not sign:
-        return item, None
-    try:
-        value = float(share)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise DatasetError(f'share {share!r} in {item!r} is not a positive number')
-    return name, value
-
-
-def train_loader(sources: Sequence[Source], batch: int, steps: int) -> DataLoader[object]:
-    """Draw `steps` batches an epoch, each source by its share."""
-    total = sum(source.share for source in sources)
-    weights = [s.share / total / len(s.train) for s in sources for _ in range(len(s.train))]
-    return DataLoader(
-        ConcatDataset([source.train for source in sources]),
-        batch_size=batch,
-        sampler=WeightedRandomSampler(weights, num_samples=batch * steps),
-        collate_fn=collate,
-    )
+from fcn_road_seg.recipe import PIECES, RECIPES, Recipe
+from fcn_road_seg.sources import Source, add_split_arguments, load_sources, split_rule
+from fcn_road_seg.training import (
+    VAL_IOU_KEY,
+    ProgressPictures,
+    RoadData,
+    RoadTraining,
+    TrainingError,
+    WholeCheckpoints,
+    weight_average,
+)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -255,31 +66,49 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     data.add_argument(
         '--rendered', metavar='COUNT[=SHARE]', help='also train on COUNT rendered scenes'
     )
-    data.add_argument(
-        '--val-fraction',
-        type=float,
-        default=0.2,
-        help='tail of each category that validates, where a data set has no split of its own',
-    )
+    add_split_arguments(data)
     net = parser.add_argument_group('network')
     net.add_argument('--encoder', choices=ENCODERS, default='vgg16')
     net.add_argument(
-        '--weights', choices=('imagenet', 'none'), default='imagenet', help='of the encoder'
+        '--weights',
+        default='imagenet',
+        help='to begin with: imagenet (downloaded by torchvision), none, a file of torchvision '
+        "(.pth), a checkpoint (.safetensors) or a run's best.ckpt",
     )
     net.add_argument('--fcn', type=int, choices=(8, 16, 32), default=8, help='8: both skips')
     net.add_argument(
         '--skip-scales', type=float, nargs='+', metavar='S', help='one per skip, pool4 first'
     )
-    net.add_argument(
-        '--pixels', type=int, default=256 * 256, help='pixel count at which it sees a frame'
+    how = parser.add_argument_group('recipe', 'what is not given is as the recipe has it')
+    how.add_argument(
+        '--recipe',
+        choices=tuple(RECIPES),
+        default='strong',
+        help='strong: AdamW, cosine, EMA, cross-entropy + Dice, augmentation; classic: Adam, '
+        'cross-entropy, whole frames at 256 x 256',
     )
+    how.add_argument(
+        '--without', nargs='+', choices=tuple(PIECES), default=[], help='pieces to leave out'
+    )
+    how.add_argument('--pixels', type=int, help='pixel count at which it sees a frame')
+    how.add_argument('--crop', type=int, nargs=2, metavar=('H', 'W'))
+    how.add_argument('--batch', type=int, help='crops a step, on each device')
+    how.add_argument('--learning-rate', type=float)
+    how.add_argument('--encoder-rate', type=float, help="relative to the decoder's")
     loop = parser.add_argument_group('training')
-    loop.add_argument('--crop', type=int, nargs=2, default=(160, 288), metavar=('H', 'W'))
-    loop.add_argument('--batch', type=int, default=8)
-    loop.add_argument('--steps', type=int, default=6000)
+    loop.add_argument(
+        '--steps', type=int, default=6000, help='rounded up to a multiple of --val-every'
+    )
     loop.add_argument('--val-every', type=int, default=300, metavar='STEPS')
-    loop.add_argument('--learning-rate', type=float, default=1e-3)
-    loop.add_argument('--precision', default='auto', help="Lightning's, such as bf16-mixed")
+    loop.add_argument(
+        '--freeze', type=int, default=0, metavar='STEPS', help='steps for which the encoder rests'
+    )
+    loop.add_argument(
+        '--patience', type=int, metavar='N', help='end after N validations without a better one'
+    )
+    loop.add_argument(
+        '--precision', default='auto', help="auto (bf16-mixed where fast) or Lightning's name"
+    )
     loop.add_argument('--accelerator', default='auto', help="Lightning's, such as cpu or gpu")
     loop.add_argument('--devices', default='auto', help="Lightning's: how many, or which")
     loop.add_argument('--nodes', type=int, default=1, help='machines')
@@ -289,92 +118,190 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     out.add_argument('--out', type=Path, default=Path('train_out'), help='folder to write to')
     out.add_argument('--licence', default='unknown', help='of the training data')
     args = parser.parse_args(argv)
-    if args.weights == 'imagenet' and args.resume:
-        args.weights = 'none'
+    for name in ('steps', 'val_every', 'batch', 'patience'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f'--{name.replace("_", "-")} {value} is too small; use at least 1')
+    args.val_every = min(args.val_every, args.steps)
     return args
 
 
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    """Return the recipe that the arguments name, with what they change of it.
+
+    Raises:
+        ValueError: the pixel count is too small.
+    """
+    changes = {
+        'crop_hw': tuple(args.crop) if args.crop else None,
+        'batch': args.batch,
+        'learning_rate': args.learning_rate,
+        'encoder_rate': args.encoder_rate,
+        'input_rule': InputRule(pixels=args.pixels) if args.pixels is not None else None,
+    }
+    recipe = RECIPES[args.recipe].without(args.without)
+    return replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+
+
+def network_of(args: argparse.Namespace) -> RoadFCN:
+    """Return the network that the arguments name, with the weights that it begins with.
+
+    Raises:
+        ValueError: skip scales or weights that do not fit it.
+    """
+    skips = SKIPS[: {8: 2, 16: 1, 32: 0}[args.fcn]]
+    scales = tuple(args.skip_scales) if args.skip_scales else (1.0,) * len(skips)
+    net = RoadFCN(RoadFCNConfig(encoder=args.encoder, skips=skips, skip_scales=scales))
+    if not args.resume:
+        load_weights(net, args.weights)
+    return net
+
+
+def load_weights(net: RoadFCN, weights: str) -> None:
+    """Load `weights` (as --weights has them) into `net`, or into its encoder alone.
+
+    Raises:
+        ValueError: they cannot be had, or are those of another network.
+    """
+    if weights == 'none':
+        return
+    try:
+        if weights == 'imagenet':
+            net.encoder.features.load_state_dict(imagenet_encoder_state(net.config.encoder))
+        elif weights.endswith('.safetensors'):
+            net.load_state_dict(load_checkpoint(weights).model.state_dict())
+        else:
+            state = torch.load(weights, map_location='cpu', weights_only=True)
+            if 'state_dict' in state:
+                net.load_state_dict(_with_prefix(state['state_dict'], 'net.'))
+            else:
+                net.encoder.features.load_state_dict(_with_prefix(state, 'features.'))
+    except OSError as error:
+        remedy = 'use --weights FILE, or --weights none --encoder vgg16_bn'
+        raise ValueError(f'the weights {weights} cannot be had ({error}); {remedy}') from error
+    except (AttributeError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(':')
+        raise ValueError(
+            f'{weights} holds no weights for this network ({reason}); see --encoder, --fcn'
+        ) from error
+
+
+def _with_prefix(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def callbacks_of(args: argparse.Namespace, recipe: Recipe, validated: bool) -> list[Callback]:
+    """Return what goes along with the training; after each validation it keeps checkpoints."""
+    callbacks: list[Callback] = [
+        # Two of them: the `save_last` of one alone follows only when there is a new best.
+        ModelCheckpoint(args.out, 'last', enable_version_counter=False),
+        ModelCheckpoint(
+            *(args.out, 'best', 'val/iou' if validated else None),
+            mode='max',
+            enable_version_counter=False,
+        ),
+        LearningRateMonitor('step'),
+        ProgressPictures(args.out),
+    ]
+    if recipe.ema_decay:
+        callbacks.append(weight_average(recipe.ema_decay))
+    if args.patience and validated:
+        callbacks.append(EarlyStopping('val/iou', mode='max', patience=args.patience))
+    return callbacks
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    """Train as the arguments say; return 0."""
     args = parse_args(argv)
     torch.set_float32_matmul_precision('high')
     lightning.seed_everything(args.seed)
     try:
-        skips = SKIPS[: {8: 2, 16: 1, 32: 0}[args.fcn]]
-        scales = tuple(args.skip_scales) if args.skip_scales else (1.0,) * len(skips)
-        config = RoadFCNConfig(encoder=args.encoder, skips=skips, skip_scales=scales)
-        input_rule = InputRule(pixels=args.pixels)
-        sources = load_sources(args)
+        refuse_to_overwrite(args)
+        recipe = recipe_of(args)
+        # More pixels than a crop can show would only take memory, and alias.
+        seen = recipe.input_rule.pixels or recipe.crop_hw[0] * recipe.crop_hw[1]
+        net = network_of(args)
+        sources = load_sources(args.data, args.rendered, split_rule(args), round(seen * 1.5))
     except ValueError as error:
         raise SystemExit(f'train: {error}') from error
-    validated = [source for source in sources if len(source.val)]
     training = RoadTraining(
-        config,
-        Augmentation(crop_hw=tuple(args.crop), pixels=args.pixels),
-        input_rule,
-        [source.name for source in validated],
-        args.learning_rate,
+        net,
+        recipe,
+        [source.name for source in sources if len(source.val)],
+        args.freeze,
+        recipe.encoder_rate if args.weights != 'none' else 1.0,
+        args.seed,
     )
-    if args.weights == 'imagenet':
-        try:
-            state = imagenet_encoder_state(args.encoder)
-        except OSError as error:
-            raise SystemExit(
-                f'train: ImageNet weights cannot be downloaded ({error}); '
-                'use --weights none --encoder vgg16_bn'
-            ) from error
-        training.net.encoder.features.load_state_dict(state)
-
-    best = ModelCheckpoint(
-        args.out, 'best', monitor='val/iou' if validated else None, mode='max', save_last=True
-    )
+    callbacks = callbacks_of(args, recipe, validated=bool(training.val_names))
+    on_cpu = args.accelerator == 'cpu' or not torch.cuda.is_available()
     trainer = lightning.Trainer(
         accelerator=args.accelerator,
         devices=args.devices,
         num_nodes=args.nodes,
-        precision=precision_of(args.precision),  # type: ignore[arg-type]
-        max_steps=args.steps,
-        gradient_clip_val=1.0,
-        callbacks=[best, LearningRateMonitor('step')],
-        logger=CSVLogger(args.out, name='metrics'),
+        sync_batchnorm=not on_cpu,
+        precision=precision_of(args.precision, recipe, on_cpu),  # type: ignore[arg-type]
+        max_epochs=math.ceil(args.steps / args.val_every),
+        gradient_clip_val=recipe.clip_norm,
+        callbacks=callbacks,
+        logger=[CSVLogger(args.out, name='metrics'), TensorBoardLogger(args.out, 'tensorboard')],
+        plugins=[WholeCheckpoints()],
         log_every_n_steps=20,
         num_sanity_val_steps=0,
+        use_distributed_sampler=False,
         default_root_dir=args.out,
     )
-    val_loaders = [DataLoader(s.val, batch_size=1, collate_fn=collate) for s in validated]
-    trainer.fit(
-        training,
-        train_loader(sources, args.batch, args.val_every),
-        val_loaders,
-        ckpt_path=args.resume,
-    )
-    if best.best_model_path:
-        trainer.validate(training, val_loaders, ckpt_path=best.best_model_path)
+    data = RoadData(sources, recipe.batch, args.val_every, args.seed)
+    try:
+        trainer.fit(training, datamodule=data, ckpt_path=args.resume)
+    except TrainingError as error:
+        raise SystemExit(f'train: {error}') from error
+    except SystemExit as error:
+        # So Lightning ends on Ctrl-C, with nothing said of what is left.
+        raise SystemExit(
+            f'train: interrupted at step {trainer.global_step}; what was validated is in '
+            f'{args.out}, go on with --resume {args.out / "last.ckpt"}'
+        ) from error
     if trainer.is_global_zero:
-        path = args.out / 'road_fcn.safetensors'
-        metrics = {
-            key.removeprefix('val/iou_'): {'iou': round(value.item(), 4)}
-            for key, value in trainer.callback_metrics.items()
-            if key.startswith('val/iou_')
-        }
-        data = ', '.join(f'{s.name} ({len(s.train)} frames)' for s in sources)
-        save_checkpoint(
-            Checkpoint(
-                fold_batch_norm(training.net),
-                input_rule,
-                provenance=Provenance(data, args.licence, metrics),
-            ),
-            path,
-            torch.float16,
-        )
-        print(f'{path}: {metrics}')
+        write_checkpoint(args, training, sources)
     return 0
 
 
-def precision_of(name: str) -> str:
-    """Return Lightning's name of a precision; 'auto' is bf16-mixed on CUDA, else float32."""
+def refuse_to_overwrite(args: argparse.Namespace) -> None:
+    """Raise ValueError where `--out` holds another run, whose checkpoints would be lost."""
+    last = args.out / 'last.ckpt'
+    if last.exists() and not args.resume:
+        raise ValueError(
+            f'{args.out} holds another run; say --resume {last} to go on with it, or another --out'
+        )
+
+
+def write_checkpoint(
+    args: argparse.Namespace, training: RoadTraining, sources: Sequence[Source]
+) -> None:
+    """Write the network of `best.ckpt` to `road_fcn.safetensors`, with what it scored."""
+    path = args.out / 'road_fcn.safetensors'
+    best = torch.load(args.out / 'best.ckpt', map_location='cpu', weights_only=True)
+    training.load_state_dict(best['state_dict'])
+    metrics = {name: {'iou': round(iou, 4)} for name, iou in best[VAL_IOU_KEY].items()}
+    data = ', '.join(f'{s.name} ({len(s.train)} frames)' for s in sources)
+    save_checkpoint(
+        Checkpoint(
+            fold_batch_norm(training.net),
+            training.recipe.input_rule,
+            provenance=Provenance(data, args.licence, metrics),
+        ),
+        path,
+        torch.float16,
+    )
+    print(f'{path}: {metrics}')
+
+
+def precision_of(name: str, recipe: Recipe, on_cpu: bool) -> str:
+    """Return Lightning's name of a precision; 'auto' is bf16-mixed where that is fast."""
     if name != 'auto':
         return name
-    return 'bf16-mixed' if torch.cuda.is_available() else '32-true'
+    fast = has_fast_bfloat16() if on_cpu else True
+    return 'bf16-mixed' if recipe.mixed_precision and fast else '32-true'
 
 
 if __name__ == '__main__':

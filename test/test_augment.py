@@ -1,10 +1,16 @@
 import pytest
 import torch
 
-from fcn_road_seg.augment import Augmentation
+from fcn_road_seg.augment import Augmentation, cast_shadows, paste_occluders
+from fcn_road_seg.checkpoint import InputRule
 from fcn_road_seg.datasets import BACKGROUND, ROAD, VOID
 
-STILL = {'zoom': (1.0, 1.0), 'stretch': 0.0, 'rotation_deg': 0.0, 'mirror': False, 'light': 0.0}
+ZOOM, LIGHT = (0.7, 1.8), 1.0
+
+
+def augmentation(crop_hw, seen_hw, **parts):
+    """Everything off but `parts`; a frame of any size is seen at `seen_hw`."""
+    return Augmentation(crop_hw, InputRule(fixed_hw=seen_hw), **parts)
 
 
 @pytest.fixture(autouse=True)
@@ -23,14 +29,16 @@ def scene(h, w):
 
 def test_all_switched_off_gives_the_frame_itself():
     frame, label = scene(64, 96)
-    x, y = Augmentation((64, 96), 64 * 96, **STILL)([frame], [label])
+    x, y = augmentation((64, 96), (64, 96))([frame], [label])
     assert torch.allclose(x[0], frame / 255, atol=1e-5)
     assert torch.equal(y[0], label)
 
 
 def test_frames_of_different_sizes_become_one_batch_of_crops():
     pairs = [scene(64, 96), scene(375, 1242), scene(30, 200)]
-    x, y = Augmentation((32, 64), 64 * 96)([f for f, _ in pairs], [lb for _, lb in pairs])
+    x, y = augmentation((32, 64), (64, 96), zoom=ZOOM, stretch=1.0, shadows=1.0, light=LIGHT)(
+        [f for f, _ in pairs], [lb for _, lb in pairs]
+    )
     assert x.shape == (3, 3, 32, 64)
     assert y.shape == (3, 32, 64)
     assert y.dtype == torch.uint8
@@ -40,8 +48,8 @@ def test_frames_of_different_sizes_become_one_batch_of_crops():
 
 def test_labels_follow_their_pixels_through_the_geometry():
     frame, label = scene(96, 160)
-    augmentation = Augmentation((96, 160), 96 * 160, rotation_deg=20, light=0.0)
-    x, y = augmentation([frame] * 20, [label] * 20)
+    turned = augmentation((96, 160), (96, 160), zoom=ZOOM, rotation_deg=20, mirror=True)
+    x, y = turned([frame] * 20, [label] * 20)
     blue = x[:, 2]
     clear = (y != VOID) & ((blue < 0.01) | (blue > 0.99))
     assert clear.float().mean() > 0.5
@@ -52,29 +60,28 @@ def test_labels_follow_their_pixels_through_the_geometry():
 def test_labels_take_no_values_in_between():
     frame, label = scene(50, 70)
     label[:5] = VOID
-    _, y = Augmentation((64, 64), 50 * 70, rotation_deg=30)([frame] * 10, [label] * 10)
+    _, y = augmentation((64, 64), (64, 96), rotation_deg=30)([frame] * 10, [label] * 10)
     assert set(y.unique().tolist()) == {BACKGROUND, ROAD, VOID}
 
 
 def test_what_lies_outside_of_the_frame_is_void():
     frame, label = scene(32, 48)
-    zoomed_out = {**STILL, 'zoom': (0.5, 0.5)}
-    _, y = Augmentation((32, 48), 32 * 48, **zoomed_out)([frame], [label])
-    assert (y == VOID).sum() == 32 * 48 * 3 // 4
+    _, y = augmentation((32, 96), (32, 96), zoom=(0.5, 0.5))([frame], [label])
+    assert (y == VOID).sum() == 32 * 96 * 3 // 4
 
 
 def test_zoom_is_relative_to_the_frame_as_the_network_sees_it():
     frame, label = scene(64, 96)
-    # Seen at a quarter of its pixels, the whole frame is 32 x 48.
-    x, y = Augmentation((32, 48), 32 * 48, **STILL)([frame], [label])
-    share = (label == ROAD).float().mean().item()
-    assert (y == ROAD).float().mean().item() == pytest.approx(share, abs=0.02)
+    # Seen at 32 x 64, a third of its pixels: 48 columns are three quarters of its width.
+    x, y = Augmentation((32, 48), InputRule(pixels=32 * 64))([frame], [label])
+    rows = (y[0] == ROAD).any(dim=1).sum().item()
+    assert rows == pytest.approx(32 / 3, abs=1)
     assert x.shape == (1, 3, 32, 48)
 
 
 def test_mirror_turns_about_half_of_the_crops_around():
     frame, label = scene(64, 96)
-    _, y = Augmentation((64, 96), 64 * 96, **{**STILL, 'mirror': True})([frame] * 60, [label] * 60)
+    _, y = augmentation((64, 96), (64, 96), mirror=True)([frame] * 60, [label] * 60)
     mirrored = [torch.equal(crop, label.flip(1)) for crop in y]
     same = [torch.equal(crop, label) for crop in y]
     assert sum(mirrored) + sum(same) == 60
@@ -84,7 +91,7 @@ def test_mirror_turns_about_half_of_the_crops_around():
 def test_light_changes_frames_one_by_one_and_no_label():
     frame = torch.full((3, 32, 32), 120, dtype=torch.uint8)
     label = torch.ones(32, 32, dtype=torch.uint8)
-    x, y = Augmentation((32, 32), 1024, **{**STILL, 'light': 1.0})([frame] * 8, [label] * 8)
+    x, y = augmentation((32, 32), (32, 32), light=LIGHT)([frame] * 8, [label] * 8)
     means = x.mean(dim=(1, 2, 3))
     assert (y == ROAD).all()
     assert means.std() > 0.03
@@ -93,10 +100,77 @@ def test_light_changes_frames_one_by_one_and_no_label():
 
 def test_same_seed_gives_the_same_crops():
     frame, label = scene(64, 96)
-    augmentation = Augmentation((32, 32), 64 * 96)
+    every = {'zoom': ZOOM, 'light': LIGHT, 'shadows': 0.5, 'occluders': 0.5, 'blur': 0.5}
+    augment = augmentation((32, 32), (64, 96), **every)
     torch.manual_seed(5)
-    first = augmentation([frame], [label])
+    first = augment([frame], [label])
     torch.manual_seed(5)
-    second = augmentation([frame], [label])
+    second = augment([frame], [label])
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
+
+
+def test_shadows_only_darken_and_leave_some_light():
+    frames = torch.full((16, 3, 48, 96), 0.8)
+    shaded = cast_shadows(frames)
+    assert (shaded <= frames + 1e-6).all()
+    assert shaded.min() > 0.8 * 0.15
+    assert shaded.mean() < 0.75
+    # Somewhere in the batch there is full shade and full light.
+    assert (shaded < 0.5).any()
+    assert (shaded > 0.79).any()
+
+
+def test_shade_is_bluer_than_light():
+    shaded = cast_shadows(torch.full((32, 3, 48, 96), 0.8))
+    red, _, blue = shaded.mean(dim=(0, 2, 3))
+    assert blue > red
+
+
+def test_shadows_differ_from_crop_to_crop_and_repeat_with_the_seed():
+    frames = torch.full((2, 3, 48, 96), 0.8)
+    torch.manual_seed(3)
+    first = cast_shadows(frames)
+    torch.manual_seed(3)
+    assert torch.equal(cast_shadows(frames), first)
+    assert not torch.equal(first[0], first[1])
+
+
+def test_pasted_things_are_background_and_never_come_from_road():
+    # The one crop is all road, the other all background.
+    x = torch.stack([torch.zeros(3, 64, 64), torch.ones(3, 64, 64)])
+    y = torch.stack([torch.ones(64, 64), torch.zeros(64, 64)]).to(torch.uint8)
+    chosen = torch.ones(2, 1, 1, 1, dtype=torch.bool)
+    pasted_x, pasted_y = paste_occluders(x, y, chosen)
+    covered = pasted_y[0] == BACKGROUND
+    assert 0 < covered.sum() < 64 * 64
+    assert torch.equal(pasted_x[0, 0] == 1, covered)
+    assert torch.equal(pasted_x[1], x[1])
+    assert torch.equal(pasted_y[1], y[1])
+
+
+def test_crops_that_are_not_chosen_get_nothing_pasted():
+    x, y = torch.rand(2, 3, 32, 32), torch.ones(2, 32, 32, dtype=torch.uint8)
+    pasted_x, pasted_y = paste_occluders(x, y, torch.zeros(2, 1, 1, 1, dtype=torch.bool))
+    assert torch.equal(pasted_x, x)
+    assert torch.equal(pasted_y, y)
+
+
+def test_blur_takes_sharpness_and_keeps_the_mean():
+    frame = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    label = torch.zeros(64, 64, dtype=torch.uint8)
+    x, _ = augmentation((64, 64), (64, 64), blur=1.0)([frame] * 8, [label] * 8)
+    assert x.mean().item() == pytest.approx(frame.float().mean().item() / 255, abs=0.01)
+    for blurred in x:
+        assert blurred.std() < (frame / 255).std() * 0.95
+
+
+def test_stretch_is_mostly_little_and_sometimes_threefold():
+    frame = torch.zeros(3, 64, 256, dtype=torch.uint8)
+    label = torch.zeros(64, 256, dtype=torch.uint8)
+    label[:, 100:140] = ROAD
+    _, y = augmentation((64, 256), (64, 256), stretch=1.1)([frame] * 200, [label] * 200)
+    widths = (y[:, 30] == ROAD).sum(dim=1) / 40
+    assert widths.min() < 0.5
+    assert widths.max() > 2
+    assert ((widths > 0.85) & (widths < 1.18)).float().mean() > 0.4

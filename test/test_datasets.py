@@ -13,8 +13,10 @@ from fcn_road_seg.datasets import (
     VOID,
     DatasetError,
     RoadFrames,
+    SplitRule,
     camvid_label,
     find_frames,
+    find_test_frames,
     idd_lite_label,
     kitti_road_label,
     plain_label,
@@ -93,16 +95,82 @@ def test_unknown_label_value_is_named(decode, value):
 
 
 def test_kitti_pairs_frames_with_road_labels_and_not_with_the_ego_lane(kitti):
-    for frame in find_frames(kitti, 'train', val_fraction=0.0):
+    found = find_frames(kitti, 'all')
+    assert len(found) == 15
+    for frame in found:
         assert frame.label_path.name == frame.frame_path.name.replace('_', '_road_', 1)
+        assert frame.category == frame.name.partition('_')[0]
+
+
+def test_kitti_frames_know_their_calibration_where_they_have_one(kitti):
+    (kitti / 'training/calib').mkdir()
+    (kitti / 'training/calib/um_000001.txt').write_text('P2: 1\n')
+    with_one = [f for f in find_frames(kitti, 'all') if f.calibration_path]
+    assert names(with_one) == ['um_000001']
+    assert with_one[0].calibration_path == kitti / 'training/calib/um_000001.txt'
 
 
 def test_kitti_validation_is_the_tail_of_each_category(kitti):
-    val = names(find_frames(kitti, 'val', val_fraction=0.2))
+    rule = SplitRule(val_fraction=0.2)
+    val = names(find_frames(kitti, 'val', rule))
     assert val == ['um_000008', 'um_000009', 'umm_000004']
-    train = names(find_frames(kitti, 'train', val_fraction=0.2))
+    train = names(find_frames(kitti, 'train', rule))
     assert len(train) == 12
     assert not set(train) & set(val)
+
+
+def test_folds_are_contiguous_blocks_that_cover_each_category_once(kitti):
+    folds = [find_frames(kitti, 'val', SplitRule(fold=(k, 3))) for k in (1, 2, 3)]
+    assert names(folds[1]) == ['um_000003', 'um_000004', 'um_000005', 'um_000006', 'umm_000002']
+    assert sorted(names(folds[0] + folds[1] + folds[2])) == sorted(
+        names(find_frames(kitti, 'all'))
+    )
+    for k, fold in enumerate(folds, start=1):
+        train = find_frames(kitti, 'train', SplitRule(fold=(k, 3)))
+        assert sorted(names(train + fold)) == sorted(names(find_frames(kitti, 'all')))
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'reason'),
+    [
+        ({'val_fraction': 1.0}, r'val_fraction 1.0 is not in \[0, 1\)'),
+        ({'fold': (0, 5)}, 'fold 0/5 is none; say 1/5 to 5/5'),
+        ({'fold': (6, 5)}, 'fold 6/5 is none'),
+    ],
+)
+def test_split_that_cannot_be_had_is_refused(wrong, reason):
+    with pytest.raises(ValueError, match=reason):
+        SplitRule(**wrong)
+
+
+def test_held_out_drive_validates_alone_and_is_not_trained_on(tmp_path):
+    for split, drives in (('train', 'AAB'), ('val', 'AC')):
+        for i, drive in enumerate(drives):
+            write(tmp_path / split / f'{drive}_{split}{i}.png', np.zeros((4, 6, 3)))
+            write(tmp_path / f'{split}annot' / f'{drive}_{split}{i}.png', grey(3))
+    rule = SplitRule(hold_out=('A_',))
+    assert names(find_frames(tmp_path, 'train', rule)) == ['B_train2']
+    assert names(find_frames(tmp_path, 'val', rule)) == ['A_train0', 'A_train1', 'A_val0']
+    # Of a data set without such frames the split is its own.
+    other = SplitRule(hold_out=('X',))
+    assert names(find_frames(tmp_path, 'val', other)) == ['A_val0', 'C_val1']
+
+
+def test_test_set_frames_are_named_as_the_server_wants_them(tmp_path):
+    write(tmp_path / 'testing/image_2/umm_000007.png', np.full((4, 6, 3), (1, 2, 3)))
+    (tmp_path / 'testing/calib').mkdir()
+    (tmp_path / 'testing/calib/umm_000007.txt').write_text('P2: 1\n')
+    (frame,) = find_test_frames(tmp_path)
+    assert frame.submission_name == 'umm_road_000007.png'
+    assert (frame.load() == (3, 2, 1)).all()
+
+
+def test_test_set_that_is_not_there_or_lacks_calibration_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match='has no testing/image_2; give the folder of KITTI'):
+        find_test_frames(tmp_path)
+    write(tmp_path / 'testing/image_2/um_000000.png', np.zeros((4, 6, 3)))
+    with pytest.raises(DatasetError, match=r'has no calibration; .*um_000000.txt is expected'):
+        find_test_frames(tmp_path)
 
 
 def test_camvid_has_its_own_split(tmp_path):
@@ -113,6 +181,9 @@ def test_camvid_has_its_own_split(tmp_path):
     assert len(find_frames(tmp_path, 'train')) == 3
     (frame, _) = find_frames(tmp_path, 'val')
     assert (frame.load()[1] == ROAD).all()
+    assert (frame.load_raw_label() == 3).all()
+    assert frame.classes[3] == 'road'
+    assert frame.classes[11] == 'unlabelled'
 
 
 def test_idd_lite_pairs_frames_across_its_numbered_folders(tmp_path):

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -5,7 +8,6 @@ import torch
 
 from fcn_road_seg import train
 from fcn_road_seg.checkpoint import load_checkpoint
-from fcn_road_seg.datasets import BACKGROUND, ROAD, VOID
 
 TINY = [
     *('--encoder=vgg16_bn', '--weights=none', '--pixels=6144', '--batch=4'),
@@ -30,72 +32,10 @@ def easy_data(tmp_path_factory):
     return root
 
 
-def scores_of(p_road):
-    logit = torch.logit(torch.tensor(p_road))
-    return torch.stack([torch.zeros_like(logit), logit], dim=1)
-
-
-def labels_of(values):
-    return torch.tensor(values, dtype=torch.uint8)
-
-
-def test_loss_is_cross_entropy_plus_dice_by_hand():
-    loss = train.road_loss(scores_of([[[0.8, 0.4]]]), labels_of([[[ROAD, BACKGROUND]]]))
-    cross_entropy = -(np.log(0.8) + np.log(0.6)) / 2
-    dice = 1 - (2 * 0.8 + 1) / (0.8 + 0.4 + 1 + 1)
-    assert loss.item() == pytest.approx(cross_entropy + dice, abs=1e-5)
-
-
-def test_void_pixels_count_in_neither_part_of_the_loss():
-    without = train.road_loss(scores_of([[[0.8, 0.4]]]), labels_of([[[ROAD, BACKGROUND]]]))
-    with_void = train.road_loss(
-        scores_of([[[0.8, 0.4, 0.999]]]), labels_of([[[ROAD, BACKGROUND, VOID]]])
-    )
-    assert with_void.item() == pytest.approx(without.item())
-
-
-def test_batch_of_void_alone_gives_no_gradient():
-    scores = scores_of([[[0.8, 0.4]]]).requires_grad_()
-    loss = train.road_loss(scores, labels_of([[[VOID, VOID]]]))
-    loss.backward()
-    assert loss.item() == 0
-    assert not scores.grad.any()
-
-
-@pytest.mark.parametrize(
-    ('item', 'expected'), [('a/b', ('a/b', None)), ('a=0.5', ('a', 0.5)), ('a=b=2', ('a=b', 2.0))]
-)
-def test_share_is_what_follows_the_last_equals_sign(item, expected):
-    assert train.split_share(item) == expected
-
-
-@pytest.mark.parametrize('item', ['a=', 'a=x', 'a=0', 'a=-1', 'a=nan', 'a=inf'])
-def test_share_that_is_no_positive_number_is_refused(item):
-    with pytest.raises(train.DatasetError, match='is not a positive number'):
-        train.split_share(item)
-
-
-def test_data_sets_of_one_name_are_told_apart(easy_data):
-    args = train.parse_args(['--data', str(easy_data), str(easy_data)])
-    assert [s.name for s in train.load_sources(args)] == [easy_data.name, f'{easy_data.name}_1']
-
-
 def test_training_without_validation_frames_still_gives_a_checkpoint(easy_data, tmp_path):
     arguments = ['--data', str(easy_data), '--val-fraction', '0', '--crop', '32', '32']
     train.main([*TINY, *arguments, '--steps', '1', '--val-every', '1', '--out', str(tmp_path)])
     assert load_checkpoint(tmp_path / 'road_fcn.safetensors').provenance.metrics == {}
-
-
-def test_sources_are_drawn_by_their_shares():
-    def source(name, count, value, share):
-        sample = (np.full((4, 4, 3), value, np.uint8), np.zeros((4, 4), np.uint8))
-        return train.Source(name, train.RoadFrames([sample] * count), train.RoadFrames([]), share)
-
-    torch.manual_seed(0)
-    sources = [source('many', 90, 0, 1.0), source('few', 10, 255, 3.0)]
-    drawn = [f[0, 0, 0].item() for fs, _ in train.train_loader(sources, 10, 100) for f in fs]
-    assert len(drawn) == 1000
-    assert np.mean(np.array(drawn) == 255) == pytest.approx(0.75, abs=0.05)
 
 
 def test_training_learns_an_easy_task_and_writes_a_checkpoint(easy_data, tmp_path, capsys):
@@ -110,17 +50,137 @@ def test_training_learns_an_easy_task_and_writes_a_checkpoint(easy_data, tmp_pat
     assert checkpoint.provenance.metrics[easy_data.name]['iou'] > 0.8
 
 
-def test_training_goes_on_where_it_was_left(easy_data, tmp_path):
+def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
+    easy_data, tmp_path, monkeypatch
+):
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32', '32']
+    arguments += ['--steps', '6', '--val-every', '2', '--batch', '2']
+    train.main([*arguments, '--out', str(tmp_path / 'whole')])
+
+    def cut_off(self, outputs, batch, batch_idx):
+        if self.trainer.global_step == 5:
+            raise KeyError('power cut')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train.RoadTraining, 'on_train_batch_end', cut_off)
+        with pytest.raises(KeyError, match='power cut'):
+            train.main([*arguments, '--out', str(tmp_path / 'cut')])
+    last = tmp_path / 'cut/last.ckpt'
+    assert torch.load(last, weights_only=True)['global_step'] == 4
+    train.main([*arguments, '--out', str(tmp_path / 'cut'), '--resume', str(last)])
+    whole, cut = (
+        torch.load(tmp_path / run / 'last.ckpt', weights_only=True) for run in ('whole', 'cut')
+    )
+    assert cut['global_step'] == whole['global_step'] == 6
+    for kind in ('state_dict', 'current_model_state'):
+        assert whole[kind].keys() == cut[kind].keys()
+        for name, tensor in whole[kind].items():
+            assert torch.equal(tensor, cut[kind][name]), name
+    moments = [ckpt['optimizer_states'][0]['state'] for ckpt in (whole, cut)]
+    for number, state in moments[0].items():
+        assert all(torch.equal(state[k], moments[1][number][k]) for k in state), number
+    # The average is not the last weights.
+    assert not torch.equal(
+        whole['state_dict']['net.decoder.deconvs.0.weight'],
+        whole['current_model_state']['net.decoder.deconvs.0.weight'],
+    )
+
+
+def test_run_is_not_overwritten_by_another(easy_data, tmp_path):
+    (tmp_path / 'last.ckpt').write_bytes(b'of another run')
+    with pytest.raises(SystemExit, match=r'train: .* holds another run; say --resume .*last.ckpt'):
+        train.main([*TINY, '--data', str(easy_data), '--out', str(tmp_path)])
+    assert (tmp_path / 'last.ckpt').read_bytes() == b'of another run'
+
+
+def test_loss_that_is_not_finite_ends_the_training_and_keeps_what_there_is(easy_data, tmp_path):
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32', '32', '--batch', '2']
+    arguments += ['--steps', '40', '--val-every', '1', '--out', str(tmp_path)]
+    with pytest.raises(
+        SystemExit, match=r'train: the loss is (nan|inf) at step \d+; lower --learn'
+    ):
+        train.main([*arguments, '--learning-rate', '1e30', '--without', 'clipping', 'warm-up'])
+    kept = torch.load(tmp_path / 'last.ckpt', weights_only=True)
+    assert kept['global_step'] >= 1
+
+
+def test_run_without_a_better_network_ends_early_and_keeps_the_best(easy_data, tmp_path):
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32', '32', '--batch', '1']
+    arguments += ['--steps', '9', '--val-every', '1', '--out', str(tmp_path), '--without', 'ema']
+    # At this rate the weights, and so the masks, stay as they are.
+    train.main([*arguments, '--learning-rate', '1e-12', '--freeze', '9', '--patience', '2'])
+    steps = [
+        torch.load(tmp_path / f'{name}.ckpt', weights_only=True)['global_step']
+        for name in ('best', 'last')
+    ]
+    assert steps[0] < steps[1] < 9
+
+
+def test_frozen_encoder_stays_as_it_is_statistics_included(easy_data, tmp_path):
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32', '32', '--batch', '2']
+    arguments += ['--steps', '2', '--val-every', '2', '--without', 'ema']
+    torch.manual_seed(3)
+    start = train.RoadFCN(train.RoadFCNConfig(encoder='vgg16_bn'))
+    weights = tmp_path / 'vgg16_bn.pth'
+    torch.save(
+        {f'features.{k}': v for k, v in start.encoder.features.state_dict().items()}, weights
+    )
+    for run, freeze in (('frozen', '2'), ('free', '1')):
+        out = ['--out', str(tmp_path / run), '--freeze', freeze, '--weights', str(weights)]
+        train.main([*arguments, *out])
+    frozen, free = (
+        torch.load(tmp_path / run / 'last.ckpt', weights_only=True)['state_dict']
+        for run in ('frozen', 'free')
+    )
+    for name, tensor in start.encoder.state_dict().items():
+        assert torch.equal(tensor, frozen[f'net.encoder.{name}']), name
+    changed = {
+        n for n, t in start.encoder.state_dict().items() if not t.equal(free[f'net.encoder.{n}'])
+    }
+    assert {'features.0.weight', 'features.1.running_mean'} <= changed
+
+
+def test_training_goes_on_from_a_checkpoint_of_the_same_network(tmp_path):
+    net = train.RoadFCN()
+    path = tmp_path / 'a.safetensors'
+    train.save_checkpoint(train.Checkpoint(net, train.InputRule(pixels=6144)), path)
+    other = train.RoadFCN()
+    train.load_weights(other, str(path))
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name])
+    with pytest.raises(ValueError, match=r'a.safetensors holds no weights for this network'):
+        train.load_weights(train.RoadFCN(train.RoadFCNConfig(encoder='vgg16_bn')), str(path))
+
+
+def test_weights_that_cannot_be_had_are_one_line(tmp_path):
+    with pytest.raises(ValueError, match=r'none.pth cannot be had .*; use --weights FILE, or'):
+        train.load_weights(train.RoadFCN(), str(tmp_path / 'none.pth'))
+    (tmp_path / 'text.pth').write_text('no weights')
+    with pytest.raises(ValueError, match=r'text.pth holds no weights for this network'):
+        train.load_weights(train.RoadFCN(), str(tmp_path / 'text.pth'))
+
+
+def test_two_processes_train_one_network(easy_data, tmp_path):
+    command = [sys.executable, '-m', 'fcn_road_seg.train', *TINY, '--data', str(easy_data)]
+    command += ['--crop', '32', '32', '--batch', '2', '--steps', '2', '--val-every', '2']
+    command += ['--devices', '2', '--out', str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    assert 'distributed_backend=gloo' in ended.stderr
+    checkpoint = load_checkpoint(tmp_path / 'road_fcn.safetensors')
+    assert 0 <= checkpoint.provenance.metrics[easy_data.name]['iou'] <= 1
+    saved = torch.load(tmp_path / 'last.ckpt', weights_only=True)
+    assert saved['global_step'] == 2
+
+
+def test_run_leaves_curves_predictions_and_tensorboard_events(easy_data, tmp_path):
     arguments = [*TINY, '--data', str(easy_data), '--crop', '32', '32', '--out', str(tmp_path)]
-    train.main([*arguments, '--steps', '2', '--val-every', '2'])
-    last = str(tmp_path / 'last.ckpt')
-    before = torch.load(last, weights_only=False)
-    train.main([*arguments, '--steps', '4', '--val-every', '2', '--resume', last])
-    after = torch.load(last, weights_only=False)
-    assert (before['global_step'], after['global_step']) == (2, 4)
-    moments = after['optimizer_states'][0]['state']
-    assert {int(state['step']) for state in moments.values()} == {4}
-    assert len(list(tmp_path.glob('metrics/version_*/metrics.csv'))) == 2
+    train.main([*arguments, '--steps', '1', '--val-every', '1', '--batch', '1'])
+    assert cv2.imread(str(tmp_path / 'curves.png')) is not None
+    # Two validation frames of 64 x 96 in a sheet of four columns.
+    assert cv2.imread(str(tmp_path / 'predictions.png')).shape == (320, 4 * 480, 3)
+    assert list(tmp_path.glob('tensorboard/version_0/events.*'))
+    assert list(tmp_path.glob('metrics/version_0/metrics.csv'))
 
 
 def test_data_at_fault_is_named_before_training_starts(easy_data, tmp_path):
@@ -129,7 +189,6 @@ def test_data_at_fault_is_named_before_training_starts(easy_data, tmp_path):
     with pytest.raises(SystemExit, match='nothing to train on; give --data'):
         train.main(['--weights', 'none'])
     for arguments, reason in (
-        (['--rendered', 'many'], "--rendered 'many' is not a number of frames"),
         (
             ['--data', str(easy_data), '--val-fraction', '2'],
             r'val_fraction 2.0 is not in \[0, 1\)',
@@ -141,10 +200,7 @@ def test_data_at_fault_is_named_before_training_starts(easy_data, tmp_path):
             train.main(['--weights', 'none', *arguments])
 
 
-def test_rendered_frames_are_rgb_and_change_with_the_seed():
-    frames = [frame for frame, _ in train.rendered_frames(5, 7, 'test')]
-    again = [frame for frame, _ in train.rendered_frames(1, 7, 'test')]
-    frame_bgr, _ = train.SyntheticDrive(7, frames[0].shape[:2]).render(t_s=0.0)
-    assert np.array_equal(frames[0], frame_bgr[..., ::-1])
-    assert np.array_equal(frames[0], again[0])
-    assert frames[4].shape != frames[0].shape or not np.array_equal(frames[4], frames[0])
+def test_classic_recipe_sees_whole_frames_at_256_by_256(easy_data, tmp_path):
+    arguments = ['--data', str(easy_data), '--recipe', 'classic', '--batch', '1', '--steps', '1']
+    train.main([*TINY[:2], *TINY[4:], *arguments, '--out', str(tmp_path)])
+    assert load_checkpoint(tmp_path / 'road_fcn.safetensors').input_rule.fixed_hw == (256, 256)

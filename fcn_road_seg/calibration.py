@@ -1,0 +1,140 @@
+"""KITTI calibration files, and the camera's view of the road plane that they describe."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+
+class CalibrationError(ValueError):
+    """A calibration file cannot be read, or lacks what is asked of it; one line says what."""
+
+
+def read_calibration(path: str | Path) -> dict[str, np.ndarray]:
+    """Return the numbers of a KITTI calibration file: a flat float64 vector for each key.
+
+    A line is `key: number number ...`, as in the road and object benchmarks' `calib/*.txt` and
+    the raw drives' `calib_cam_to_cam.txt`. A key whose value is text alone (`calib_time`) is
+    left out, and blank lines are skipped.
+
+    Raises:
+        CalibrationError: the file is missing or not text, or a line has no key or no value,
+            repeats a key, or has a number that is not finite or stands beside text; the message
+            names the file and the line.
+    """
+    try:
+        lines = Path(path).read_text(encoding='utf-8').splitlines()
+    except OSError as error:
+        raise CalibrationError(
+            f'{path} cannot be read ({error.strerror}); name a KITTI calibration file'
+        ) from error
+    except UnicodeDecodeError as error:
+        raise CalibrationError(
+            f'{path} is not text (byte {error.start}); name a KITTI calibration file'
+        ) from error
+    calibration: dict[str, np.ndarray] = {}
+    seen: set[str] = set()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            key, values = _entry(line)
+            if key in seen:
+                raise CalibrationError(f'{key!r} occurs again; keep one of the two')
+        except CalibrationError as error:
+            raise CalibrationError(f'{path}, line {number}: {error}') from error
+        seen.add(key)
+        if values is not None:
+            calibration[key] = values
+    return calibration
+
+
+def matrix(calibration: dict[str, np.ndarray], key: str, shape: tuple[int, int]) -> np.ndarray:
+    """Return the vector of `key` as a float64 matrix of `shape` (rows, columns), row by row.
+
+    Raises:
+        CalibrationError: the key is missing, or has another count of numbers.
+    """
+    rows, columns = shape
+    if key not in calibration:
+        raise CalibrationError(
+            f'calibration has no {key} ({rows} x {columns} numbers); '
+            f'it has {", ".join(calibration) or "no numbers at all"}'
+        )
+    vector = calibration[key]
+    if vector.size != rows * columns:
+        raise CalibrationError(
+            f'calibration key {key} has {vector.size} numbers; '
+            f'{rows} x {columns} are {rows * columns}'
+        )
+    return vector.reshape(shape)
+
+
+def road_to_image(calibration: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the (3, 3) float64 homography from the road plane to the left colour image.
+
+    It takes (x, z, 1), in metres to the right and ahead on the plane y = 0 of the road frame, to
+    (u * w, v * w, w), with u the column, v the row, and w > 0 in front of the camera. It is
+    `P2 * R0_rect * inv(Tr_cam_to_road)` less its second column, which belongs to y (Fritsch,
+    Kuehnl, Geiger 2013, and the KITTI road development kit).
+
+    Raises:
+        CalibrationError: one of the three is missing, has another count of numbers, or leaves
+            no finite homography, as a singular `Tr_cam_to_road` does.
+    """
+    projection = matrix(calibration, 'P2', (3, 4))
+    rectification = _rigid(matrix(calibration, 'R0_rect', (3, 3)))
+    cam_to_road = _rigid(matrix(calibration, 'Tr_cam_to_road', (3, 4)))
+    # Rounding hides many a singular matrix from inv, which then returns huge numbers.
+    if np.linalg.matrix_rank(cam_to_road[:3, :3]) < 3:
+        raise CalibrationError('Tr_cam_to_road is singular; it is a rotation and a translation')
+    with np.errstate(over='ignore', invalid='ignore'):
+        homography = (projection @ rectification @ np.linalg.inv(cam_to_road))[:, [0, 2, 3]]
+    if not np.isfinite(homography).all():
+        raise CalibrationError('P2, R0_rect and Tr_cam_to_road overflow; check their numbers')
+    return homography
+
+
+def read_road_to_image(path: str | Path) -> np.ndarray:
+    """Return `road_to_image` of a calibration file.
+
+    Raises:
+        CalibrationError: the file or what it describes is not as it should be; the message names
+            the file.
+    """
+    calibration = read_calibration(path)
+    try:
+        return road_to_image(calibration)
+    except CalibrationError as error:
+        raise CalibrationError(f'{path}: {error}') from error
+
+
+def _entry(line: str) -> tuple[str, np.ndarray | None]:
+    """Return a line's key and numbers, None for text."""
+    key, colon, value = (part.strip() for part in line.partition(':'))
+    tokens = value.split()
+    if not (key and colon and tokens):
+        raise CalibrationError(f"{line.strip()[:40]!r} is not 'key: number number ...'")
+    numbers = [_number(token) for token in tokens]
+    if all(number is None for number in numbers):
+        return key, None
+    for token, number in zip(tokens, numbers, strict=True):
+        if number is None or not math.isfinite(number):
+            raise CalibrationError(f'{key!r} has {token[:40]!r} for a number; use a finite one')
+    return key, np.array(numbers, np.float64)
+
+
+def _number(token: str) -> float | None:
+    try:
+        return float(token)
+    except ValueError:
+        return None
+
+
+def _rigid(upper: np.ndarray) -> np.ndarray:
+    """Extend the upper left of a rigid motion to 4 x 4."""
+    extended = np.eye(4)
+    extended[: upper.shape[0], : upper.shape[1]] = upper
+    return extended

@@ -1,0 +1,67 @@
+import resource
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from fcn_road_seg.files import written_whole
+
+
+def test_file_appears_under_its_name_readable_by_all(tmp_path):
+    path = tmp_path / 'a.bin'
+    with written_whole(path) as part:
+        part.write_bytes(b'new')
+        part.chmod(0o600)
+        assert not path.exists()
+    assert path.read_bytes() == b'new'
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_error_while_writing_keeps_the_earlier_file_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / 'a.bin'
+    path.write_bytes(b'old')
+
+    def write_half():
+        with written_whole(path) as part:
+            part.write_bytes(b'ne')
+            raise ValueError('half')
+
+    with pytest.raises(ValueError, match='half'):
+        write_half()
+    assert path.read_bytes() == b'old'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_process_killed_while_writing_keeps_the_earlier_file(tmp_path):
+    path = tmp_path / 'a.bin'
+    path.write_bytes(b'old')
+    program = f"""
+import os, signal
+from fcn_road_seg.files import written_whole
+with written_whole({str(path)!r}) as part:
+    part.write_bytes(b'half')
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, '-c', program]).returncode == -9
+    assert path.read_bytes() == b'old'
+
+
+def test_disk_with_no_room_keeps_the_earlier_file(tmp_path):
+    path = tmp_path / 'a.bin'
+    path.write_bytes(b'old')
+    program = f"""
+from fcn_road_seg.files import written_whole
+with written_whole({str(path)!r}) as part:
+    part.write_bytes(bytes(100_000))
+"""
+    ended = subprocess.run(
+        [sys.executable, '-c', program],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        capture_output=True,
+        text=True,
+    )
+    assert 'OSError' in ended.stderr
+    assert path.read_bytes() == b'old'
+    assert list(tmp_path.iterdir()) == [path]
