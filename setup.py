@@ -11,6 +11,7 @@ ros_wheels = [
     'ros-sensor-msgs==5.3.6',
     'ros-std-msgs==5.3.6',
 ]
+exporting = ['onnx>=1.17,<2', 'onnxruntime>=1.18,<2', 'onnxscript>=0.7,<1', 'torch>=2.7']
 training = ['lightning>=2.6,<3', 'matplotlib>=3.6', 'tensorboard>=2.10', 'torchmetrics>=1.4,<2']
 testing = [
     'catkin_pkg>=1,<2',
@@ -46,6 +47,7 @@ setup(
         'tqdm>=4.57',
     ],
     extras_require={
+        'export': exporting,
         'ros': ros_wheels,
         'train': training,
         'test': testing,
@@ -60,6 +62,7 @@ setup(
             'fcn-road-seg = fcn_road_seg.__main__:main',
             'demo = fcn_road_seg.demo:main',
             'evaluate = fcn_road_seg.evaluate:main',
+            'export = fcn_road_seg.export:main',
             'segment = fcn_road_seg.node:main',
             'train = fcn_road_seg.train:main',
         ],

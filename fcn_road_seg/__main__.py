@@ -11,6 +11,7 @@ COMMANDS = {
     'demo': ('fcn_road_seg.demo', 'camera, node, mask and overlay on this machine'),
     'train': ('fcn_road_seg.train', 'train a network and write its checkpoint'),
     'evaluate': ('fcn_road_seg.evaluate', 'measure a checkpoint on labelled frames'),
+    'export': ('fcn_road_seg.export', 'write a checkpoint as an ONNX model'),
 }
 
 

@@ -78,6 +78,15 @@ MAY_IMPORT = {
         'own.sources',
         'own.stress',
     },
+    'export': {
+        'torch',
+        'onnx',
+        'onnxruntime',
+        'onnxscript',
+        'own.checkpoint',
+        'own.files',
+        'own.model',
+    },
     'demo': {
         'rclpy',
         *MESSAGES,
@@ -138,5 +147,5 @@ def test_module_imports_only_what_the_table_allows(module):
 
 def test_node_does_not_import_torch_and_the_trainer_not_ros():
     assert 'torch' not in imports_of('node')
-    for module in ('train', 'evaluate', 'model', 'segmenter'):
+    for module in ('train', 'evaluate', 'export', 'model', 'segmenter'):
         assert not {name.split('.')[0] for name in imports_of(module)} & {'rclpy', *MESSAGES}
