@@ -90,7 +90,7 @@ STRONG = Recipe(
     input_rule=InputRule(pixels=81_920),
     batch=8,
     crop_hw=(192, 320),
-    zoom=(0.65, 2.4),
+    zoom=(0.7, 2.0),
     stretch=1.1,
     rotation_deg=4.0,
     mirror=True,

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# What each piece of the strong recipe, and each form of the network, is worth on what it has not seen:
+#   benchmarks/recipe_pieces.sh SHARED_DATA OUT      (in the environment of `make python`; hours on a CPU)
+# The CamVid drive 0001TP and the second half of each category of the KITTI consensus frames are held out.
+set -euo pipefail
+data=$1 out=$2
+held_out=(--hold-out 0001TP --val-fraction 0.5)
+common=(
+    --data "$data/camvid=0.2" "$data/idd20k_lite=0.3" "$data/kitti_road_consensus=0.15"
+    "${held_out[@]}" --encoder vgg16_bn --batch 8 --crop 128 192 --encoder-rate 1
+)
+
+run() {
+    local name=$1 steps=$2
+    shift 2
+    python -m fcn_road_seg train "${common[@]}" --rendered 120=0.35 --learning-rate 5e-4 \
+        --steps "$steps" --val-every "$steps" --out "$out/$name" "$@"
+    python -m fcn_road_seg evaluate --data "$data/camvid" "$data/kitti_road_consensus" "${held_out[@]}" \
+        --stress --precision bfloat16 --checkpoint "$out/$name/road_fcn.safetensors" \
+        --out "$out/$name/evaluation"
+}
+
+# What the others go on from: early in a training, where pieces still tell.
+python -m fcn_road_seg train "${common[@]}" --rendered 800=0.35 --weights none --batch 6 --crop 192 320 \
+    --without ema smoothing stretch shadows occluders blur --steps 1000 --val-every 1000 --out "$out/base"
+base="$out/base/best.ckpt"
+run full 200 --weights "$base"
+for piece in shadows light blur occluders zoom stretch ema dice smoothing; do
+    run "no-$piece" 200 --weights "$base" --without "$piece"
+done
+
+# The encoder alone goes on; the decoders are new.
+python - "$base" "$out/encoder.pth" <<'PY'
+import sys
+import torch
+state = torch.load(sys.argv[1], map_location='cpu', weights_only=True)['state_dict']
+prefix = 'net.encoder.'
+torch.save({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, sys.argv[2])
+PY
+run fcn8 250 --weights "$out/encoder.pth"
+run fcn8-scaled 250 --weights "$out/encoder.pth" --skip-scales 0.01 0.001
+run fcn16 250 --weights "$out/encoder.pth" --fcn 16
+run fcn32 250 --weights "$out/encoder.pth" --fcn 32
