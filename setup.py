@@ -7,9 +7,13 @@ package_name = 'fcn_road_seg'
 # One distribution (Jazzy): wheels of different ones do not fit together.
 ros_wheels = [
     'ros-rclpy[fastrtps]==7.1.6',
+    'ros-diagnostic-msgs==5.3.6',
+    'ros-lifecycle-msgs==2.0.3',
     'ros-rcl-interfaces==2.0.3',
+    'ros-rosgraph-msgs==2.0.3',
     'ros-sensor-msgs==5.3.6',
     'ros-std-msgs==5.3.6',
+    'ros-std-srvs==5.3.6',
 ]
 exporting = ['onnx>=1.17,<2', 'onnxruntime>=1.18,<2', 'onnxscript>=0.7,<1', 'torch>=2.7']
 training = ['lightning>=2.6,<3', 'matplotlib>=3.6', 'tensorboard>=2.10', 'torchmetrics>=1.4,<2']

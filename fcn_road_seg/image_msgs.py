@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,27 +92,27 @@ ENCODINGS = {
 def to_frame(msg: Image) -> Frame:
     """Return the message's picture; bgr8, rgb8 and 8UC3 without a copy, honouring `step`.
 
+    An encoding outside of ENCODINGS is left to cv_bridge, where that can be imported.
+
     Raises:
         ImageError: unknown encoding, zero or huge size, or a step or data length that does not
             fit; nothing of the message is read before it is checked.
     """
     encoding = ENCODINGS.get(msg.encoding)
-    if encoding is None:
-        raise ImageError(
-            f'encoding {msg.encoding!r} is not supported; use one of {", ".join(ENCODINGS)}'
-        )
     h, w = msg.height, msg.width
-    if not 0 < h * w <= MAX_PIXELS:
-        raise ImageError(f'size {w} x {h} is outside of 1 to {MAX_PIXELS} pixels')
-    row_bytes = w * encoding.channels * np.dtype(encoding.dtype).itemsize
+    check_size(w, h)
+    row_bytes = w * (encoding.channels * np.dtype(encoding.dtype).itemsize if encoding else 1)
     if msg.step < row_bytes:
         raise ImageError(
-            f'step {msg.step} is too short for {w} pixels of {msg.encoding} ({row_bytes} bytes)'
+            f'step {msg.step} is too short for {w} pixels of {msg.encoding!r} '
+            f'(at least {row_bytes} bytes)'
         )
     if len(msg.data) != h * msg.step:
         raise ImageError(
             f'data has {len(msg.data)} bytes, but {h} rows of step {msg.step} have {h * msg.step}'
         )
+    if encoding is None:
+        return _frame_by_cv_bridge(msg)
     rows = np.frombuffer(msg.data, np.uint8).reshape(h, msg.step)[:, :row_bytes]
     if encoding.dtype is np.uint16:
         rows = _native_uint16(rows, bool(msg.is_bigendian))
@@ -119,9 +121,59 @@ def to_frame(msg: Image) -> Frame:
     return encoding.decode(rows.reshape(h, w, encoding.channels))
 
 
+def check_size(w: int, h: int) -> None:
+    """Raise ImageError unless a picture of `w` x `h` has 1 to MAX_PIXELS pixels."""
+    if not 0 < h * w <= MAX_PIXELS:
+        raise ImageError(
+            f'size {w} x {h} is outside of 1 to {MAX_PIXELS} pixels; '
+            'have the camera publish frames of such a size'
+        )
+
+
 def _native_uint16(rows: np.ndarray, big_endian: bool) -> np.ndarray:
     values = np.ascontiguousarray(rows).view('>u2' if big_endian else '<u2')
     return values.astype(np.uint16, copy=False)
+
+
+def _frame_by_cv_bridge(msg: Image) -> Frame:
+    bridge, reason = _cv_bridge()
+    if bridge is not None:
+        try:
+            dtype, channels = bridge.encoding_to_dtype_with_channels(msg.encoding)
+            pixel_bytes = np.dtype(dtype).itemsize * channels
+            if msg.step % pixel_bytes:
+                # It drops the rest of each row, and would shear the picture.
+                raise ValueError(f'step {msg.step} is no multiple of {pixel_bytes} bytes a pixel')
+            pixels = bridge.imgmsg_to_cv2(msg, 'bgr8')
+            if pixels.shape == (msg.height, msg.width, 3) and pixels.dtype == np.uint8:
+                return Frame(pixels)
+            reason = f'it gave {pixels.shape} {pixels.dtype}'
+        except Exception as error:
+            reason = _one_line(error)
+    raise ImageError(
+        f'encoding {msg.encoding!r} is not supported; use one of {", ".join(ENCODINGS)}; '
+        f'{"cv_bridge is not usable" if bridge is None else "cv_bridge cannot read it"} ({reason})'
+    )
+
+
+@functools.cache
+def _cv_bridge() -> tuple[Any, str]:
+    """Return cv_bridge's converter and '', or None and why there is none."""
+    # Whatever it raises (such as AttributeError: _ARRAY_API not found, if it was built with an
+    # older NumPy), frames that do not need it must go on.
+    try:
+        from cv_bridge import CvBridge
+
+        bridge = CvBridge()
+        # Such a build may import, fail at each use, and print a page on stderr each time.
+        bridge.encoding_to_dtype_with_channels('bgr8')
+    except Exception as error:
+        return None, _one_line(error)
+    return bridge, ''
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(f'{type(error).__name__}: {error}'.split())
 
 
 def image_msg(pixels: np.ndarray, encoding: str, header: Header) -> Image:
@@ -130,8 +182,13 @@ def image_msg(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     msg.height, msg.width = pixels.shape[:2]
     msg.step = pixels.nbytes // msg.height
     msg.is_bigendian = int(sys.byteorder == 'big')
-    # An array('B') is taken as it is; bytes would be checked one by one (over 1 s a frame).
-    data = array('B')
-    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
-    msg.data = data
+    msg.data = byte_array(pixels)
     return msg
+
+
+def byte_array(values: np.ndarray) -> array[int]:
+    """Return the bytes of an array of any shape and type, as messages take them at once."""
+    # Given bytes, a message would check them one by one (over 1 s a frame).
+    data = array('B')
+    data.frombytes(np.ascontiguousarray(values).data.cast('B'))
+    return data

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
+import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
-from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.task import Future
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool
 
-from fcn_road_seg.image_msgs import ImageError, image_msg, to_frame
+from fcn_road_seg.compressed_msgs import compressed_to_frame
+from fcn_road_seg.diagnostics import Facts, Health, diagnostic_array
+from fcn_road_seg.image_input import ImageInput
+from fcn_road_seg.image_msgs import ImageError, to_frame
 from fcn_road_seg.mailbox import Mailbox
+from fcn_road_seg.outputs import CAMERA_INFO, OUTPUTS, Outputs
 from fcn_road_seg.parameters import (
     PARAMETERS,
     Parameter,
@@ -37,95 +51,289 @@ from fcn_road_seg.parameters import (
 if TYPE_CHECKING:
     from fcn_road_seg.segmenter import RoadSegmenter
 
+RCLError = rclpy_implementation.RCLError
+
 NODE_NAME = 'fcn_road_seg'
 WARNING_PERIOD_S = 5.0
-# At depth 1 the next mask overwrites one that the transport lost before it can be sent again: on
-# a loaded machine up to a third of them never arrived (see benchmarks/README.md).
-OUTPUT_DEPTH = 5
+DIAGNOSTICS_PERIOD_S = 1.0
+LOADER_POLL_S = 0.1
+ANSWER_S = 0.2
 # Half of the two seconds in which a signal must have ended the node.
 JOIN_TIMEOUT_S = 1.0
 
 
-class SegmentNode(Node):
-    """Subscribes `image`, publishes `~/mask` and `~/overlay` for whoever listens.
+class SegmentNode(LifecycleNode):
+    """Camera frames in, road masks out: a managed node.
 
-    Frames are segmented by a thread of their own, always the newest one; the executor's
-    thread only puts them into its mailbox.
+    Configuring loads the network, activating subscribes `image`. Frames are segmented by a
+    thread of their own, the newest one unless every one counts; the executor's thread only puts
+    them into its mailbox, and answers services meanwhile.
 
     Raises:
-        ValueError: a parameter, the checkpoint or the device is not usable; the text is one
-            line for the user.
+        ParameterError: a parameter's value is not allowed; the text is one line for the user.
     """
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
-        values = self._declare_parameters()
-        self._segmenter = self._load_segmenter(values)
-        self._checkpoint_threshold = self._segmenter.threshold
-        self._apply(values)
-        self._segmenter.warm_up()
-
-        self.segmented = 0
-        self.refused = 0
-        self._mailbox: Mailbox[Image] = Mailbox()
-        self._worker = threading.Thread(target=self._work, name='segmenter', daemon=True)
-        self._mask_pub = self.create_publisher(Image, '~/mask', OUTPUT_DEPTH)
-        self._overlay_pub = self.create_publisher(Image, '~/overlay', OUTPUT_DEPTH)
-        reliability = ReliabilityPolicy[values['input_reliability'].upper()]
-        self._subscription = self.create_subscription(
-            Image, 'image', self._mailbox.put, QoSProfile(depth=1, reliability=reliability)
+        self._values = self._declare_parameters()
+        # Done when the node has come to its end by a shutdown transition.
+        self.finished = Future()
+        # Why the last transition failed, in one line.
+        self.failure = ''
+        self._starting = False
+        self._health = Health()
+        self._enabled = True
+        self._segmenter: RoadSegmenter | None = None
+        self._loader: threading.Thread | None = None
+        self._worker: threading.Thread | None = None
+        self._mailbox: Mailbox[Any] = Mailbox()
+        self._input: ImageInput | None = None
+        self._outputs: Outputs | None = None
+        self._camera_info: CameraInfo | None = None
+        self._camera_info_sub: Any = None
+        self._guard_transitions()
+        self._diagnostics_pub = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self.create_timer(
+            DIAGNOSTICS_PERIOD_S,
+            self._report,
+            # Simulated time may stand still, run fast or jump back; a vehicle's health does not.
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
+        self.create_service(SetBool, '~/enable', self._on_enable)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._worker.start()
-        self.get_logger().info(f'waiting for frames on {self._subscription.topic_name}')
 
-    def close(self) -> bool:
-        """Say what became of the frames; return whether the worker came to its end."""
-        self._mailbox.close()
-        self._worker.join(JOIN_TIMEOUT_S)
-        # Not the node's own logger: with the context gone, /rosout would complain.
-        get_logger(f'{NODE_NAME}.summary').info(
-            f'{self.segmented} frames segmented, {self._mailbox.dropped} dropped for a newer one, '
-            f'{self.refused} refused'
+    @property
+    def autostart(self) -> bool:
+        return bool(self._values['autostart'])
+
+    def start(self) -> bool:
+        """Configure and activate; return whether that went well, else `failure` says why not."""
+        self._starting = True
+        started = (
+            self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
         )
-        return not self._worker.is_alive()
+        self._starting = False
+        return started
 
-    def _work(self) -> None:
-        while (msg := self._mailbox.take()) is not None:
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the network, warm it up, and create the outputs."""
+        every_frame = self._values['process_every_frame']
+        try:
+            segmenter, class_names = self._load_segmenter()
+            self._checkpoint_threshold = segmenter.threshold
+            self._segmenter = segmenter
+            self._apply(self._values)
+            self._outputs = Outputs(self, class_names, every_frame=every_frame)
+        except Exception as error:  # rclpy would swallow it unsaid
+            self._segmenter = None
+            return self._failed(error)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe, and begin to segment."""
+        every_frame = self._values['process_every_frame']
+        self._health.resumed()
+        self._mailbox = Mailbox(keep_all=every_frame)
+        try:
+            self._camera_info_sub = self.create_subscription(
+                CameraInfo,
+                'camera_info',
+                self._on_camera_info,
+                QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            self._input = ImageInput(
+                self,
+                self._on_image,
+                self._values['image_transport'],
+                self._values['input_reliability'],
+                keep_all=every_frame,
+            )
+        except Exception as error:  # rclpy would swallow it unsaid
+            return self._failed(error)
+        self._worker = threading.Thread(
+            target=self._work, args=(self._mailbox,), name='segmenter', daemon=True
+        )
+        self._worker.start()
+        self.get_logger().info(f'waiting for frames on {self._input.topic}')
+        return TransitionCallbackReturn.SUCCESS
+
+    def _failed(self, error: Exception) -> TransitionCallbackReturn:
+        # CUDA's errors have many lines.
+        text = str(error).partition('\n')[0]
+        self.failure = text if isinstance(error, ValueError) else f'{type(error).__name__}: {text}'
+        # Who starts the node by itself is told by main; a manager learns only that it failed.
+        if self.context.ok() and not self._starting:
+            self.get_logger().error(f'transition failed: {self.failure}')
+        return TransitionCallbackReturn.FAILURE
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, and wait for the frame at work."""
+        self._stop(timeout_s=None)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give the device back."""
+        if self._outputs is not None:
+            self._outputs.close()
+        self._outputs = None
+        if self._segmenter is not None:
+            self._segmenter.close()
+        self._segmenter = None
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop, and let the process end; `end` waits for the frame at work."""
+        self._stop(timeout_s=0.0)
+        self.finished.set_result(None)
+        return TransitionCallbackReturn.SUCCESS
+
+    def end(self) -> bool:
+        """Say what became of the frames; return whether no thread is left at work."""
+        self._mailbox.close()
+        self._health.dropped(self._mailbox.take_dropped())
+        if self._worker is not None:
+            self._worker.join(JOIN_TIMEOUT_S)
+        # Not the node's own logger: with the context gone, /rosout would complain.
+        counts = ', '.join(f'{count} {name}' for name, count in self._health.totals().items())
+        get_logger(f'{NODE_NAME}.summary').info(f'frames: {counts}')
+        threads = (self._worker, self._loader)
+        return not any(thread is not None and thread.is_alive() for thread in threads)
+
+    def _stop(self, timeout_s: float | None) -> None:
+        if self._input is not None:
+            self._input.close()
+            self.destroy_subscription(self._camera_info_sub)
+        self._input = None
+        self._mailbox.close()
+        self._health.dropped(self._mailbox.take_dropped())
+        if self._worker is not None:
+            self._worker.join(timeout_s)
+
+    def _on_image(self, msg: Image | CompressedImage) -> None:
+        self._health.received()
+        if self._enabled:
+            self._mailbox.put(msg)
+            self._health.dropped(self._mailbox.take_dropped())
+        else:
+            self._health.ignored()
+
+    def _on_camera_info(self, msg: CameraInfo) -> None:
+        self._camera_info = msg
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        if request.data and not self._enabled:
+            self._health.resumed()
+        self._enabled = request.data
+        response.success = True
+        response.message = 'enabled' if self._enabled else 'disabled: frames are not segmented'
+        self.get_logger().info(response.message)
+        return response
+
+    def _work(self, mailbox: Mailbox[Any]) -> None:
+        while (msg := mailbox.take()) is not None:
             try:
-                self._segment(msg)
+                self._segment(msg, mailbox)
             except ImageError as error:
-                self.refused += 1
-                self._warn(f'frame refused: {error}')
+                self._refuse(str(error))
             except Exception as error:
                 if not self.context.ok():
                     # The node is ending, and the publishers are gone.
                     return
                 # One frame's failure (such as a GPU's full memory) is no reason to leave the
                 # vehicle without the next one's mask.
-                self.refused += 1
-                self._warn(f'frame not segmented: {type(error).__name__}: {error}')
+                self._refuse(f'{type(error).__name__}: {error}')
 
-    def _segment(self, msg: Image) -> None:
-        wants_mask = self._mask_pub.get_subscription_count() > 0
-        wants_overlay = self._overlay_pub.get_subscription_count() > 0
-        if not (wants_mask or wants_overlay):
+    def _segment(self, msg: Image | CompressedImage, mailbox: Mailbox[Any]) -> None:
+        assert self._outputs is not None
+        assert self._segmenter is not None
+        wanted = self._outputs.wanted()
+        if not wanted - {CAMERA_INFO}:
             return
-        frame = to_frame(msg)
-        result = self._segmenter(
+        if self._is_too_old(msg.header.stamp):
+            self._health.too_old()
+            return
+        frame = to_frame(msg) if isinstance(msg, Image) else compressed_to_frame(msg)
+        began_s = time.monotonic()
+        found = self._segmenter(
             frame.pixels,
             channel_order=frame.channel_order,
-            confidence=False,
-            overlay=wants_overlay,
+            confidence='confidence' in wanted,
+            overlay=not wanted.isdisjoint(('overlay', 'overlay/compressed')),
         )
-        if wants_mask:
-            self._mask_pub.publish(image_msg(result.mask, 'mono8', msg.header))
-        if result.overlay_bgr is not None:
-            self._overlay_pub.publish(image_msg(result.overlay_bgr, 'bgr8', msg.header))
-        self.segmented += 1
+        inference_s = time.monotonic() - began_s
+        if mailbox.closed:
+            # Deactivated meanwhile.
+            self._health.dropped(1)
+            return
+        for name in OUTPUTS:
+            if name in wanted:
+                self._outputs.publish(name, found, msg.header)
+                self._health.published(name)
+        if CAMERA_INFO in wanted and self._camera_info is not None:
+            self._outputs.publish_camera_info(self._camera_info, msg.header)
+            self._health.published(CAMERA_INFO)
+        self._health.segmented(self._age_s(msg.header.stamp), inference_s)
 
-    def _warn(self, text: str) -> None:
-        self.get_logger().warning(text, throttle_duration_sec=WARNING_PERIOD_S)
+    def _refuse(self, reason: str) -> None:
+        self._health.refused(reason)
+        self.get_logger().warning(
+            f'frame refused: {reason}', throttle_duration_sec=WARNING_PERIOD_S
+        )
+
+    def _age_s(self, stamp: Time) -> float | None:
+        """Return how long ago, on the node's clock, a frame was taken; None if it has no stamp."""
+        if not (stamp.sec or stamp.nanosec):
+            return None
+        now_ns = self.get_clock().now().nanoseconds
+        return (now_ns - stamp.sec * 1_000_000_000 - stamp.nanosec) / 1e9
+
+    def _is_too_old(self, stamp: Time) -> bool:
+        limit_s, age_s = self._values['max_image_age'], self._age_s(stamp)
+        return bool(limit_s) and age_s is not None and age_s > limit_s
+
+    def _report(self) -> None:
+        if self._input is not None:
+            self._input.follow()
+        name = f'{self.get_fully_qualified_name()}: segmentation'
+        status = self._health.status(name, self._facts())
+        now = self.get_clock().now().to_msg()
+        self._diagnostics_pub.publish(diagnostic_array(status, now))
+
+    def _facts(self) -> Facts:
+        _, state = self._state_machine.current_state
+        segmenter, source = self._segmenter, self._input
+        return Facts(
+            state=state,
+            enabled=self._enabled,
+            input_topic=source.topic if source else '',
+            input_reliability=source.reliability if source else '',
+            incompatible_qos=source.mismatch if source else '',
+            waiting=len(self._mailbox),
+            max_image_age_s=self._values['max_image_age'],
+            device=segmenter.device_name if segmenter else '',
+            precision=segmenter.precision if segmenter else '',
+            gpu_memory_mib=segmenter.gpu_memory_mib() if segmenter else None,
+            checkpoint_sha256=segmenter.checkpoint_sha256 if segmenter else '',
+        )
+
+    def _guard_transitions(self) -> None:
+        # rclpy lets a transition that the state does not have end the process.
+        service = self._service_change_state
+        change_state = service.callback
+
+        def guarded(
+            request: ChangeState.Request, response: ChangeState.Response
+        ) -> ChangeState.Response:
+            try:
+                return change_state(request, response)
+            except RCLError as error:
+                self.get_logger().warning(f'transition refused: {error}')
+                response.success = False
+                return response
+
+        service.callback = guarded
 
     def _declare_parameters(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -145,8 +353,7 @@ class SegmentNode(Node):
         return values
 
     def _on_set_parameters(self, changed: list[RosParameter]) -> SetParametersResult:
-        values = {p.name: p.value for p in self.get_parameters([p.name for p in PARAMETERS])}
-        by_name = {p.name: p for p in PARAMETERS}
+        values, by_name = dict(self._values), {p.name: p for p in PARAMETERS}
         try:
             for ros_parameter in changed:
                 if ros_parameter.name in by_name:
@@ -154,43 +361,80 @@ class SegmentNode(Node):
                     by_name[ros_parameter.name].check(values[ros_parameter.name])
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        self._values = values
         self._apply(values)
         return SetParametersResult(successful=True)
 
-    def _load_segmenter(self, values: dict[str, Any]) -> RoadSegmenter:
-        # PyTorch takes seconds to import: not before the parameters are known to be right, and
-        # when a signal that comes meanwhile finds rclpy's handlers in place.
-        from fcn_road_seg.checkpoint import default_checkpoint_path
-        from fcn_road_seg.segmenter import RoadSegmenter
+    def _load_segmenter(self) -> tuple[RoadSegmenter, Sequence[str]]:
+        """Load and warm up in a thread, whose end a signal need not wait for.
 
-        if not self.context.ok():
-            raise ExternalShutdownException
-        size = values['input_height'], values['input_width']
-        checkpoint_path = values['checkpoint'] or default_checkpoint_path()
-        segmenter = RoadSegmenter(
-            checkpoint_path,
-            values['device'],
-            values['precision'],
-            input_hw=size if all(size) else None,
-            num_threads=values['num_threads'],
-        )
-        text = (
-            f'{checkpoint_path} ({segmenter.checkpoint_sha256[:12]}) '
-            f'on {segmenter.device}, {segmenter.precision}'
-        )
-        if values['device'] == 'auto' and segmenter.device.type == 'cpu':
-            self.get_logger().warning(f'{text}: no GPU is usable, so this will be slow')
-        else:
-            self.get_logger().info(text)
-        return segmenter
+        Raises:
+            ExternalShutdownException: the context was shut down meanwhile.
+            ValueError, RuntimeError: what loading raised.
+        """
+        result: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def load() -> None:
+            try:
+                result.put(_loaded(self._values, self.get_logger()))
+            except (ValueError, RuntimeError) as error:
+                result.put(error)
+            except Exception as error:
+                result.put(RuntimeError(f'{type(error).__name__}: {error}'))
+
+        self._loader = threading.Thread(target=load, name='loader', daemon=True)
+        self._loader.start()
+        while True:
+            if not self.context.ok():
+                raise ExternalShutdownException
+            try:
+                loaded = result.get(timeout=LOADER_POLL_S)
+            except queue.Empty:
+                continue
+            if isinstance(loaded, Exception):
+                raise loaded
+            return loaded
 
     def _apply(self, values: dict[str, Any]) -> None:
+        if self._segmenter is None:
+            return
         self._segmenter.threshold = values['threshold'] or self._checkpoint_threshold
         self._segmenter.overlay_style = replace(
             self._segmenter.overlay_style,
             color_rgb=tuple(values['overlay_color']),
             alpha=values['overlay_alpha'],
         )
+
+
+def _loaded(values: dict[str, Any], logger: Any) -> tuple[RoadSegmenter, Sequence[str]]:
+    # PyTorch takes seconds to import: not before the parameters are known to be right.
+    from fcn_road_seg.checkpoint import CLASS_NAMES, default_checkpoint_path
+    from fcn_road_seg.segmenter import RoadSegmenter
+
+    began_s = time.monotonic()
+    size = values['input_height'], values['input_width']
+    checkpoint_path = values['checkpoint'] or default_checkpoint_path()
+    segmenter = RoadSegmenter(
+        checkpoint_path,
+        values['device'],
+        values['precision'],
+        input_hw=size if all(size) else None,
+        num_threads=values['num_threads'],
+    )
+    text = (
+        f'{checkpoint_path} ({segmenter.checkpoint_sha256[:12]}) '
+        f'on {segmenter.device}, {segmenter.precision}'
+    )
+    if values['device'] == 'auto' and segmenter.device.type == 'cpu':
+        logger.warning(f'{text}: no GPU is usable, so this will be slow')
+    else:
+        logger.info(text)
+    loaded_s = time.monotonic()
+    segmenter.warm_up()
+    logger.info(
+        f'loaded in {loaded_s - began_s:.1f} s, warmed up in {time.monotonic() - loaded_s:.1f} s'
+    )
+    return segmenter, CLASS_NAMES
 
 
 def _plain(parameter: RosParameter) -> Any:
@@ -214,35 +458,39 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until a signal; return 0 then, or 1 if it cannot start."""
+    """Run the node until a signal or its shutdown; return 0, or 1 if it cannot start."""
     rclpy.init(args=None if args is None else list(args))
     try:
         node = SegmentNode()
-    except ValueError as error:
+    except ParameterError as error:
         get_logger(NODE_NAME).fatal(str(error))
         rclpy.try_shutdown()
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         rclpy.try_shutdown()
         return 0
-    except RuntimeError:
-        # rclpy's errors are of this kind, and so is what an interrupted import may raise: if the
-        # context is gone, a signal came while the network was loading, and that is fine.
-        if rclpy.ok():
-            raise
-        return 0
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
     try:
-        executor.spin()
+        if node.autostart and not node.start() and rclpy.ok():
+            get_logger(NODE_NAME).fatal(node.failure)
+            return 1
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin_until_future_complete(node.finished)
+        if node.finished.done():
+            # The answer to who asked for the transition is still on its way.
+            time.sleep(ANSWER_S)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RCLError:
+        # So rclpy's calls end when a signal takes the context away under them.
+        if rclpy.ok():
+            raise
     finally:
-        worker_ended = node.close()
+        all_ended = node.end()
         rclpy.try_shutdown()
-    if not worker_ended:
-        # A network that runs (over a second on a slow CPU) cannot be interrupted, and to tear
-        # the interpreter down under it would abort the process.
+    if not all_ended:
+        # A network that runs (over a second on a slow CPU) or loads cannot be interrupted, and to
+        # tear the interpreter down under it would abort the process.
         sys.stdout.flush()
         os._exit(0)
     return 0

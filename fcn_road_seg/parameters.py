@@ -125,11 +125,33 @@ PARAMETERS = (
         multiple=32,
     ),
     Parameter(
+        'image_transport',
+        'raw',
+        'raw takes the topic `image`, compressed its JPEG or PNG twin `image/compressed`.',
+        choices=('raw', 'compressed'),
+    ),
+    Parameter(
         'input_reliability',
-        'best_effort',
-        'QoS of the image subscription. best_effort hears every camera; reliable loses no frame '
-        'on the way, but hears only reliable publishers.',
-        choices=('best_effort', 'reliable'),
+        'auto',
+        'QoS of the image subscription. auto takes what the publisher offers, and follows it; '
+        'best_effort hears every camera; reliable loses no frame on the way, but hears only '
+        'reliable publishers.',
+        choices=('auto', 'best_effort', 'reliable'),
+    ),
+    Parameter(
+        'process_every_frame',
+        False,
+        'Queue frames, and segment every one in order, instead of the newest alone. For bags: a '
+        'node that is slower than its camera falls behind and its queue grows.',
+    ),
+    Parameter(
+        'max_image_age',
+        0.0,
+        'Frames whose stamp is older than this are not segmented, but counted; 0 is no limit.',
+        unit='s',
+        minimum=0.0,
+        maximum=3600.0,
+        dynamic=True,
     ),
     Parameter(
         'threshold',
@@ -162,6 +184,11 @@ PARAMETERS = (
         'CPU threads; 0 leaves the number to PyTorch.',
         minimum=0,
         maximum=1024,
+    ),
+    Parameter(
+        'autostart',
+        True,
+        'Configure and activate at start; false waits for a lifecycle manager.',
     ),
 )
 

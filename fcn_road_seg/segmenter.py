@@ -135,6 +135,25 @@ class RoadSegmenter:
         with torch.inference_mode():
             return self._pipeline.run(frame, request)
 
+    @property
+    def device_name(self) -> str:
+        """The device for a human: 'cpu', or with a GPU's name 'cuda:0 (NVIDIA H200)'."""
+        if self.device.type != 'cuda':
+            return str(self.device)
+        return f'{self.device} ({torch.cuda.get_device_name(self.device)})'
+
+    def gpu_memory_mib(self) -> float | None:
+        """Return what PyTorch holds of the GPU's memory in this process; None on a CPU."""
+        if self.device.type != 'cuda':
+            return None
+        return torch.cuda.memory_reserved(self.device) / 2**20
+
+    def close(self) -> None:
+        """Give the device's memory back; the segmenter is of no use afterwards."""
+        del self._pipeline
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
+
     def warm_up(self, frame_hw: tuple[int, int] = (375, 1242)) -> None:
         """Segment one black frame, so that the first real one pays no set-up (seconds)."""
         self(np.zeros((*frame_hw, 3), np.uint8), overlay=True)

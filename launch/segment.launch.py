@@ -41,7 +41,10 @@ def nodes(context: LaunchContext) -> list[Node]:
                 use_sim_time,
                 {name: value for name, value in given.items() if value},
             ],
-            remappings=[('image', image)],
+            remappings=[
+                ('image', image),
+                ('camera_info', LaunchConfiguration('camera_info')),
+            ],
             output='screen',
         ),
         Node(
@@ -66,6 +69,11 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument('image', default_value='image', description='Camera topic.'),
+            DeclareLaunchArgument(
+                'camera_info',
+                default_value='camera_info',
+                description='Topic of its CameraInfo, relayed beside the masks.',
+            ),
             *(
                 DeclareLaunchArgument(name, default_value='', description=text)
                 for name, text in NODE_ARGUMENTS.items()

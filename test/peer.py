@@ -1,14 +1,21 @@
-"""The other side of the node in live tests: a camera and a listener, over real DDS."""
+"""The other side of the node in live tests: camera, listener and manager, over real DDS."""
 
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import rclpy
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from fcn_road_seg.image_msgs import image_msg
@@ -17,24 +24,94 @@ TIMEOUT_S = 60.0
 
 
 class Peer:
-    """Publishes frames and keeps every mask and overlay that comes back, by its stamp."""
+    """Publishes frames and keeps every answer, by its stamp, and the node's diagnostics."""
 
-    def __init__(self, namespace: str = '', topics: tuple[str, ...] = ('mask', 'overlay')) -> None:
+    def __init__(
+        self,
+        namespace: str = '',
+        topics: tuple[str, ...] = ('mask', 'overlay'),
+        *,
+        image_type: type = Image,
+        reliability: str = 'reliable',
+        depth: int = 50,
+    ) -> None:
         self.context = rclpy.Context()
         self.context.init()
         self.node = rclpy.create_node('peer', context=self.context, namespace=namespace)
         self._executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
-        self._publisher = self.node.create_publisher(Image, 'image', QoSProfile(depth=50))
-        self.received: dict[str, dict[int, Image]] = {topic: {} for topic in topics}
-        for topic in topics:
-            self.node.create_subscription(
-                Image,
-                f'fcn_road_seg/{topic}',
-                lambda msg, topic=topic: self.received[topic].update({msg.header.stamp.sec: msg}),
-                QoSProfile(depth=50),
-            )
+        self._image_type = image_type
         self._stamp = 0
+        self.offer(reliability, depth)
+        self.received: dict[str, dict[int, object]] = {topic: {} for topic in topics}
+        self._subscriptions = {topic: self._listen(topic, depth) for topic in topics}
+        self.diagnostics: list[DiagnosticStatus] = []
+        name = f'{self.node.get_namespace().rstrip("/")}/fcn_road_seg: segmentation'
+        self.node.create_subscription(
+            DiagnosticArray,
+            '/diagnostics',
+            lambda msg: self.diagnostics.extend(s for s in msg.status if s.name == name),
+            10,
+        )
+
+    def offer(self, reliability: str, depth: int = 50) -> None:
+        """Publish frames from now on with this reliability alone."""
+        if hasattr(self, '_publisher'):
+            self.node.destroy_publisher(self._publisher)
+        name = 'image' if self._image_type is Image else 'image/compressed'
+        qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy[reliability.upper()])
+        self._publisher = self.node.create_publisher(self._image_type, name, qos)
+
+    def _listen(self, topic: str, depth: int) -> object:
+        image_type = CompressedImage if topic.endswith('/compressed') else Image
+        return self.node.create_subscription(
+            CameraInfo if topic == 'camera_info' else image_type,
+            f'fcn_road_seg/{topic}',
+            lambda msg: self.received[topic].update({msg.header.stamp.sec: msg}),
+            QoSProfile(depth=depth),
+        )
+
+    def stop_listening(self, topic: str) -> None:
+        self.node.destroy_subscription(self._subscriptions.pop(topic))
+        del self.received[topic]
+
+    def call(self, service_type: type, name: str, **request: object) -> object:
+        """Call a service of the node and return its answer."""
+        client = self.node.create_client(service_type, f'fcn_road_seg/{name}')
+        self.spin_until(client.service_is_ready)
+        future = client.call_async(service_type.Request(**request))
+        self.spin_until(future.done)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def transition(self, label: str) -> bool:
+        """Ask for a lifecycle transition; return whether it went well."""
+        answer = self.call(ChangeState, 'change_state', transition=Transition(label=label))
+        return bool(answer.success)
+
+    def state(self) -> str:
+        return str(self.call(GetState, 'get_state').current_state.label)
+
+    def set_parameter(self, name: str, **value: object) -> object:
+        """Set a parameter (such as `double_value=0.5`); return the result with its reason."""
+        types = {
+            'bool_value': 1,
+            'integer_value': 2,
+            'double_value': 3,
+            'string_value': 4,
+            'integer_array_value': 7,
+        }
+        (field,) = value
+        parameter = Parameter(name=name, value=ParameterValue(type=types[field], **value))
+        (result,) = self.call(SetParameters, 'set_parameters', parameters=[parameter]).results
+        return result
+
+    def next_diagnostics(self) -> DiagnosticStatus:
+        """Wait for a status that was measured from now on, and return it."""
+        # One may be under way already.
+        count = len(self.diagnostics) + 2
+        self.spin_until(lambda: len(self.diagnostics) >= count)
+        return self.diagnostics[-1]
 
     def close(self) -> None:
         self._executor.shutdown()
@@ -46,10 +123,14 @@ class Peer:
         self._stamp += 1
         header = Header(frame_id=f'camera_{self._stamp}')
         header.stamp.sec, header.stamp.nanosec = self._stamp, 123_456_789
-        self.publish(image_msg(frame, encoding, header))
+        if self._image_type is CompressedImage:
+            png = cv2.imencode('.png', frame)[1].tobytes()
+            self.publish(CompressedImage(header=header, format='png', data=array('B', png)))
+        else:
+            self.publish(image_msg(frame, encoding, header))
         return self._stamp
 
-    def publish(self, msg: Image) -> None:
+    def publish(self, msg: object) -> None:
         self._publisher.publish(msg)
 
     def spin_until(self, done: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
@@ -86,9 +167,15 @@ class Peer:
         return self._publisher.get_subscription_count() > 0
 
 
+def values_of(status: DiagnosticStatus) -> dict[str, str]:
+    return {entry.key: entry.value for entry in status.values}
+
+
 def pixels_of(msg: Image) -> np.ndarray:
     """Return a mask's (H, W) or an overlay's (H, W, 3) pixels."""
     flat = np.frombuffer(msg.data, np.uint8)
+    if isinstance(msg, CompressedImage):
+        return cv2.imdecode(flat, cv2.IMREAD_UNCHANGED)
     return flat.reshape(msg.height, msg.width, -1).squeeze(-1 if msg.encoding == 'mono8' else ())
 
 

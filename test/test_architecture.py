@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / 'fcn_road_seg'
-MESSAGES = {'sensor_msgs', 'std_msgs', 'rcl_interfaces'}
+MESSAGES = {
+    'builtin_interfaces',
+    'diagnostic_msgs',
+    'lifecycle_msgs',
+    'rcl_interfaces',
+    'sensor_msgs',
+    'std_msgs',
+    'std_srvs',
+}
 OWN = 'fcn_road_seg'
 
 # Besides numpy and the standard library; "own" are modules of this package.
@@ -17,17 +25,25 @@ MAY_IMPORT = {
     'checkpoint': {'torch', 'safetensors', 'own.files', 'own.model'},
     'segmenter': {'torch', 'cv2', 'own.checkpoint', 'own.model'},
     'image_msgs': {'cv2', 'cv_bridge', *MESSAGES},
+    'compressed_msgs': {'cv2', 'sensor_msgs', 'std_msgs', 'own.image_msgs'},
     'parameters': set(),
     'mailbox': set(),
+    'diagnostics': {'diagnostic_msgs', 'builtin_interfaces'},
     'node': {
         'rclpy',
         *MESSAGES,
         'own.checkpoint',
+        'own.compressed_msgs',
+        'own.diagnostics',
+        'own.image_input',
         'own.image_msgs',
         'own.mailbox',
+        'own.outputs',
         'own.parameters',
         'own.segmenter',
     },
+    'image_input': {'rclpy', *MESSAGES},
+    'outputs': {'rclpy', *MESSAGES, 'vision_msgs', 'own.compressed_msgs', 'own.image_msgs'},
     'datasets': {'torch', 'cv2'},
     'augment': {'torch', 'torchvision', 'own.checkpoint', 'own.datasets'},
     'calibration': set(),

@@ -1,3 +1,4 @@
+import sys
 from array import array
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from fcn_road_seg import image_msgs
 from fcn_road_seg.image_msgs import ENCODINGS, ImageError, image_msg, to_frame
 
 
@@ -47,23 +49,29 @@ def test_colour_encodings_give_their_pixels_whatever_the_step(encoding, to_bgr, 
     assert np.array_equal(bgr_of(message(pixels, encoding, padding)), pixels[..., to_bgr])
 
 
+@pytest.mark.parametrize('padding', [0, 2])
 @pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', '8UC3'])
-def test_three_channel_encodings_are_not_copied(encoding):
-    msg = message(picture(4, 6, 3), encoding, padding=2)
-    assert np.shares_memory(to_frame(msg).pixels, np.frombuffer(msg.data, np.uint8))
+def test_three_channel_encodings_are_not_copied(encoding, padding):
+    msg = message(picture(4, 6, 3), encoding, padding)
+    pixels = to_frame(msg).pixels
+    assert np.shares_memory(pixels, np.frombuffer(msg.data, np.uint8))
+    assert pixels.strides == (18 + padding, 3, 1)
 
 
+@pytest.mark.parametrize('padding', [0, 3])
 @pytest.mark.parametrize('encoding', ['mono8', '8UC1'])
-def test_grey_becomes_three_equal_channels(encoding):
+def test_grey_becomes_three_equal_channels(encoding, padding):
     grey = picture(4, 5, 1)
-    assert np.array_equal(bgr_of(message(grey, encoding, padding=3)), grey.repeat(3, axis=2))
+    assert np.array_equal(bgr_of(message(grey, encoding, padding)), grey.repeat(3, axis=2))
 
 
+@pytest.mark.parametrize('padding', [0, 1, 2])
 @pytest.mark.parametrize('big_endian', [False, True])
-def test_mono16_keeps_its_high_byte_in_either_byte_order(big_endian):
+def test_mono16_keeps_its_high_byte_in_either_byte_order(big_endian, padding):
     values = np.array([[0x0012, 0x1234], [0xFF00, 0x80FF]], '>u2' if big_endian else '<u2')
-    msg = message(values, 'mono16', padding=2, big_endian=big_endian)
-    assert bgr_of(msg)[..., 0].tolist() == [[0x00, 0x12], [0xFF, 0x80]]
+    msg = message(values, 'mono16', padding, big_endian)
+    expected = np.array([[0x00, 0x12], [0xFF, 0x80]])
+    assert np.array_equal(bgr_of(msg), np.stack([expected] * 3, axis=-1))
 
 
 @pytest.mark.parametrize(
@@ -82,6 +90,17 @@ def test_bayer_pattern_is_read_from_its_first_pixel_on(encoding, pattern):
     assert (bgr[2:-2, 2:-2] == [10, 100, 200]).all()
 
 
+@pytest.mark.parametrize('padding', [0, 1, 3])
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+def test_bayer_keeps_the_color_that_each_pixel_saw(pattern, padding):
+    raw = picture(9, 11, 1)
+    bgr = bgr_of(message(raw, f'bayer_{pattern}8', padding))
+    for y in range(1, 8):
+        for x in range(1, 10):
+            seen = 'bgr'.index(pattern[2 * (y % 2) + x % 2])
+            assert bgr[y, x, seen] == raw[y, x, 0]
+
+
 @pytest.mark.parametrize('w', [1, 2, 5, 6])
 @pytest.mark.parametrize(
     ('encodings', 'luma', 'chroma'),
@@ -98,11 +117,46 @@ def test_yuv422_gives_brightness_and_colour_of_each_pixel_at_any_width(encodings
         assert np.abs(bgr - expected[..., None]).max() <= 1
 
 
+def bgr_of_yuv(luma, u, v):
+    """Return what ITU-R BT.601 says of Y in 16..235, U and V in 16..240."""
+    y = (luma - 16.0) * 255 / 219
+    u, v = (u - 128.0) * 255 / 224, (v - 128.0) * 255 / 224
+    bgr = np.stack([y + 1.772 * u, y - 0.344136 * u - 0.714136 * v, y + 1.402 * v], axis=-1)
+    return np.clip(bgr, 0, 255)
+
+
+@pytest.mark.parametrize('padding', [0, 1, 4])
+@pytest.mark.parametrize('w', [2, 3, 7, 8])
+@pytest.mark.parametrize(
+    ('encodings', 'luma', 'chroma'),
+    [(('yuv422', 'uyvy'), 1, 0), (('yuv422_yuy2', 'yuyv'), 0, 1)],
+)
+def test_yuv422_pixels_share_their_color_in_pairs(encodings, luma, chroma, w, padding):
+    pixels = np.random.default_rng(6).integers(16, 236, (40, w, 2), np.uint8)
+    color = pixels[..., chroma]
+    u = color[:, 0::2].repeat(2, axis=1)[:, :w]
+    # The single last pixel of an odd row has no V but its neighbour's.
+    v = color[:, 1::2].repeat(2, axis=1)
+    v = np.pad(v, ((0, 0), (0, w % 2)), mode='edge')
+    expected = bgr_of_yuv(pixels[..., luma], u, v)
+    for encoding in encodings:
+        bgr = bgr_of(message(pixels, encoding, padding))
+        assert np.abs(bgr - expected).max() <= 1.5
+
+
 def test_yuv422_red_is_red():
     uyvy = np.zeros((2, 4, 2), np.uint8)
     uyvy[..., 1] = 81
     uyvy[:, 0::2, 0], uyvy[:, 1::2, 0] = 90, 240
     assert np.abs(bgr_of(message(uyvy, 'yuv422')).astype(int) - [0, 0, 255]).max() <= 3
+
+
+def test_known_encodings_are_these():
+    assert set(ENCODINGS) == {
+        *('rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', '8UC1', '8UC3', 'mono16'),
+        *('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv'),
+        *('bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8', 'bayer_grbg8'),
+    }
 
 
 def bad(**changes):
@@ -121,19 +175,130 @@ def bad(**changes):
         (bad(width=0), 'size 0 x 4 is outside'),
         (bad(height=2**32 - 1, width=2**32 - 1), 'is outside of 1 to 64000000 pixels'),
         (bad(height=8001, width=8000), 'size 8000 x 8001 is outside'),
-        (bad(step=17), 'step 17 is too short for 6 pixels of bgr8'),
+        (bad(step=17), "step 17 is too short for 6 pixels of 'bgr8'"),
         (bad(step=19), 'data has 72 bytes, but 4 rows of step 19 have 76'),
         (bad(height=5), 'data has 72 bytes, but 5 rows of step 18 have 90'),
         (bad(data=array('B')), 'data has 0 bytes'),
+        (bad(encoding='rgb16', height=0), 'size 6 x 0 is outside'),
+        (bad(encoding='rgb16', height=8001, width=8000), 'size 8000 x 8001 is outside'),
+        (bad(encoding='rgb16', step=5), "6 pixels of 'rgb16' .at least 6 bytes"),
+        (bad(encoding='rgb\n16', step=5), r"step 5 is too short for 6 pixels of 'rgb\\n16'"),
+        (bad(encoding='rgb16', step=19), 'data has 72 bytes, but 4 rows of step 19 have 76'),
     ],
 )
 def test_bad_message_is_refused_naming_the_value(msg, error):
-    with pytest.raises(ImageError, match=error):
+    with pytest.raises(ImageError, match=error) as caught:
+        to_frame(msg)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.fixture
+def cv_bridge(tmp_path, monkeypatch):
+    """Give a function that makes a stand-in of this source the cv_bridge that is imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+    # Set first, so that it is restored: deleting what is not there leaves nothing to undo.
+    monkeypatch.setitem(sys.modules, 'cv_bridge', None)
+    monkeypatch.delitem(sys.modules, 'cv_bridge')
+    image_msgs._cv_bridge.cache_clear()
+    yield (tmp_path / 'cv_bridge.py').write_text
+    image_msgs._cv_bridge.cache_clear()
+
+
+WORKING = """
+import numpy as np
+class CvBridge:
+    def encoding_to_dtype_with_channels(self, encoding):
+        return {'bgr8': ('uint8', 3), 'rgb16': ('uint16', 3)}[encoding]
+    def imgmsg_to_cv2(self, msg, encoding):
+        assert encoding == 'bgr8'
+        rows = np.frombuffer(msg.data, '<u2').reshape(msg.height, -1, 3)[:, :msg.width]
+        return (rows[..., ::-1] >> 8).astype(np.uint8)
+"""
+
+
+def test_cv_bridge_reads_an_encoding_that_we_do_not_know(cv_bridge):
+    cv_bridge(WORKING)
+    rgb = picture(4, 5, 3).astype('<u2') * 256
+    frame = to_frame(message(rgb, 'rgb16', padding=12))
+    assert frame.channel_order == 'bgr'
+    assert np.array_equal(frame.pixels, rgb[..., ::-1] >> 8)
+
+
+def test_padding_of_no_whole_pixel_is_not_given_to_cv_bridge(cv_bridge):
+    cv_bridge(WORKING)
+    msg = message(picture(4, 5, 3).astype('<u2'), 'rgb16', padding=2)
+    with pytest.raises(ImageError, match='step 32 is no multiple of 6 bytes a pixel'):
         to_frame(msg)
 
 
+def test_cv_bridge_is_not_imported_for_an_encoding_that_we_know(cv_bridge):
+    cv_bridge("raise SystemExit('imported')")
+    assert to_frame(message(picture(4, 5, 1), 'bayer_rggb8')).pixels.shape == (4, 5, 3)
+
+
+COUNTED = "open(__file__ + '.count', 'a').write('x')\n"
+FAILING_AT_USE = """
+class CvBridge:
+    def encoding_to_dtype_with_channels(self, encoding):
+        raise SystemError('initialization of cv_bridge_boost raised unreported exception')
+"""
+
+
+@pytest.mark.parametrize(
+    ('source', 'reason'),
+    [
+        ("raise AttributeError('_ARRAY_API not found')", 'AttributeError: _ARRAY_API not found'),
+        ("raise ImportError('A module\\n\\nof NumPy 1.x')", 'ImportError: A module of NumPy 1.x'),
+        ("raise RuntimeError('module compiled against ABI 1')", 'RuntimeError: module compiled'),
+        ('', "ImportError: cannot import name 'CvBridge'"),
+        (FAILING_AT_USE, 'SystemError: initialization of cv_bridge_boost'),
+    ],
+)
+def test_broken_cv_bridge_is_tried_once_and_named(cv_bridge, tmp_path, source, reason):
+    cv_bridge(COUNTED + source)
+    for _ in range(2):
+        with pytest.raises(ImageError) as caught:
+            to_frame(bad(encoding='rgb16'))
+        error = str(caught.value)
+        assert error.startswith("encoding 'rgb16' is not supported; use one of bgr8, 8UC3, rgb8,")
+        assert f'; cv_bridge is not usable ({reason}' in error
+        assert '\n' not in error
+    assert (tmp_path / 'cv_bridge.py.count').read_text() == 'x'
+
+
+def test_missing_cv_bridge_is_named(cv_bridge, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'cv_bridge', None)
+    with pytest.raises(ImageError, match=r'not usable \(ModuleNotFoundError: .*cv_bridge'):
+        to_frame(bad(encoding='32FC1'))
+
+
+@pytest.mark.parametrize(
+    ('convert', 'reason'),
+    [
+        (
+            "raise RuntimeError('[32FC1] is not a color format')",
+            r'RuntimeError: \[32FC1\] is not a color format',
+        ),
+        ('return np.zeros((4, 5, 3), np.uint8)', r'it gave \(4, 5, 3\) uint8'),
+        ('return np.zeros((4, 6, 3), np.float32)', r'it gave \(4, 6, 3\) float32'),
+        ('return None', 'AttributeError'),
+    ],
+)
+def test_what_cv_bridge_cannot_read_is_refused_with_its_reason(cv_bridge, convert, reason):
+    cv_bridge(f"""
+import numpy as np
+class CvBridge:
+    def encoding_to_dtype_with_channels(self, encoding):
+        return 'float32', 1
+    def imgmsg_to_cv2(self, msg, encoding):
+        {convert}
+""")
+    with pytest.raises(ImageError, match=rf'cv_bridge cannot read it \({reason}'):
+        to_frame(bad(encoding='32FC1', data=array('B', bytes(96)), step=24))
+
+
 @given(
-    encoding=st.sampled_from([*ENCODINGS, 'nonsense', '32FC1']),
+    encoding=st.sampled_from([*ENCODINGS, '32FC1', 'rgb16', 'nv21']) | st.text(),
     height=st.integers(0, 12) | st.integers(0, 2**32 - 1),
     width=st.integers(0, 12) | st.integers(0, 2**32 - 1),
     step=st.integers(0, 60) | st.integers(0, 2**32 - 1),

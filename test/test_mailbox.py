@@ -8,7 +8,7 @@ def test_newest_item_replaces_the_one_before_and_is_counted():
     for item in ('a', 'b', 'c'):
         mailbox.put(item)
     assert mailbox.take() == 'c'
-    assert mailbox.dropped == 2
+    assert mailbox.take_dropped() == 2
 
 
 def test_item_taken_in_time_is_not_counted():
@@ -17,7 +17,7 @@ def test_item_taken_in_time_is_not_counted():
     assert mailbox.take() == 'a'
     mailbox.put('b')
     assert mailbox.take() == 'b'
-    assert mailbox.dropped == 0
+    assert mailbox.take_dropped() == 0
 
 
 def test_close_wakes_a_waiting_taker_with_none():
@@ -36,7 +36,7 @@ def test_items_left_at_or_after_close_count_as_dropped():
     mailbox.close()
     mailbox.put('b')
     assert mailbox.take() is None
-    assert mailbox.dropped == 2
+    assert mailbox.take_dropped() == 2
 
 
 def test_every_item_is_either_taken_in_order_or_counted():
@@ -51,10 +51,27 @@ def test_every_item_is_either_taken_in_order_or_counted():
     thread.start()
     for item in range(1, 2001):
         mailbox.put(item)
-    while mailbox._item is not None:
+    while len(mailbox):
         pass
     mailbox.close()
     thread.join(timeout=5)
     assert taken == sorted(set(taken))
     assert taken[-1] == 2000
-    assert len(taken) + mailbox.dropped == 2000
+    assert len(taken) + mailbox.take_dropped() == 2000
+
+
+def test_mailbox_that_keeps_all_gives_every_item_in_order():
+    mailbox = Mailbox(keep_all=True)
+    for item in range(100):
+        mailbox.put(item)
+    assert len(mailbox) == 100
+    assert [mailbox.take() for _ in range(100)] == list(range(100))
+    assert mailbox.take_dropped() == 0
+
+
+def test_dropped_items_are_told_once():
+    mailbox = Mailbox()
+    mailbox.put('a')
+    mailbox.put('b')
+    assert mailbox.take_dropped() == 1
+    assert mailbox.take_dropped() == 0

@@ -1,18 +1,23 @@
+import re
 import signal
 import time
 from array import array
+from pathlib import Path
 
 import numpy as np
 import pytest
-from peer import Peer, iou_of, pixels_of
-from rcl_interfaces.msg import Parameter, ParameterValue
-from rcl_interfaces.srv import DescribeParameters, SetParameters
+from diagnostic_msgs.msg import DiagnosticStatus
+from peer import Peer, iou_of, pixels_of, values_of
+from rcl_interfaces.srv import DescribeParameters
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool
 
 from fcn_road_seg.parameters import PARAMETERS
 from fcn_road_seg.synthetic import SyntheticDrive
 
 RELIABLE = ('-p', 'input_reliability:=reliable')
+LARGE = ('-p', 'input_height:=352', '-p', 'input_width:=1216')
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
 
@@ -40,22 +45,6 @@ def shared_peer(start_module_node):
     peer.connect()
     yield peer
     peer.close()
-
-
-def call(peer, service_type, name, **request):
-    client = peer.node.create_client(service_type, f'fcn_road_seg/{name}')
-    peer.spin_until(client.service_is_ready)
-    future = client.call_async(service_type.Request(**request))
-    peer.spin_until(future.done)
-    return future.result()
-
-
-def set_parameter(peer, name, **value):
-    type_of = {'double_value': 3, 'integer_value': 2, 'string_value': 4, 'integer_array_value': 7}
-    (field,) = value
-    parameter = Parameter(name=name, value=ParameterValue(type=type_of[field], **value))
-    (result,) = call(peer, SetParameters, 'set_parameters', parameters=[parameter]).results
-    return result
 
 
 def test_masks_of_rendered_scenes_are_right_and_keep_their_frames_header_and_size(shared_peer):
@@ -113,7 +102,7 @@ def test_newest_frame_wins_and_every_other_one_is_counted(connected, random_chec
     assert came_back < 40
     assert sorted(peer.received['mask']) == list(peer.received['mask'])
     assert node.end(signal.SIGINT, timeout_s=5) == 0
-    assert f'{len(peer.received["mask"])} frames segmented' in node.log
+    assert f'{len(peer.received["mask"])} segmented' in node.log
     assert ' 0 dropped' not in node.log
 
 
@@ -126,7 +115,7 @@ def test_nothing_is_segmented_while_nobody_listens(start_node, random_checkpoint
         peer.spin_for(0.1)
     assert node.end(signal.SIGINT, timeout_s=5) == 0
     peer.close()
-    assert '0 frames segmented' in node.log
+    assert '5 received, 0 segmented' in node.log
 
 
 def test_mask_comes_without_the_overlay_when_that_is_not_listened_to(
@@ -141,13 +130,13 @@ def test_dynamic_parameters_hold_from_the_next_frame_on(shared_peer):
     peer = shared_peer
     frame, _ = SyntheticDrive(3_000_004, (120, 160)).render(t_s=0.0)
     for color_rgb in ([255, 0, 0], [0, 0, 255]):
-        assert set_parameter(peer, 'overlay_color', integer_array_value=color_rgb).successful
-        assert set_parameter(peer, 'overlay_alpha', double_value=1.0).successful
+        assert peer.set_parameter('overlay_color', integer_array_value=color_rgb).successful
+        assert peer.set_parameter('overlay_alpha', double_value=1.0).successful
         mask, overlay = map(pixels_of, peer.answer(peer.send(frame)))
         assert (overlay[mask > 0] == color_rgb[::-1]).all()
     shares = []
     for threshold in (0.001, 0.0, 0.999):
-        assert set_parameter(peer, 'threshold', double_value=threshold).successful
+        assert peer.set_parameter('threshold', double_value=threshold).successful
         mask, _ = map(pixels_of, peer.answer(peer.send(frame)))
         shares.append(np.mean(mask > 0))
     assert shares[0] > shares[1] > shares[2]
@@ -161,7 +150,7 @@ def test_parameter_that_cannot_be_set_is_refused_with_the_reason(shared_peer):
         ('overlay_color', {'integer_array_value': [1, 2, 300]}, '300 is too large'),
         ('device', {'string_value': 'cpu'}, 'read-only'),
     ):
-        result = set_parameter(peer, name, **value)
+        result = peer.set_parameter(name, **value)
         assert not result.successful
         assert reason in result.reason
 
@@ -169,7 +158,7 @@ def test_parameter_that_cannot_be_set_is_refused_with_the_reason(shared_peer):
 def test_every_parameter_describes_itself(shared_peer):
     peer = shared_peer
     names = [parameter.name for parameter in PARAMETERS]
-    described = call(peer, DescribeParameters, 'describe_parameters', names=names).descriptors
+    described = peer.call(DescribeParameters, 'describe_parameters', names=names).descriptors
     for parameter, descriptor in zip(PARAMETERS, described, strict=True):
         assert descriptor.description == parameter.description
         assert descriptor.read_only is not parameter.dynamic
@@ -181,8 +170,7 @@ def test_every_parameter_describes_itself(shared_peer):
 def test_signal_in_mid_inference_ends_it_with_status_0_within_2_s(
     connected, random_checkpoint_path, signal_number
 ):
-    size = ('-p', 'input_height:=352', '-p', 'input_width:=1216')
-    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *size)
+    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
     for _ in range(3):
         peer.send(FRAME)
     peer.spin_for(0.1)
@@ -190,7 +178,7 @@ def test_signal_in_mid_inference_ends_it_with_status_0_within_2_s(
     assert node.end(signal_number, timeout_s=10) == 0
     assert time.monotonic() - start < 2.0
     assert 'Traceback' not in node.log
-    assert 'frames segmented' in node.log
+    assert 'frames: ' in node.log
 
 
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
@@ -216,4 +204,218 @@ def test_node_that_cannot_start_says_why_in_one_line_and_fails(start_node, ros_a
     assert node.wait(timeout_s=30) == 1
     (line,) = [line for line in node.log.splitlines() if 'FATAL' in line]
     assert reason in line
+    assert 'Traceback' not in node.log
+
+
+def test_manager_configures_activates_deactivates_cleans_up_and_again(
+    start_node, random_checkpoint_path
+):
+    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
+    node = start_node(*RELIABLE, *checkpoint, '-p', 'autostart:=false')
+    peer = Peer(topics=('mask',))
+    assert peer.state() == 'unconfigured'
+    for _ in range(2):
+        assert peer.transition('configure')
+        assert peer.state() == 'inactive'
+        assert not peer.is_heard()
+        assert peer.transition('activate')
+        peer.received['mask'].clear()
+        peer.connect()
+        peer.answer(peer.send(FRAME))
+        assert peer.transition('deactivate')
+        peer.spin_until(lambda: not peer.is_heard())
+        assert peer.transition('cleanup')
+        assert peer.state() == 'unconfigured'
+    status = peer.next_diagnostics()
+    assert (status.level, status.message) == (DiagnosticStatus.OK, 'unconfigured')
+    assert values_of(status)['device'] == 'n/a'
+    assert peer.transition('shutdown')
+    peer.close()
+    assert node.wait(timeout_s=5) == 0
+    assert 'Traceback' not in node.log
+    assert node.log.count('warmed up in') == 2
+
+
+def test_transition_that_the_state_does_not_have_is_refused_and_the_node_lives(
+    start_node, random_checkpoint_path
+):
+    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
+    node = start_node(*RELIABLE, *checkpoint, '-p', 'autostart:=false')
+    peer = Peer(topics=())
+    assert not peer.transition('activate')
+    assert peer.state() == 'unconfigured'
+    assert peer.transition('configure')
+    assert node.end(signal.SIGTERM, timeout_s=5) == 0
+    peer.close()
+
+
+def test_configuring_that_fails_is_a_failed_transition_and_can_be_tried_again(
+    start_node, random_checkpoint_path, tmp_path
+):
+    checkpoint = tmp_path / 'late.safetensors'
+    node = start_node('-p', f'checkpoint:={checkpoint}', '-p', 'autostart:=false')
+    peer = Peer(topics=())
+    assert not peer.transition('configure')
+    assert peer.state() == 'unconfigured'
+    checkpoint.write_bytes(random_checkpoint_path.read_bytes())
+    assert peer.transition('configure')
+    assert peer.state() == 'inactive'
+    peer.close()
+    assert node.end(signal.SIGINT, timeout_s=5) == 0
+    assert f'transition failed: {checkpoint} does not exist' in node.log
+
+
+def test_services_answer_while_a_frame_is_segmented(connected, random_checkpoint_path):
+    size = ('-p', 'input_height:=704', '-p', 'input_width:=2432')
+    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
+    _, peer = connected(*checkpoint, *size, '-p', 'num_threads:=1', topics=('mask',))
+    assert peer.state() == 'active'
+    stamp = peer.send(FRAME)
+    peer.spin_for(0.3)
+    assert stamp not in peer.received['mask']
+    assert peer.state() == 'active'
+    assert stamp not in peer.received['mask']
+    peer.answer(stamp)
+
+
+def test_disabled_node_segments_nothing_and_says_so(shared_peer):
+    peer = shared_peer
+    assert peer.call(SetBool, 'enable', data=False).success
+    before = values_of(peer.next_diagnostics())
+    peer.send(FRAME)
+    peer.spin_for(0.5)
+    status = peer.next_diagnostics()
+    values = values_of(status)
+    assert (status.level, status.message) == (DiagnosticStatus.OK, 'disabled')
+    assert values['enabled'] == 'false'
+    assert int(values['frames ignored']) == int(before['frames ignored']) + 1
+    assert values['frames segmented'] == before['frames segmented']
+    assert peer.call(SetBool, 'enable', data=True).success
+    peer.answer(peer.send(FRAME))
+
+
+def test_diagnostics_tell_input_output_refusals_and_silence(shared_peer):
+    peer = shared_peer
+    peer.answer(peer.send(FRAME))
+    status = peer.next_diagnostics()
+    values = values_of(status)
+    assert values['input topic'] == '/shared/image'
+    assert values['state'] == 'active'
+    assert values['device'] == status.hardware_id == 'cpu'
+    assert len(values['checkpoint']) == 12
+    assert float(values['inference p50 (ms)']) > 0
+    # The peer's stamps are of 1970.
+    assert values['frames without usable stamp'] == values['frames segmented']
+    peer.send(FRAME, encoding='nonsense')
+    peer.spin_until(lambda: peer.diagnostics[-1].level == DiagnosticStatus.ERROR)
+    assert "encoding 'nonsense'" in peer.diagnostics[-1].message
+    peer.spin_until(lambda: peer.diagnostics[-1].level == DiagnosticStatus.STALE)
+    assert peer.diagnostics[-1].message.startswith('no frame for')
+
+
+def test_diagnostics_come_once_a_second(shared_peer):
+    peer = shared_peer
+    peer.next_diagnostics()
+    count = len(peer.diagnostics)
+    peer.spin_for(4.0)
+    assert 3 <= len(peer.diagnostics) - count <= 5
+
+
+def test_frame_older_than_the_limit_is_counted_and_not_segmented(shared_peer):
+    peer = shared_peer
+    before = values_of(peer.next_diagnostics())
+    assert peer.set_parameter('max_image_age', double_value=1.0).successful
+    peer.send(FRAME)
+    peer.spin_for(0.5)
+    after = values_of(peer.next_diagnostics())
+    assert int(after['frames too old']) == int(before['frames too old']) + 1
+    assert after['frames segmented'] == before['frames segmented']
+    assert peer.set_parameter('max_image_age', double_value=0.0).successful
+    peer.answer(peer.send(FRAME))
+
+
+def test_latency_is_right_under_simulated_time_and_a_stamp_that_jumps_back(
+    start_node, random_checkpoint_path
+):
+    start_node(
+        *(*RELIABLE, '-p', f'checkpoint:={random_checkpoint_path}', '-p', 'use_sim_time:=true')
+    )
+    peer = Peer(topics=('mask',))
+    clock = peer.node.create_publisher(Clock, '/clock', 10)
+    now = Clock()
+    # Frames are stamped 1, 2, 3 ... s and 123 ms; the simulated clock stands still at 100 s.
+    now.clock.sec = 100
+    timer = peer.node.create_timer(0.02, lambda: clock.publish(now))
+    peer.connect()
+    assert peer._stamp < 90
+    peer._stamp = 90
+    for _ in range(3):
+        peer.answer(peer.send(FRAME))
+    values = values_of(peer.next_diagnostics())
+    # Taken at 91 to 93 s, at 100 s: the oldest is 8.9 s old.
+    assert 6.8 < float(values['latency p50 (ms)']) / 1e3 < 60
+    # A looped bag: the clock and the stamps begin again, the frame from before is of the future.
+    now.clock.sec = 10
+    peer.spin_for(0.5)
+    without = int(values_of(peer.next_diagnostics())['frames without usable stamp'])
+    peer._stamp = 50
+    peer.answer(peer.send(FRAME))
+    status = peer.next_diagnostics()
+    assert int(values_of(status)['frames without usable stamp']) == without + 1
+    assert float(values_of(status)['input rate (Hz)']) >= 0
+    timer.cancel()
+    peer.close()
+
+
+def test_two_nodes_in_namespaces_work_side_by_side(start_node, random_checkpoint_path):
+    peers = []
+    for namespace in ('left', 'right'):
+        start_node('-r', f'__ns:=/{namespace}', '-p', f'checkpoint:={random_checkpoint_path}')
+        peers.append(Peer(namespace, ('mask',)))
+    for peer in peers:
+        peer.connect()
+    sizes_hw = ((40, 60), (48, 64))
+    stamps = [
+        peer.send(np.zeros((*size_hw, 3), np.uint8))
+        for peer, size_hw in zip(peers, sizes_hw, strict=True)
+    ]
+    for peer, stamp, size_hw in zip(peers, stamps, sizes_hw, strict=True):
+        (mask,) = peer.answer(stamp)
+        assert (mask.height, mask.width) == size_hw
+        assert values_of(peer.next_diagnostics())['frames refused'] == '0'
+    for peer in peers:
+        peer.close()
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('transitions', [(), ('configure',)])
+def test_signal_in_every_state_ends_it_with_status_0_within_2_s(
+    start_node, random_checkpoint_path, transitions, signal_number
+):
+    peer = Peer(topics=())
+    peer.spin_for(0.5)
+    shared_memory = set(Path('/dev/shm').iterdir())
+    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
+    node = start_node(*checkpoint, '-p', 'autostart:=false')
+    assert peer.state() == 'unconfigured'
+    for transition in transitions:
+        assert peer.transition(transition)
+    start = time.monotonic()
+    assert node.end(signal_number, timeout_s=10) == 0
+    assert time.monotonic() - start < 2.0
+    assert 'Traceback' not in node.log
+    # Fast DDS's segments are named by 16 digits; its ports belong to the peer, too.
+    left = {path.name for path in set(Path('/dev/shm').iterdir()) - shared_memory}
+    assert not {name for name in left if re.fullmatch('fastrtps_[0-9a-f]{16}', name)}
+    peer.close()
+
+
+def test_shutdown_transition_in_mid_inference_ends_the_process(connected, random_checkpoint_path):
+    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
+    peer.send(FRAME)
+    peer.spin_for(0.1)
+    start = time.monotonic()
+    assert peer.transition('shutdown')
+    assert node.wait(timeout_s=10) == 0
+    assert time.monotonic() - start < 2.0
     assert 'Traceback' not in node.log

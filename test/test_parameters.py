@@ -1,3 +1,5 @@
+import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -54,10 +56,16 @@ def test_config_file_holds_every_parameter_at_its_default():
     assert list(values) == [p.name for p in PARAMETERS]
 
 
-def test_readme_describes_every_parameter():
-    readme = (REPOSITORY / 'README.md').read_text()
-    for parameter in PARAMETERS:
-        row = f'| `{parameter.name}`{"*" if parameter.dynamic else ""} |'
-        (line,) = [line for line in readme.splitlines() if line.startswith(row)]
-        assert parameter.text in line
-        assert parameter.allowed in line
+def test_reference_tables_every_parameter_as_it_is():
+    lines = (REPOSITORY / 'docs' / 'node.md').read_text().splitlines()
+    begin = lines.index('| parameter | allowed | default | what it does |') + 2
+    rows = list(itertools.takewhile(lambda line: line.startswith('|'), lines[begin:]))
+    for parameter, row in zip(PARAMETERS, rows, strict=True):
+        default = parameter.default
+        shown = default or "''" if isinstance(default, str) else json.dumps(default)
+        mark = '*' if parameter.dynamic else ''
+        unit = f' [{parameter.unit}]' if parameter.unit else ''
+        assert row == (
+            f'| `{parameter.name}`{mark} | {parameter.allowed} | `{shown}` '
+            f'| {parameter.text}{unit} |'
+        )
