@@ -1,5 +1,6 @@
 import re
 import signal
+import sys
 import time
 from array import array
 from pathlib import Path
@@ -11,8 +12,10 @@ from peer import Peer, iou_of, pixels_of, values_of
 from rcl_interfaces.srv import DescribeParameters
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
+from fcn_road_seg.image_msgs import image_msg
 from fcn_road_seg.parameters import PARAMETERS
 from fcn_road_seg.synthetic import SyntheticDrive
 
@@ -363,6 +366,11 @@ def test_latency_is_right_under_simulated_time_and_a_stamp_that_jumps_back(
     status = peer.next_diagnostics()
     assert int(values_of(status)['frames without usable stamp']) == without + 1
     assert float(values_of(status)['input rate (Hz)']) >= 0
+    # No stamp is no age, not one since the clock's zero.
+    peer.publish(image_msg(FRAME, 'bgr8', Header()))
+    peer.spin_until(lambda: 0 in peer.received['mask'])
+    values = values_of(peer.next_diagnostics())
+    assert int(values['frames without usable stamp']) == without + 2
     timer.cancel()
     peer.close()
 
@@ -418,4 +426,20 @@ def test_shutdown_transition_in_mid_inference_ends_the_process(connected, random
     assert peer.transition('shutdown')
     assert node.wait(timeout_s=10) == 0
     assert time.monotonic() - start < 2.0
+    assert 'Traceback' not in node.log
+
+
+def test_context_shut_down_from_outside_ends_it_with_status_0(start_node, random_checkpoint_path):
+    program = """
+import sys, threading, rclpy
+from fcn_road_seg.node import main
+threading.Timer(8.0, rclpy.shutdown).start()
+raise SystemExit(main(sys.argv))
+"""
+    command = (sys.executable, '-c', program)
+    node = start_node('-p', f'checkpoint:={random_checkpoint_path}', command=command)
+    peer = Peer(topics=('mask',))
+    peer.connect()
+    peer.close()
+    assert node.wait(timeout_s=30) == 0
     assert 'Traceback' not in node.log
