@@ -117,11 +117,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     out = parser.add_argument_group('output')
     out.add_argument('--out', type=Path, default=Path('train_out'), help='folder to write to')
     out.add_argument('--licence', default='unknown', help='of the training data')
+    out.add_argument(
+        '--threshold',
+        type=float,
+        default=Checkpoint.threshold,
+        help='p(road) from which on the written network says road',
+    )
     args = parser.parse_args(argv)
     for name in ('steps', 'val_every', 'batch', 'patience'):
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} {value} is too small; use at least 1')
+    if not 0 < args.threshold < 1:
+        parser.error(f'--threshold {args.threshold} is not between 0 and 1')
     args.val_every = min(args.val_every, args.steps)
     return args
 
@@ -288,6 +296,7 @@ def write_checkpoint(
         Checkpoint(
             fold_batch_norm(training.net),
             training.recipe.input_rule,
+            args.threshold,
             provenance=Provenance(data, args.licence, metrics),
         ),
         path,

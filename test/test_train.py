@@ -41,10 +41,13 @@ def test_training_without_validation_frames_still_gives_a_checkpoint(easy_data, 
 def test_training_learns_an_easy_task_and_writes_a_checkpoint(easy_data, tmp_path, capsys):
     arguments = ['--data', str(easy_data), '--crop', '32', '64', '--out', str(tmp_path)]
     steps = ['--steps', '60', '--val-every', '60']
-    assert train.main([*TINY, *arguments, *steps, '--licence', 'made up']) == 0
+    assert (
+        train.main([*TINY, *arguments, *steps, '--licence', 'made up', '--threshold', '0.7']) == 0
+    )
     checkpoint = load_checkpoint(tmp_path / 'road_fcn.safetensors')
     assert checkpoint.model.config.encoder == 'vgg16'
     assert checkpoint.input_rule.pixels == 6144
+    assert checkpoint.threshold == 0.7
     assert checkpoint.provenance.licence == 'made up'
     assert f'{easy_data.name} (8 frames)' in checkpoint.provenance.training_data
     assert checkpoint.provenance.metrics[easy_data.name]['iou'] > 0.8
