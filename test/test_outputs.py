@@ -4,6 +4,7 @@ from peer import Peer, pixels_of, values_of
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 
+from fcn_road_seg.checkpoint import default_checkpoint_path, load_checkpoint
 from fcn_road_seg.diagnostics import PUBLISHED
 from fcn_road_seg.outputs import CAMERA_INFO, DEPTH, OUTPUTS
 from fcn_road_seg.synthetic import SyntheticDrive
@@ -39,8 +40,9 @@ def test_all_outputs_of_one_frame_agree_and_carry_its_header(peer):
     assert set(np.unique(mask)) == {0, 255}
     assert np.array_equal(pixels['class_mask'], mask // 255)
     assert np.array_equal(pixels['mask/compressed'], mask)
-    clear = np.abs(pixels['confidence'].astype(int) - 127.5) > 1
-    assert np.array_equal((pixels['confidence'] > 127)[clear], (mask > 0)[clear])
+    limit = 255 * load_checkpoint(default_checkpoint_path()).threshold
+    clear = np.abs(pixels['confidence'] - limit) > 1
+    assert np.array_equal((pixels['confidence'] > limit)[clear], (mask > 0)[clear])
     assert np.array_equal(pixels['overlay'][mask == 0], frame[mask == 0])
     assert not np.array_equal(pixels['overlay'], frame)
     jpeg = pixels['overlay/compressed'].astype(int)
