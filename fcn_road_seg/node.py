@@ -92,7 +92,12 @@ class SegmentNode(LifecycleNode):
         self._camera_info: CameraInfo | None = None
         self._camera_info_sub: Any = None
         self._guard_transitions()
-        self._diagnostics_pub = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics_pub = self.create_publisher(
+            DiagnosticArray,
+            '/diagnostics',
+            10,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
         self.create_timer(
             DIAGNOSTICS_PERIOD_S,
             self._report,

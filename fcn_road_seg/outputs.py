@@ -90,7 +90,12 @@ class Outputs:
         except ImportError:
             return None
         qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        publisher = self._node.create_publisher(LabelInfo, f'~/{LABEL_INFO}', qos)
+        publisher = self._node.create_publisher(
+            LabelInfo,
+            f'~/{LABEL_INFO}',
+            qos,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
         classes = [VisionClass(class_id=i, class_name=name) for i, name in enumerate(class_names)]
         publisher.publish(LabelInfo(class_map=classes))
         return publisher
