@@ -256,6 +256,10 @@ class SegmentNode(LifecycleNode):
         wanted = self._outputs.wanted()
         if not wanted - {CAMERA_INFO}:
             return
+        if not self._enabled:
+            # Since it was queued.
+            self._health.ignored()
+            return
         if self._is_too_old(msg.header.stamp):
             self._health.too_old()
             return
@@ -474,6 +478,14 @@ def main(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         rclpy.try_shutdown()
         return 0
+    except RuntimeError as error:
+        # rclpy's errors are of this kind: a signal has taken the context away, or a QoS override
+        # cannot be had.
+        if not rclpy.ok():
+            return 0
+        get_logger(NODE_NAME).fatal(str(error))
+        rclpy.try_shutdown()
+        return 1
     try:
         if node.autostart and not node.start() and rclpy.ok():
             get_logger(NODE_NAME).fatal(node.failure)
