@@ -37,7 +37,7 @@ state = torch.load(sys.argv[1], map_location='cpu', weights_only=True)['state_di
 prefix = 'net.encoder.'
 torch.save({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, sys.argv[2])
 PY
-run fcn8 250 --weights "$out/encoder.pth"
-run fcn8-scaled 250 --weights "$out/encoder.pth" --skip-scales 0.01 0.001
-run fcn16 250 --weights "$out/encoder.pth" --fcn 16
-run fcn32 250 --weights "$out/encoder.pth" --fcn 32
+run fcn8 200 --weights "$out/encoder.pth"
+run fcn8-scaled 200 --weights "$out/encoder.pth" --skip-scales 0.01 0.001
+run fcn16 200 --weights "$out/encoder.pth" --fcn 16
+run fcn32 200 --weights "$out/encoder.pth" --fcn 32
