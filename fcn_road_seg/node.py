@@ -379,17 +379,15 @@ class SegmentNode(LifecycleNode):
 
         Raises:
             ExternalShutdownException: the context was shut down meanwhile.
-            ValueError, RuntimeError: what loading raised.
+            Exception: what loading raised.
         """
         result: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
         def load() -> None:
             try:
                 result.put(_loaded(self._values, self.get_logger()))
-            except (ValueError, RuntimeError) as error:
+            except Exception as error:  # raised again below, where it is told
                 result.put(error)
-            except Exception as error:
-                result.put(RuntimeError(f'{type(error).__name__}: {error}'))
 
         self._loader = threading.Thread(target=load, name='loader', daemon=True)
         self._loader.start()
