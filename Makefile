@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON := $(abspath $(VENV))/bin/python
 READY := $(VENV)/.ready
 comma := ,
-EXTRAS := train,export,test$(if $(ROS_DISTRO),,$(comma)ros)
+EXTRAS := cpu,train,export,test$(if $(ROS_DISTRO),,$(comma)ros)
 
 .PHONY: demo test lint clean python
 

@@ -15,6 +15,8 @@ ros_wheels = [
     'ros-std-msgs==5.3.6',
     'ros-std-srvs==5.3.6',
 ]
+# Convolutions on a CPU; PyTorch's own, slower ones are used without it.
+cpu = ['ncnn>=1.0.20240410']
 exporting = ['onnx>=1.17,<2', 'onnxruntime>=1.18,<2', 'onnxscript>=0.7,<1', 'torch>=2.7']
 training = ['lightning>=2.6,<3', 'matplotlib>=3.6', 'tensorboard>=2.10', 'torchmetrics>=1.4,<2']
 testing = [
@@ -51,6 +53,7 @@ setup(
         'tqdm>=4.57',
     ],
     extras_require={
+        'cpu': cpu,
         'export': exporting,
         'ros': ros_wheels,
         'train': training,

@@ -51,6 +51,7 @@ class Facts:
     max_image_age_s: float = 0.0
     device: str = ''
     precision: str = ''
+    backend: str = ''
     gpu_memory_mib: float | None = None
     checkpoint_sha256: str = ''
 
@@ -101,6 +102,7 @@ class Health:
             self._recent = {name: _Window() for name in _COUNTED}
             self._latencies_s = _Window()
             self._inferences_s = _Window()
+            self._overheads_s = _Window()
 
     def received(self) -> None:
         """Count a frame that arrived, whatever becomes of it."""
@@ -109,17 +111,23 @@ class Health:
             if self._first_s is None:
                 self._first_s = self._last_s
 
-    def segmented(self, stamp_to_publish_s: float | None, inference_s: float) -> None:
+    def segmented(
+        self, stamp_to_publish_s: float | None, inference_s: float, overhead_s: float | None = None
+    ) -> None:
         """Count a frame whose outputs are published.
 
         Args:
             stamp_to_publish_s: from the frame's stamp to now on the clock of the stamps; None
                 if it has no stamp. Outside of 0 to MAX_LATENCY_S it counts as without one.
             inference_s: duration of the segmenter's call, at least 0.
+            overhead_s: what was spent on the frame outside of the network, from its decoding to
+                its publishing, at least 0; None if the two cannot be told apart.
         """
         with self._lock:
             now_s = self._count('segmented')
             self._inferences_s.add(now_s, inference_s)
+            if overhead_s is not None:
+                self._overheads_s.add(now_s, overhead_s)
             if stamp_to_publish_s is not None and 0 <= stamp_to_publish_s <= MAX_LATENCY_S:
                 self._latencies_s.add(now_s, stamp_to_publish_s)
             else:
@@ -164,6 +172,7 @@ class Health:
             now_s = self._now_s()
             latency_ms = _percentiles_ms(self._latencies_s.values(now_s))
             inference_ms = _percentiles_ms(self._inferences_s.values(now_s))
+            overhead_ms = _percentiles_ms(self._overheads_s.values(now_s))
             level, message = self._judge(facts, now_s, latency_ms[95])
             values = {
                 'state': facts.state,
@@ -179,8 +188,10 @@ class Health:
                 'last error': self._last_error or 'none',
                 **{f'latency p{p} (ms)': _text(ms, 2) for p, ms in latency_ms.items()},
                 **{f'inference p{p} (ms)': _text(ms, 2) for p, ms in inference_ms.items()},
+                **{f'overhead p{p} (ms)': _text(ms, 2) for p, ms in overhead_ms.items()},
                 'device': facts.device or 'n/a',
                 'precision': facts.precision or 'n/a',
+                'backend': facts.backend or 'n/a',
                 'GPU memory (MiB)': _text(facts.gpu_memory_mib, 0),
                 'checkpoint': facts.checkpoint_sha256[:12] or 'n/a',
                 **{f'published {output}': str(self._published[output]) for output in PUBLISHED},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,10 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     kill) still: what was written is then removed, where the process lives to do so.
     """
     path = Path(path)
-    part = path.with_name(path.name + '.part')
+    # Named by no other writer, of this process or another.
+    descriptor, name = tempfile.mkstemp('.part', f'{path.name}.', path.parent)
+    os.close(descriptor)
+    part = Path(name)
     try:
         yield part
         with part.open('rb+') as file:

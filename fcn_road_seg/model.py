@@ -165,6 +165,11 @@ class RoadFCN(nn.Module):
             frames_rgb = frames_rgb.to(self.mean.dtype) / 255
         return (frames_rgb - self.mean) / self.std
 
+    def normalise_table(self) -> Tensor:
+        """Return (1, 256, 3): what each of the 256 values of R, G and B is normalised to."""
+        values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+        return self.normalise(values).permute(1, 2, 0).contiguous()
+
     def scores_of_normalised(self, x: Tensor) -> Tensor:
         """Return scores [N, 2, H, W] of (background, road) for normalised frames."""
         h, w = x.shape[-2:]

@@ -263,15 +263,16 @@ class SegmentNode(LifecycleNode):
         if self._is_too_old(msg.header.stamp):
             self._health.too_old()
             return
-        frame = to_frame(msg) if isinstance(msg, Image) else compressed_to_frame(msg)
         began_s = time.monotonic()
+        frame = to_frame(msg) if isinstance(msg, Image) else compressed_to_frame(msg)
+        decoded_s = time.monotonic()
         found = self._segmenter(
             frame.pixels,
             channel_order=frame.channel_order,
             confidence='confidence' in wanted,
             overlay=not wanted.isdisjoint(('overlay', 'overlay/compressed')),
         )
-        inference_s = time.monotonic() - began_s
+        inference_s = time.monotonic() - decoded_s
         if mailbox.closed:
             # Deactivated meanwhile.
             self._health.dropped(1)
@@ -283,7 +284,10 @@ class SegmentNode(LifecycleNode):
         if CAMERA_INFO in wanted and self._camera_info is not None:
             self._outputs.publish_camera_info(self._camera_info, msg.header)
             self._health.published(CAMERA_INFO)
-        self._health.segmented(self._age_s(msg.header.stamp), inference_s)
+        overhead_s = None
+        if found.network_s is not None:
+            overhead_s = time.monotonic() - began_s - found.network_s
+        self._health.segmented(self._age_s(msg.header.stamp), inference_s, overhead_s)
 
     def _refuse(self, reason: str) -> None:
         self._health.refused(reason)
@@ -323,6 +327,7 @@ class SegmentNode(LifecycleNode):
             max_image_age_s=self._values['max_image_age'],
             device=segmenter.device_name if segmenter else '',
             precision=segmenter.precision if segmenter else '',
+            backend=segmenter.backend if segmenter else '',
             gpu_memory_mib=segmenter.gpu_memory_mib() if segmenter else None,
             checkpoint_sha256=segmenter.checkpoint_sha256 if segmenter else '',
         )
@@ -427,15 +432,19 @@ def _loaded(values: dict[str, Any], logger: Any) -> tuple[RoadSegmenter, Sequenc
         values['precision'],
         input_hw=size if all(size) else None,
         num_threads=values['num_threads'],
+        backend=values['backend'],
+        roi_top=values['roi_top'],
     )
     text = (
         f'{checkpoint_path} ({segmenter.checkpoint_sha256[:12]}) '
-        f'on {segmenter.device}, {segmenter.precision}'
+        f'on {segmenter.device}, {segmenter.precision}, {segmenter.backend}'
     )
     if values['device'] == 'auto' and segmenter.device.type == 'cpu':
         logger.warning(f'{text}: no GPU is usable, so this will be slow')
     else:
         logger.info(text)
+    if advice := segmenter.advice():
+        logger.info(f'faster here: {advice}')
     loaded_s = time.monotonic()
     segmenter.warm_up()
     logger.info(

@@ -107,6 +107,13 @@ PARAMETERS = (
         choices=('auto', 'float32', 'float16', 'bfloat16'),
     ),
     Parameter(
+        'backend',
+        'auto',
+        'What computes the network. auto is ncnn for float32 on a CPU, if it is installed, and '
+        'PyTorch otherwise; both give the same mask.',
+        choices=('auto', 'ncnn', 'torch'),
+    ),
+    Parameter(
         'input_height',
         0,
         "Height at which the network sees a frame; 0 follows the checkpoint's rule.",
@@ -123,6 +130,14 @@ PARAMETERS = (
         minimum=0,
         maximum=4096,
         multiple=32,
+    ),
+    Parameter(
+        'roi_top',
+        0.0,
+        "Share of a frame's height left out at its top (the sky): no road there, and about as "
+        'much less time.',
+        minimum=0.0,
+        maximum=0.9,
     ),
     Parameter(
         'image_transport',
@@ -181,7 +196,7 @@ PARAMETERS = (
     Parameter(
         'num_threads',
         0,
-        'CPU threads; 0 leaves the number to PyTorch.',
+        'CPU threads; 0 leaves the number to PyTorch, which takes one a core.',
         minimum=0,
         maximum=1024,
     ),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from fcn_road_seg.checkpoint import Checkpoint, InputRule, load_checkpoint
-from fcn_road_seg.model import RoadFCN, fold_batch_norm, road_logit
+from fcn_road_seg.cpu_pipeline import CpuNetwork, CpuPipeline
+from fcn_road_seg.cuda_pipeline import CudaPipeline
+from fcn_road_seg.devices import has_fast_bfloat16
+from fcn_road_seg.model import OUTPUT_STRIDE, RoadFCN, fold_batch_norm
+from fcn_road_seg.segmentation import OverlayStyle, Pipeline, Request, Segmentation
+from fcn_road_seg.torch_network import TorchNetwork
 
+BACKENDS = ('auto', 'ncnn', 'torch')
 CHANNEL_ORDERS = ('bgr', 'rgb')
 PRECISIONS = {
     'float32': torch.float32,
@@ -24,42 +26,11 @@ PRECISIONS = {
 }
 
 
+MAX_ROI_TOP = 0.9
+
+
 class SegmenterError(ValueError):
-    """The device or the precision asked for cannot be had on this machine."""
-
-
-@dataclass(frozen=True)
-class OverlayStyle:
-    """How road is painted: `color_rgb` in [0, 255], mixed in by `alpha` in [0, 1]."""
-
-    color_rgb: tuple[int, int, int] = (0, 255, 0)
-    alpha: float = 0.4
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """What was asked for, each at the frame's size.
-
-    `mask` is (H, W) uint8, 255 = road; `confidence` (H, W) uint8, round(255 * p(road));
-    `overlay_bgr` (H, W, 3) uint8.
-    """
-
-    mask: np.ndarray
-    confidence: np.ndarray | None = None
-    overlay_bgr: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class _Request:
-    input_hw: tuple[int, int]
-    channel_order: str
-    logit_threshold: float
-    confidence: bool
-    overlay: OverlayStyle | None
-
-
-class _Pipeline(Protocol):
-    def run(self, frame: np.ndarray, request: _Request) -> Segmentation: ...
+    """The device, precision or backend asked for cannot be had on this machine."""
 
 
 class RoadSegmenter:
@@ -70,14 +41,18 @@ class RoadSegmenter:
     bfloat16, where auto is float16 on a GPU and float32 on a CPU. `input_hw` overrides the
     checkpoint's rule for the network's input size; both are multiples of 32. `num_threads`
     is the CPU threads of the whole process, 0 for as many as PyTorch takes by itself.
+    `backend` is what computes the network: auto, ncnn (on a CPU, in float32) or torch, where
+    auto is ncnn wherever it can be had. `roi_top`, in [0, MAX_ROI_TOP], is the share of a
+    frame's height that is left out at its top: background without a look, and without its share
+    of the time, in steps of the network's stride of 32 rows. The rest is seen at the same scale.
     `threshold`, in (0, 1), and `overlay_style` may be set between two calls.
 
     Not thread-safe: one call at a time.
 
     Raises:
         CheckpointError: the file is missing, foreign or damaged.
-        SegmenterError: no such device, or a precision that the device has not.
-        ValueError: `input_hw` is not a size that the network takes.
+        SegmenterError: no such device, or a precision or backend that the device has not.
+        ValueError: `input_hw` is not a size that the network takes, or `roi_top` out of range.
     """
 
     def __init__(
@@ -87,21 +62,31 @@ class RoadSegmenter:
         precision: str = 'auto',
         input_hw: tuple[int, int] | None = None,
         num_threads: int = 0,
+        backend: str = 'auto',
+        roi_top: float = 0.0,
     ) -> None:
+        if not 0 <= roi_top <= MAX_ROI_TOP:
+            raise ValueError(f'roi_top {roi_top} is not in [0, {MAX_ROI_TOP}]')
         if num_threads:
             torch.set_num_threads(num_threads)
             cv2.setNumThreads(num_threads)
         self.device = _resolve_device(device)
         self.precision = _resolve_precision(precision, self.device)
+        _check_backend(backend, self.device, self.precision)
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(checkpoint)
         self.checkpoint_sha256 = checkpoint.sha256
         self.input_rule = InputRule(fixed_hw=input_hw) if input_hw else checkpoint.input_rule
         self.threshold = checkpoint.threshold
         self.overlay_style = OverlayStyle()
+        self._roi_top = roi_top
         model = fold_batch_norm(checkpoint.model).requires_grad_(False)
-        pipeline = _CpuPipeline if self.device.type == 'cpu' else _TorchPipeline
-        self._pipeline: _Pipeline = pipeline(model, self.device, PRECISIONS[self.precision])
+        self._pipeline: Pipeline
+        if self.device.type == 'cuda':
+            self._pipeline = CudaPipeline(model, self.device, PRECISIONS[self.precision])
+        else:
+            network = _cpu_network(model, backend, self.precision, checkpoint.sha256)
+            self._pipeline = CpuPipeline(network)
 
     def __call__(
         self,
@@ -124,9 +109,13 @@ class RoadSegmenter:
             )
         if channel_order not in CHANNEL_ORDERS:
             raise ValueError(f'channel order {channel_order!r} is unknown; use bgr or rgb')
-        h, w = frame.shape[:2]
-        request = _Request(
-            input_hw=self.input_rule.input_hw((h, w)),
+        frame_hw = frame.shape[:2]
+        input_hw = self.input_rule.input_hw(frame_hw)
+        hidden_rows = round(self._roi_top * frame_hw[0])
+        request = Request(
+            input_hw=input_hw,
+            hidden_input_rows=_hidden_input_rows(hidden_rows, frame_hw[0], input_hw[0]),
+            hidden_rows=hidden_rows,
             channel_order=channel_order,
             logit_threshold=math.log(self.threshold / (1 - self.threshold)),
             confidence=confidence,
@@ -136,11 +125,26 @@ class RoadSegmenter:
             return self._pipeline.run(frame, request)
 
     @property
+    def backend(self) -> str:
+        """What computes the network, with its version: 'ncnn 1.0.20261020', 'torch 2.15.0'."""
+        return self._pipeline.backend
+
+    @property
     def device_name(self) -> str:
         """The device for a human: 'cpu', or with a GPU's name 'cuda:0 (NVIDIA H200)'."""
         if self.device.type != 'cuda':
             return str(self.device)
         return f'{self.device} ({torch.cuda.get_device_name(self.device)})'
+
+    def advice(self) -> str:
+        """Return what would be faster on this machine, in words; empty if nothing is known."""
+        if self.device.type != 'cpu' or self.precision != 'float32':
+            return ''
+        if has_fast_bfloat16():
+            return 'precision bfloat16, which this CPU has in hardware; the mask differs slightly'
+        if self.backend.startswith('torch'):
+            return 'backend ncnn (pip install ncnn), with the same mask'
+        return ''
 
     def gpu_memory_mib(self) -> float | None:
         """Return what PyTorch holds of the GPU's memory in this process; None on a CPU."""
@@ -157,118 +161,6 @@ class RoadSegmenter:
     def warm_up(self, frame_hw: tuple[int, int] = (375, 1242)) -> None:
         """Segment one black frame, so that the first real one pays no set-up (seconds)."""
         self(np.zeros((*frame_hw, 3), np.uint8), overlay=True)
-
-
-class _CpuPipeline:
-    """OpenCV on uint8 around a folded, channels_last network."""
-
-    def __init__(self, model: RoadFCN, device: torch.device, dtype: torch.dtype) -> None:
-        # Normalising is a function of 256 values a channel: the table holds the network's own,
-        # and looking them up writes RGB rows in the layout that channels_last wants.
-        values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
-        table = model.normalise(values).permute(1, 2, 0)
-        self._normalise_lut = np.ascontiguousarray(table.numpy())
-        self._dtype = dtype
-        self._model = model.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-        self._input_hwc = np.empty((0, 0, 3), np.float32)
-        self._tint = np.empty((0, 0, 3), np.uint8)
-
-    def run(self, frame: np.ndarray, request: _Request) -> Segmentation:
-        frame_wh = frame.shape[1::-1]
-        logit = cv2.resize(
-            self._network_logit(frame, request), frame_wh, interpolation=cv2.INTER_LINEAR
-        )
-        # Not cv2.compare: it takes a scalar beside a 1 x 1 or 4 x 1 frame for an array.
-        mask = (logit >= request.logit_threshold).view(np.uint8) * np.uint8(255)
-        confidence = _confidence(torch.from_numpy(logit)).numpy() if request.confidence else None
-        overlay = None
-        if request.overlay is not None:
-            overlay = self._overlay(_as_bgr(frame, request), mask, request.overlay)
-        return Segmentation(mask, confidence, overlay)
-
-    def _network_logit(self, frame: np.ndarray, request: _Request) -> np.ndarray:
-        h, w = request.input_hw
-        # Reducing by area averages what a plain bilinear look-up would skip (aliasing).
-        reduces = h < frame.shape[0] and w < frame.shape[1]
-        method = cv2.INTER_AREA if reduces else cv2.INTER_LINEAR
-        small = cv2.resize(frame, (w, h), interpolation=method)
-        if request.channel_order == 'bgr':
-            cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=small)
-        if self._input_hwc.shape[:2] != (h, w):
-            self._input_hwc = np.empty((h, w, 3), np.float32)
-        cv2.LUT(small, self._normalise_lut, dst=self._input_hwc)
-        x = torch.from_numpy(self._input_hwc).permute(2, 0, 1)[None].to(self._dtype)
-        return road_logit(self._model.scores_of_normalised(x))[0].numpy()
-
-    def _overlay(self, frame_bgr: np.ndarray, mask: np.ndarray, style: OverlayStyle) -> np.ndarray:
-        color_bgr = style.color_rgb[::-1]
-        if self._tint.shape != frame_bgr.shape or tuple(self._tint[0, 0]) != color_bgr:
-            self._tint = np.full_like(frame_bgr, color_bgr)
-        blended = cv2.addWeighted(frame_bgr, 1 - style.alpha, self._tint, style.alpha, 0)
-        return cv2.copyTo(blended, mask, frame_bgr.copy())
-
-
-class _TorchPipeline:
-    """Everything between the frame's upload and the results' download on the device."""
-
-    def __init__(self, model: RoadFCN, device: torch.device, dtype: torch.dtype) -> None:
-        self._device = device
-        self._dtype = dtype
-        self._mean, self._std = model.mean.to(device), model.std.to(device)
-        self._model = model.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-
-    def run(self, frame: np.ndarray, request: _Request) -> Segmentation:
-        uploaded = torch.from_numpy(np.ascontiguousarray(frame)).to(self._device)
-        pixels = uploaded.permute(2, 0, 1)[None]
-        bgr = pixels if request.channel_order == 'bgr' else pixels.flip(1)
-        logit = self._logit(bgr.flip(1), request.input_hw)
-        road = logit >= request.logit_threshold
-        results = [road.to(torch.uint8) * 255]
-        if request.confidence:
-            results.append(_confidence(logit))
-        if request.overlay is not None:
-            results.append(self._overlay(bgr[0], road, request.overlay))
-        arrays = iter(self._download(results))
-        return Segmentation(
-            mask=next(arrays),
-            confidence=next(arrays) if request.confidence else None,
-            overlay_bgr=next(arrays) if request.overlay is not None else None,
-        )
-
-    def _logit(self, frame_rgb: Tensor, input_hw: tuple[int, int]) -> Tensor:
-        # In float32 up to the network, so that 16 bits cost accuracy only inside of it.
-        x = functional.interpolate(
-            frame_rgb.float() / 255, input_hw, mode='bilinear', antialias=True
-        )
-        x = ((x - self._mean) / self._std).to(self._dtype)
-        scores = self._model.scores_of_normalised(x.contiguous(memory_format=torch.channels_last))
-        logit = road_logit(scores)[:, None]
-        return functional.interpolate(logit, frame_rgb.shape[-2:], mode='bilinear')[0, 0]
-
-    def _overlay(self, bgr: Tensor, road: Tensor, style: OverlayStyle) -> Tensor:
-        color_bgr = torch.tensor(style.color_rgb[::-1], device=self._device).view(3, 1, 1)
-        blended = (bgr * (1 - style.alpha) + color_bgr * style.alpha).round().to(torch.uint8)
-        return torch.where(road, blended, bgr).permute(1, 2, 0)
-
-    def _download(self, results: list[Tensor]) -> list[np.ndarray]:
-        # Pinned, so that the copies queue behind one another and the host waits once.
-        pinned = self._device.type == 'cuda'
-        staged = [torch.empty(r.shape, dtype=r.dtype, pin_memory=pinned) for r in results]
-        for host, result in zip(staged, results, strict=True):
-            host.copy_(result, non_blocking=True)
-        if pinned:
-            torch.cuda.current_stream(self._device).synchronize()
-        return [host.numpy() for host in staged]
-
-
-def _confidence(logit: Tensor) -> Tensor:
-    return torch.sigmoid(logit).mul_(255).round_().to(torch.uint8)
-
-
-def _as_bgr(frame: np.ndarray, request: _Request) -> np.ndarray:
-    if request.channel_order == 'bgr':
-        return frame
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
 
 
 def _resolve_device(name: str) -> torch.device:
@@ -300,3 +192,32 @@ def _resolve_precision(name: str, device: torch.device) -> str:
     if name == 'float16' and device.type == 'cpu':
         raise SegmenterError("precision 'float16' needs a GPU; use auto or float32 on a CPU")
     return name
+
+
+def _check_backend(name: str, device: torch.device, precision: str) -> None:
+    if name not in BACKENDS:
+        raise SegmenterError(f'backend {name!r} is unknown; use {", ".join(BACKENDS)}')
+    if name == 'ncnn' and (device.type != 'cpu' or precision != 'float32'):
+        raise SegmenterError(
+            f"backend 'ncnn' is for float32 on a CPU, not for {precision} on {device}; use auto"
+        )
+
+
+def _cpu_network(model: RoadFCN, backend: str, precision: str, key: str) -> CpuNetwork:
+    if backend != 'torch' and precision == 'float32':
+        try:
+            from fcn_road_seg.ncnn_network import NcnnNetwork
+        except ImportError as error:
+            if backend == 'ncnn':
+                raise SegmenterError(
+                    f"backend 'ncnn' cannot be imported ({error}); pip install ncnn, or use torch"
+                ) from error
+        else:
+            return NcnnNetwork(model, key, torch.get_num_threads())
+    return TorchNetwork(model, PRECISIONS[precision])
+
+
+def _hidden_input_rows(hidden_rows: int, frame_h: int, input_h: int) -> int:
+    """Return how many rows of the network's input, in whole strides, hold no visible row."""
+    hidden = hidden_rows * input_h // frame_h // OUTPUT_STRIDE * OUTPUT_STRIDE
+    return min(hidden, input_h - OUTPUT_STRIDE)

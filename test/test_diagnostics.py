@@ -87,8 +87,12 @@ def test_keys_are_those_that_dashboards_were_told():
         'inference p50 (ms)',
         'inference p95 (ms)',
         'inference p99 (ms)',
+        'overhead p50 (ms)',
+        'overhead p95 (ms)',
+        'overhead p99 (ms)',
         'device',
         'precision',
+        'backend',
         'GPU memory (MiB)',
         'checkpoint',
         'published mask',
@@ -115,9 +119,10 @@ def test_status_of_a_node_not_configured_has_every_key_and_no_numbers_made_up(he
         'input reliability',
         'input rate (Hz)',
         'output rate (Hz)',
-        *(f'{of} p{p} (ms)' for of in ('latency', 'inference') for p in (50, 95, 99)),
+        *(f'{of} p{p} (ms)' for of in ('latency', 'inference', 'overhead') for p in (50, 95, 99)),
         'device',
         'precision',
+        'backend',
         'GPU memory (MiB)',
         'checkpoint',
     }
@@ -221,6 +226,15 @@ def test_percentiles_are_durations_that_were_measured(health):
     found = values(health)
     assert [found[f'latency p{p} (ms)'] for p in (50, 95, 99)] == ['100.00', '190.00', '198.00']
     assert [found[f'inference p{p} (ms)'] for p in (50, 95, 99)] == ['10.00', '19.00', '19.80']
+
+
+def test_overhead_is_measured_where_the_network_can_be_told_apart(health):
+    health.segmented(0.5, 0.4)
+    assert values(health)['overhead p50 (ms)'] == 'n/a'
+    for overhead_s in (0.004, 0.006, 0.005):
+        health.segmented(0.5, 0.4, overhead_s)
+    found = values(health)
+    assert [found[f'overhead p{p} (ms)'] for p in (50, 95, 99)] == ['5.00', '6.00', '6.00']
 
 
 def test_percentiles_of_few_frames_are_among_them(health):

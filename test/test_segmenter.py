@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import cv2
@@ -6,13 +7,10 @@ import pytest
 import torch
 
 from fcn_road_seg.checkpoint import InputRule
+from fcn_road_seg.cuda_pipeline import CudaPipeline
 from fcn_road_seg.model import RoadFCN, RoadFCNConfig, fold_batch_norm
-from fcn_road_seg.segmenter import (
-    OverlayStyle,
-    RoadSegmenter,
-    SegmenterError,
-    _TorchPipeline,
-)
+from fcn_road_seg.segmentation import OverlayStyle
+from fcn_road_seg.segmenter import RoadSegmenter, SegmenterError
 
 HAS_GPU = torch.cuda.is_available()
 
@@ -27,7 +25,7 @@ def torch_segmenter(random_checkpoint):
     """The pipeline that runs on GPUs, here on the CPU."""
     segmenter = RoadSegmenter(random_checkpoint, device='cpu')
     model = fold_batch_norm(random_checkpoint.model)
-    segmenter._pipeline = _TorchPipeline(model, torch.device('cpu'), torch.float32)
+    segmenter._pipeline = CudaPipeline(model, torch.device('cpu'), torch.float32)
     return segmenter
 
 
@@ -42,6 +40,15 @@ def balanced(segmenter, frame):
     confidence = np.median(segmenter(frame).confidence)
     segmenter.threshold = float(np.clip(confidence / 255, 0.01, 0.99))
     return segmenter
+
+
+def sizes_seen(segmenter):
+    """Return the list of what a PyTorch network's input will have been, call by call."""
+    seen = []
+    segmenter._pipeline._network._model.encoder.register_forward_hook(
+        lambda _, inputs, __: seen.append(tuple(inputs[0].shape))
+    )
+    return seen
 
 
 @pytest.mark.parametrize('hw', [(1, 1), (37, 211), (375, 1242), (64, 96), (300, 17)])
@@ -68,11 +75,9 @@ def test_mask_is_what_the_reference_forward_gives(random_checkpoint, segmenter):
 
 def test_network_sees_the_checkpoints_input_size(random_checkpoint):
     rule = InputRule(pixels=64 * 96)
-    segmenter = RoadSegmenter(replace(random_checkpoint, input_rule=rule), device='cpu')
-    seen = []
-    segmenter._pipeline._model.encoder.register_forward_hook(
-        lambda _, inputs, __: seen.append(tuple(inputs[0].shape))
-    )
+    checkpoint = replace(random_checkpoint, input_rule=rule)
+    segmenter = RoadSegmenter(checkpoint, device='cpu', backend='torch')
+    seen = sizes_seen(segmenter)
     segmenter(np.zeros((375, 1242, 3), np.uint8))
     assert seen == [(1, 3, *rule.input_hw((375, 1242)))] == [(1, 3, 32, 128)]
 
@@ -147,8 +152,9 @@ def test_results_of_one_frame_survive_the_next(segmenter, frame):
 def test_batch_norm_checkpoint_runs_folded(random_checkpoint):
     torch.manual_seed(3)
     model = RoadFCN(RoadFCNConfig(encoder='vgg16_bn')).eval()
-    segmenter = RoadSegmenter(replace(random_checkpoint, model=model), device='cpu')
-    assert segmenter._pipeline._model.config.encoder == 'vgg16'
+    checkpoint = replace(random_checkpoint, model=model)
+    segmenter = RoadSegmenter(checkpoint, device='cpu', backend='torch')
+    assert segmenter._pipeline._network._model.config.encoder == 'vgg16'
 
 
 def test_gpu_pipeline_agrees_with_the_cpu_pipeline(segmenter, torch_segmenter, frame):
@@ -202,6 +208,106 @@ def test_auto_is_the_gpu_in_float16_or_the_cpu_in_float32(random_checkpoint):
 def test_device_or_precision_not_here_is_refused(random_checkpoint, device, precision, message):
     with pytest.raises(SegmenterError, match=message):
         RoadSegmenter(random_checkpoint, device, precision)
+
+
+@pytest.mark.parametrize(
+    ('backend', 'precision', 'message'),
+    [
+        ('tensorrt', 'auto', "'tensorrt' is unknown; use auto, ncnn, torch"),
+        ('ncnn', 'bfloat16', 'for float32 on a CPU, not for bfloat16 on cpu; use auto'),
+    ],
+)
+def test_backend_that_cannot_be_had_is_refused(random_checkpoint, backend, precision, message):
+    with pytest.raises(SegmenterError, match=message):
+        RoadSegmenter(random_checkpoint, 'cpu', precision, backend=backend)
+
+
+def test_auto_is_ncnn_for_float32_alone(random_checkpoint):
+    pytest.importorskip('ncnn', reason='ncnn is not installed')
+    assert RoadSegmenter(random_checkpoint, 'cpu').backend.startswith('ncnn 1.')
+    in_bfloat16 = RoadSegmenter(random_checkpoint, 'cpu', 'bfloat16')
+    assert in_bfloat16.backend == f'torch {torch.__version__}'
+
+
+def test_without_ncnn_auto_is_torch_and_ncnn_is_refused(random_checkpoint, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ncnn', None)
+    monkeypatch.delitem(sys.modules, 'fcn_road_seg.ncnn_network', raising=False)
+    assert RoadSegmenter(random_checkpoint, 'cpu').backend == f'torch {torch.__version__}'
+    with pytest.raises(SegmenterError, match='pip install ncnn, or use torch'):
+        RoadSegmenter(random_checkpoint, 'cpu', backend='ncnn')
+
+
+def test_both_backends_give_the_same_mask(random_checkpoint, frame):
+    pytest.importorskip('ncnn', reason='ncnn is not installed')
+    ncnn, torch_ = (
+        RoadSegmenter(random_checkpoint, 'cpu', backend=name) for name in ('ncnn', 'torch')
+    )
+    balanced(ncnn, frame)
+    torch_.threshold = ncnn.threshold
+    assert np.mean(ncnn(frame).mask != torch_(frame).mask) <= 1e-4
+    assert np.mean(ncnn(frame).mask == 255) > 0.2
+
+
+@pytest.fixture(params=['cpu', 'gpu'])
+def cut(request, random_checkpoint):
+    """A function that makes segmenters of PyTorch at 128 x 192, with either pipeline."""
+
+    def make(roi_top):
+        segmenter = RoadSegmenter(
+            random_checkpoint, 'cpu', input_hw=(128, 192), backend='torch', roi_top=roi_top
+        )
+        if request.param == 'gpu':
+            model = fold_batch_norm(random_checkpoint.model)
+            segmenter._pipeline = CudaPipeline(model, torch.device('cpu'), torch.float32)
+        segmenter.threshold = 0.5
+        return segmenter
+
+    return make
+
+
+@pytest.mark.parametrize('zoom', [1])
+def test_what_roi_top_keeps_is_what_the_network_gives_for_those_rows_alone(cut, frame, zoom):
+    frame = cv2.resize(frame, None, fx=zoom, fy=zoom)
+    half = len(frame) // 2
+    found = cut(0.5)(frame, overlay=True)
+    whole = cut(0.0)
+    whole.input_rule = InputRule(fixed_hw=(64, 192))
+    alone = whole(frame[half:], overlay=True)
+    assert np.array_equal(found.confidence[half:], alone.confidence)
+    assert np.array_equal(found.mask[half:], alone.mask)
+    assert np.array_equal(found.overlay_bgr[half:], alone.overlay_bgr)
+
+
+@pytest.mark.parametrize('roi_top', [0.1, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize('hw', [(1, 1), (37, 211), (128, 192), (375, 1242)])
+def test_above_roi_top_is_background(cut, hw, roi_top):
+    segmenter = cut(roi_top)
+    segmenter.threshold = 0.001
+    frame = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
+    found = segmenter(frame, overlay=True)
+    top = round(roi_top * hw[0])
+    assert not found.mask[:top].any()
+    assert not found.confidence[:top].any()
+    assert np.array_equal(found.overlay_bgr[:top], frame[:top])
+    assert (found.mask[top:] == 255).all()
+
+
+def test_roi_top_spares_the_network_whole_strides(random_checkpoint):
+    heights = []
+    for roi_top in (0.0, 0.2, 0.26, 0.5, 0.9):
+        segmenter = RoadSegmenter(
+            random_checkpoint, 'cpu', input_hw=(128, 192), backend='torch', roi_top=roi_top
+        )
+        seen = sizes_seen(segmenter)
+        segmenter(np.zeros((256, 384, 3), np.uint8))
+        heights.append(seen[0][2])
+    assert heights == [128, 128, 96, 64, 32]
+
+
+@pytest.mark.parametrize('roi_top', [-0.1, 0.91, float('nan')])
+def test_roi_top_out_of_range_is_refused(random_checkpoint, roi_top):
+    with pytest.raises(ValueError, match=rf'roi_top {roi_top} is not in \[0, 0.9\]'):
+        RoadSegmenter(random_checkpoint, 'cpu', roi_top=roi_top)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""OpenCV on uint8 frames, around a network that runs on the CPU."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from fcn_road_seg.segmentation import OverlayStyle, Request, Segmentation
+
+
+class CpuNetwork(Protocol):
+    """A network that takes and gives arrays; `backend` is what computes it, with its version."""
+
+    backend: str
+
+    def road_logit(self, frame_rgb: np.ndarray) -> np.ndarray:
+        """Return the logit of p(road), (H, W) float32, for (H, W, 3) uint8 with sides in 32s.
+
+        What is returned may be overwritten by the next call.
+        """
+        ...
+
+
+class CpuPipeline:
+    """Everything between a frame and its results, on the CPU."""
+
+    def __init__(self, network: CpuNetwork) -> None:
+        self.backend = network.backend
+        self._network = network
+        self._tint = np.empty((0, 0, 3), np.uint8)
+
+    def run(self, frame: np.ndarray, request: Request) -> Segmentation:
+        """Segment one (H, W, 3) uint8 frame, whose rows may be padded."""
+        frame_rgb = _scaled_rgb(frame, request)
+        began_s = time.perf_counter()
+        logit = self._network.road_logit(frame_rgb)
+        network_s = time.perf_counter() - began_s
+        logit = _at_frame_size(logit, frame.shape[:2], request)
+        # Not cv2.compare: it takes a scalar beside a 1 x 1 or 4 x 1 frame for an array.
+        mask = (logit >= request.logit_threshold).view(np.uint8) * np.uint8(255)
+        overlay = None
+        if request.overlay is not None:
+            overlay = self._overlay(_as_bgr(frame, request), mask, request.overlay)
+        confidence = _confidence(logit) if request.confidence else None
+        return Segmentation(mask, confidence, overlay, network_s)
+
+    def _overlay(self, frame_bgr: np.ndarray, mask: np.ndarray, style: OverlayStyle) -> np.ndarray:
+        color_bgr = style.color_rgb[::-1]
+        if self._tint.shape != frame_bgr.shape or tuple(self._tint[0, 0]) != color_bgr:
+            self._tint = np.full_like(frame_bgr, color_bgr)
+        blended = cv2.addWeighted(frame_bgr, 1 - style.alpha, self._tint, style.alpha, 0)
+        return cv2.copyTo(blended, mask, frame_bgr.copy())
+
+
+def _scaled_rgb(frame: np.ndarray, request: Request) -> np.ndarray:
+    h, w = request.input_hw
+    # Reducing by area averages what a plain bilinear look-up would skip (aliasing).
+    reduces = h < frame.shape[0] and w < frame.shape[1]
+    method = cv2.INTER_AREA if reduces else cv2.INTER_LINEAR
+    scaled = cv2.resize(frame, (w, h), interpolation=method)[request.hidden_input_rows :]
+    if request.channel_order == 'bgr':
+        cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB, dst=scaled)
+    return scaled
+
+
+def _at_frame_size(logit: np.ndarray, frame_hw: tuple[int, int], request: Request) -> np.ndarray:
+    if request.hidden_input_rows:
+        rows = ((request.hidden_input_rows, 0), (0, 0))
+        logit = np.pad(logit, rows, mode='edge')
+    logit = cv2.resize(logit, frame_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    logit[: request.hidden_rows] = -np.inf
+    return logit
+
+
+def _confidence(logit: np.ndarray) -> np.ndarray:
+    p_road = torch.sigmoid(torch.from_numpy(logit))
+    return p_road.mul_(255).round_().to(torch.uint8).numpy()
+
+
+def _as_bgr(frame: np.ndarray, request: Request) -> np.ndarray:
+    if request.channel_order == 'bgr':
+        return frame
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
