@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -98,7 +99,8 @@ class ImageInput:
         name = f'qos_overrides.{self.topic}.subscription.reliability'
         if not self._node.has_parameter(name):
             # As rclpy declares it; but its own default would hold for all later subscriptions.
-            self._node.declare_parameter(name, _NOT_OVERRIDDEN)
+            read_only = ParameterDescriptor(read_only=True)
+            self._node.declare_parameter(name, _NOT_OVERRIDDEN, read_only)
         value = str(self._node.get_parameter(name).value)
         if value not in (_NOT_OVERRIDDEN, *_RELIABILITIES):
             raise ValueError(f'{name} {value!r} is unknown; use one of {_RELIABILITIES}')

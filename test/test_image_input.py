@@ -62,12 +62,14 @@ def test_publisher_that_offers_too_little_is_named_in_a_warning_and_a_diagnostic
     assert expected in node.log
 
 
-def test_reliability_of_the_input_can_be_overridden_as_any_qos(started):
-    _, peer = started(
-        '-p', 'qos_overrides./image.subscription.reliability:=reliable', reliability='reliable'
-    )
+def test_reliability_of_the_input_can_be_overridden_as_any_qos_at_the_start_alone(started):
+    name = 'qos_overrides./image.subscription.reliability'
+    _, peer = started('-p', f'{name}:=reliable', reliability='reliable')
     peer.spin_until(lambda: peer.diagnostics)
     assert reliability(peer) == 'reliable'
+    result = peer.set_parameter(name, string_value='best_effort')
+    assert not result.successful
+    assert 'read-only' in result.reason
 
 
 def test_compressed_frames_give_the_masks_of_raw_ones(start_node):
