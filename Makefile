@@ -1,4 +1,5 @@
 # make demo  - camera frames through the real node over real ROS 2; pictures in demo_out/
+#              (IMAGES=folder or BAG=rosbag2 with TOPIC=name for your own, FRAMES=how many)
 # make test  - lint, types and all tests
 # The first use of a target makes the environment in .venv, from PyPI (about 6 GB, most of it
 # PyTorch). Where a ROS 2 is sourced, its rclpy is used instead of the wheels.
@@ -6,20 +7,23 @@
 VENV ?= .venv
 PYTHON3 ?= python3
 IMAGES ?=
-FRAMES ?= 60
+BAG ?=
+TOPIC ?=
+FRAMES ?=
 OUT ?= demo_out
 
 MAKEFLAGS += --no-print-directory
 PYTHON := $(abspath $(VENV))/bin/python
 READY := $(VENV)/.ready
 comma := ,
-EXTRAS := cpu,train,export,test$(if $(ROS_DISTRO),,$(comma)ros)
+EXTRAS := bags,cpu,train,export,test$(if $(ROS_DISTRO),,$(comma)ros)
 
 .PHONY: demo test lint clean python
 
 demo: $(READY)
 	@$(PYTHON) -m fcn_road_seg demo --out '$(OUT)' \
-	    $(if $(IMAGES),--images '$(IMAGES)',--frames $(FRAMES))
+	    $(if $(IMAGES),--images '$(IMAGES)') $(if $(BAG),--bag '$(BAG)') \
+	    $(if $(TOPIC),--topic '$(TOPIC)') $(if $(FRAMES),--frames $(FRAMES))
 
 test: lint
 	@$(PYTHON) -m pytest

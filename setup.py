@@ -15,6 +15,7 @@ ros_wheels = [
     'ros-std-msgs==5.3.6',
     'ros-std-srvs==5.3.6',
 ]
+bags = ['rosbags>=0.11,<0.12']
 # Convolutions on a CPU; PyTorch's own, slower ones are used without it.
 cpu = ['ncnn>=1.0.20240410']
 exporting = ['onnx>=1.17,<2', 'onnxruntime>=1.18,<2', 'onnxscript>=0.7,<1', 'torch>=2.7']
@@ -25,6 +26,7 @@ testing = [
     'hypothesis>=6,<7',
     'mypy>=1.11,<3',
     'pytest>=7',
+    'PyYAML>=5',
     'ruff>=0.6,<1',
     # The last ones with which colcon builds an ament_python package.
     'setuptools<80',
@@ -53,6 +55,7 @@ setup(
         'tqdm>=4.57',
     ],
     extras_require={
+        'bags': bags,
         'cpu': cpu,
         'export': exporting,
         'ros': ros_wheels,

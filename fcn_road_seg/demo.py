@@ -7,12 +7,14 @@ import json
 import multiprocessing
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -22,17 +24,24 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from tqdm import tqdm
 
-from fcn_road_seg.datasets import IMAGE_SUFFIXES, ROAD
-from fcn_road_seg.image_msgs import image_msg
+from fcn_road_seg.datasets import ROAD
+from fcn_road_seg.demo_sources import (
+    BAG_FRAMES,
+    RATE_HZ,
+    RENDERED_FRAMES,
+    DemoError,
+    Shot,
+    bag_shots,
+    image_shots,
+    rendered_shots,
+)
+from fcn_road_seg.image_msgs import to_frame
 from fcn_road_seg.pictures import letterboxed, sheet
-from fcn_road_seg.synthetic import SyntheticDrive
 
-CAMERA_HW = (375, 1242)
-FRAMES_A_DRIVE = 15
 START_TIMEOUT_S = 90.0
 HELLO_PERIOD_S = 2.0
 # A CPU takes about a second for a frame, and the last one waits for the one before it.
@@ -40,18 +49,6 @@ LAST_MASK_TIMEOUT_S = 30.0
 MIN_IOU = 0.8
 SHEET_ROWS = 8
 SHEET_COLUMN_WIDTH = 480
-
-
-class DemoError(RuntimeError):
-    """The demo did not show what it should; the text says what is missing."""
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One camera frame (H, W, 3) uint8 BGR; `label` (H, W) uint8 where it is known exactly."""
-
-    frame_bgr: np.ndarray
-    label: np.ndarray | None = None
 
 
 @dataclass
@@ -90,72 +87,50 @@ class Recorder(Node):
         self.create_subscription(Image, 'fcn_road_seg/overlay', self._on_overlay, deep)
 
     def _on_mask(self, msg: Image) -> None:
-        pixels = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.width)
-        self.recording.add_mask(_stamp_ns(msg.header), pixels)
+        mask = cv2.extractChannel(to_frame(msg).pixels, 0)
+        self.recording.add_mask(_stamp_ns(msg.header), mask)
 
     def _on_overlay(self, msg: Image) -> None:
-        pixels = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.width, 3)
-        self.recording.add_overlay(_stamp_ns(msg.header), pixels)
+        self.recording.add_overlay(_stamp_ns(msg.header), to_frame(msg).pixels)
 
 
-def run_camera(folder: Path, topic: str, rate_hz: float, link: Connection) -> None:
-    """Publish pictures (.npy) of `folder`: the first for 'hello', all of them for 'stream'.
+def run_camera(folder: Path, offsets_s: Sequence[float], topic: str, link: Connection) -> None:
+    """Publish the messages (.cdr) of `folder`: the first for 'hello', all of them for 'stream'.
 
-    Answers each with the stamps in ns, and ends with 'done': not earlier, because a publisher
-    that leaves takes its undelivered frames along.
+    Stamps them anew, answers with the stamps in ns, and ends with 'done': not earlier, because a
+    publisher that leaves takes its undelivered frames along.
     """
     # Ctrl-C is the demo's to handle; it ends this process by SIGTERM, which must not wait.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('demo_camera')
-    publisher = node.create_publisher(Image, topic, 1)
-    paths = sorted(folder.glob('*.npy'))
+    image_type = CompressedImage if topic.endswith('/compressed') else Image
+    publisher = node.create_publisher(image_type, topic, 1)
+    paths = sorted(folder.glob('*.cdr'))
     for command in iter(link.recv, 'done'):
         stamps_ns = []
         start = time.monotonic()
-        for index, path in enumerate(paths if command == 'stream' else paths[:1]):
-            frame_bgr = np.load(path)
-            time.sleep(max(0.0, start + index / rate_hz - time.monotonic()))
-            header = Header(stamp=node.get_clock().now().to_msg(), frame_id='demo_camera')
-            publisher.publish(image_msg(frame_bgr, 'bgr8', header))
-            stamps_ns.append(_stamp_ns(header))
+        count = len(paths) if command == 'stream' else 1
+        for path, offset_s in islice(zip(paths, offsets_s, strict=True), count):
+            cdr = path.read_bytes()
+            time.sleep(max(0.0, start + offset_s - time.monotonic()))
+            stamps_ns.append(node.get_clock().now().nanoseconds)
+            publisher.publish(stamped(cdr, stamps_ns[-1]))
         link.send(stamps_ns)
     rclpy.shutdown()
 
 
-def rendered_shots(count: int, seed: int) -> list[Shot]:
-    """Render `count` frames: drives of 15 frames each, 0.1 s apart, seeds `seed` and up."""
-    shots = []
-    for index in tqdm(range(count), desc='rendering', unit='frame'):
-        drive, step = divmod(index, FRAMES_A_DRIVE)
-        if step == 0:
-            scene = SyntheticDrive(seed + drive, CAMERA_HW)
-        shots.append(Shot(*scene.render(t_s=step / 10)))
-    return shots
-
-
-def image_shots(folder: Path) -> list[Shot]:
-    """Read all pictures of a folder, in the order of their names.
-
-    Raises:
-        DemoError: there is none, or one is not readable.
-    """
-    paths = sorted(p for p in folder.glob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise DemoError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
-    shots = []
-    for path in tqdm(paths, desc='reading', unit='frame'):
-        frame_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if frame_bgr is None:
-            raise DemoError(f'{path} is not a readable image; replace or remove it')
-        shots.append(Shot(frame_bgr))
-    return shots
+def stamped(cdr: bytes, stamp_ns: int) -> bytes:
+    """Return a serialised Image or CompressedImage, which begins with its stamp, with another."""
+    # 4 bytes of encapsulation, of which the second tells the byte order.
+    sec_nanosec = struct.pack('<iI' if cdr[1] & 1 else '>iI', *divmod(stamp_ns, 1_000_000_000))
+    return cdr[:4] + sec_nanosec + cdr[12:]
 
 
 def play(
-    shots: Sequence[Shot], rate_hz: float, node_args: Sequence[str], log_path: Path
+    shots: Sequence[Shot], node_args: Sequence[str], log_path: Path
 ) -> tuple[list[int], Recording]:
-    """Send `shots` through the node; return their stamps in ns, and what came back.
+    """Send `shots`, all of one type, through the node; return their stamps in ns, and what came.
 
     Raises:
         DemoError: the node or the camera did not start, or ended on the way.
@@ -163,16 +138,20 @@ def play(
     # Of its own, so that nothing else on this machine or network takes part.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     namespace = f'demo_{os.getpid()}'
+    topic = f'/{namespace}/image'
+    if shots[0].type is CompressedImage:
+        topic += '/compressed'
+        node_args = ['-p', 'image_transport:=compressed', *node_args]
     spawn = multiprocessing.get_context('spawn')
     link, camera_link = spawn.Pipe()
     rclpy.init(args=[])
     recorder = Recorder(namespace)
     with tempfile.TemporaryDirectory() as folder, log_path.open('w') as log:
         for index, shot in enumerate(shots):
-            np.save(Path(folder, f'{index:06d}.npy'), shot.frame_bgr)
+            Path(folder, f'{index:06d}.cdr').write_bytes(shot.cdr)
         camera = spawn.Process(
             target=run_camera,
-            args=(Path(folder), f'/{namespace}/image', rate_hz, camera_link),
+            args=(Path(folder), [shot.offset_s for shot in shots], topic, camera_link),
             daemon=True,
         )
         segment = subprocess.Popen(
@@ -293,12 +272,12 @@ def check(
     Frames may be dropped for newer ones, so what must come back is the last one's mask and
     overlay.
     """
-    sizes = {stamp: shot.frame_bgr.shape[:2] for shot, stamp in zip(shots, stamps_ns, strict=True)}
+    sent = dict(zip(stamps_ns, shots, strict=True))
     for name, pictures in (('mask', recording.masks), ('overlay', recording.overlays_bgr)):
         if stamps_ns[-1] not in pictures:
             raise DemoError(f'the last of {len(stamps_ns)} frames came back without its {name}')
         for stamp, picture in pictures.items():
-            if sizes.get(stamp) != picture.shape[:2]:
+            if stamp not in sent or sent[stamp].frame_bgr().shape != (*picture.shape[:2], 3):
                 text = f'of size {picture.shape[:2]} with the stamp {stamp} ns'
                 raise DemoError(f'the {name} {text} fits no frame')
     if summary['iou'] is not None and summary['iou'] < MIN_IOU:
@@ -306,15 +285,11 @@ def check(
 
 
 def write_pictures(
-    out: Path,
-    shots: Sequence[Shot],
-    stamps_ns: Sequence[int],
-    recording: Recording,
-    rate_hz: float,
+    out: Path, shots: Sequence[Shot], stamps_ns: Sequence[int], recording: Recording
 ) -> None:
     """Write `contact_sheet.png` (frame, mask, overlay) and `overlay.mp4`."""
     shown = [
-        (shot.frame_bgr, recording.masks[stamp], recording.overlays_bgr[stamp])
+        (shot, recording.masks[stamp], recording.overlays_bgr[stamp])
         for shot, stamp in zip(shots, stamps_ns, strict=True)
         if stamp in recording.masks and stamp in recording.overlays_bgr
     ]
@@ -323,17 +298,17 @@ def write_pictures(
     chosen = np.linspace(0, len(shown) - 1, min(SHEET_ROWS, len(shown))).astype(int)
     pictures = [
         picture
-        for frame_bgr, mask, overlay_bgr in (shown[i] for i in chosen)
-        for picture in (frame_bgr, cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), overlay_bgr)
+        for shot, mask, overlay_bgr in (shown[i] for i in chosen)
+        for picture in (shot.frame_bgr(), cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), overlay_bgr)
     ]
     contact_sheet = sheet(pictures, columns=3, cell_width=SHEET_COLUMN_WIDTH)
     cv2.imwrite(str(out / 'contact_sheet.png'), contact_sheet)
 
-    h, w = (side // 2 * 2 for side in shown[0][0].shape[:2])
+    h, w = (side // 2 * 2 for side in shown[0][1].shape)
     video = cv2.VideoWriter(
         str(out / 'overlay.mp4'),
         cv2.VideoWriter.fourcc(*'mp4v'),
-        max(1.0, rate_hz * len(shown) / len(shots)),
+        max(1.0, mean_rate_hz(shots) * len(shown) / len(shots)),
         (w, h),
     )
     for _, _, overlay_bgr in shown:
@@ -341,17 +316,42 @@ def write_pictures(
     video.release()
 
 
+def mean_rate_hz(shots: Sequence[Shot]) -> float:
+    """Return how many of the shots go out in a second, on average."""
+    duration_s = shots[-1].offset_s - shots[0].offset_s
+    return (len(shots) - 1) / duration_s if duration_s > 0 else RATE_HZ
+
+
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='demo',
         description='Send camera frames through the node over ROS 2 and show what it makes.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument('--images', type=Path, metavar='DIR', help='real frames, of any sizes')
-    parser.add_argument('--frames', type=int, default=60, help='number of rendered frames')
-    parser.add_argument('--seed', type=int, default=2_000_000, help='of the first rendered drive')
-    parser.add_argument('--rate', type=float, default=10.0, metavar='HZ')
-    parser.add_argument('--out', type=Path, default=Path('demo_out'), help='folder to write to')
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument('--images', type=Path, metavar='DIR', help='real frames, of any sizes')
+    source.add_argument('--bag', type=Path, help='folder or file of a rosbag2 with images')
+    parser.add_argument('--topic', default='', help="of the bag's images, if it has several")
+    parser.add_argument(
+        '--frames',
+        type=int,
+        metavar='N',
+        help=f'number of rendered frames (default: {RENDERED_FRAMES}), or at most so many of the '
+        f'pictures (default: all) or the bag (default: {BAG_FRAMES})',
+    )
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=2_000_000,
+        help='of the first rendered drive (default: %(default)s)',
+    )
+    rate_help = f"default: {RATE_HZ:g}, or the bag's own pace"
+    parser.add_argument('--rate', type=float, metavar='HZ', help=rate_help)
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('demo_out'),
+        help='folder to write to (default: %(default)s)',
+    )
     parser.add_argument(
         '--parameter',
         action='append',
@@ -359,7 +359,27 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='NAME:=VALUE',
         help='for the node, such as device:=cpu; may be given several times',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.topic and not args.bag:
+        parser.error(f'--topic {args.topic} is for a bag; give --bag PATH')
+    if args.frames is not None and args.frames < 1:
+        parser.error(f'--frames {args.frames} is too small; use at least 1')
+    if args.rate is not None and not 0 < args.rate < float('inf'):
+        parser.error(f'--rate {args.rate} is no rate; use more than 0')
+    return args
+
+
+def shots_of(args: argparse.Namespace) -> list[Shot]:
+    """Render or read what the arguments ask for; raise DemoError where there is nothing."""
+    if args.bag:
+        shots = bag_shots(args.bag, args.topic, args.frames)
+    elif args.images:
+        shots = image_shots(args.images, args.frames)
+    else:
+        shots = rendered_shots(args.frames or RENDERED_FRAMES, args.seed)
+    if args.rate is None:
+        return shots
+    return [replace(shot, offset_s=i / args.rate) for i, shot in enumerate(shots)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -368,15 +388,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     node_args = [word for parameter in args.parameter for word in ('-p', parameter)]
     try:
-        images, frames = args.images, args.frames
-        shots = image_shots(images) if images else rendered_shots(frames, args.seed)
-        stamps_ns, recording = play(shots, args.rate, node_args, args.out / 'node.log')
+        shots = shots_of(args)
+        stamps_ns, recording = play(shots, node_args, args.out / 'node.log')
         summary = summarise(shots, stamps_ns, recording)
         (args.out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
-        write_pictures(args.out, shots, stamps_ns, recording, args.rate)
+        write_pictures(args.out, shots, stamps_ns, recording)
         latency_ms = summary['latency_ms']
         print(
-            f'{summary["frames_sent"]} frames sent at {args.rate:g} Hz, '
+            f'{summary["frames_sent"]} frames sent at {mean_rate_hz(shots):.3g} Hz, '
             f'{summary["masks_received"]} masks received, '
             f'{summary["frames_dropped"]} dropped for a newer frame; '
             f'latency p50 {latency_ms["p50"]} ms, p95 {latency_ms["p95"]} ms'

@@ -1,17 +1,24 @@
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+from bag_files import PERIOD_NS, jpeg_msgs, raw_msgs, write_bag
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import Image
 
 from fcn_road_seg import demo
-from fcn_road_seg.demo import DemoError, Recording, Shot
+from fcn_road_seg.demo import Recording
+from fcn_road_seg.demo_sources import DemoError, shot_of
+from fcn_road_seg.synthetic import SyntheticDrive
 
 
 def shots_of(count, hw=(8, 12)):
     label = np.zeros(hw, np.uint8)
     label[4:] = 1
-    return [Shot(np.full((*hw, 3), i, np.uint8), label) for i in range(count)]
+    frames = (np.full((*hw, 3), i, np.uint8) for i in range(count))
+    return [replace(shot_of(frame, i), label=label) for i, frame in enumerate(frames)]
 
 
 def recording_of(stamps_ns, mask, overlay_hw=(8, 12)):
@@ -70,35 +77,20 @@ def test_check_fails_on_wrong_masks():
         checked(shots_of(1), [10], recording_of([10], 255 - PERFECT))
 
 
-def test_image_folder_is_read_in_order_whatever_the_sizes(tmp_path):
-    for name, hw in (('b.png', (4, 6)), ('a.jpg', (5, 9))):
-        cv2.imwrite(str(tmp_path / name), np.zeros((*hw, 3), np.uint8))
-    (tmp_path / 'notes.txt').write_text('no picture')
-    shots = demo.image_shots(tmp_path)
-    assert [shot.frame_bgr.shape for shot in shots] == [(5, 9, 3), (4, 6, 3)]
-    assert all(shot.label is None for shot in shots)
-
-
-def test_folder_without_a_readable_image_is_refused(tmp_path):
-    with pytest.raises(DemoError, match='holds no image'):
-        demo.image_shots(tmp_path)
-    (tmp_path / 'x.png').write_text('no picture')
-    with pytest.raises(DemoError, match=r'x.png is not a readable image'):
-        demo.image_shots(tmp_path)
-
-
 def test_pictures_show_what_was_received_also_for_mixed_sizes(tmp_path):
-    shots = [Shot(np.full((40, 60, 3), 9, np.uint8)), Shot(np.full((50, 50, 3), 9, np.uint8))]
+    frames = [np.full((40, 60, 3), 9, np.uint8), np.full((50, 50, 3), 9, np.uint8)]
+    shots = [shot_of(frame, i) for i, frame in enumerate(frames)]
     recording = Recording()
-    for stamp, shot in zip((1, 2), shots, strict=True):
-        recording.masks[stamp] = np.full(shot.frame_bgr.shape[:2], 255, np.uint8)
-        recording.overlays_bgr[stamp] = shot.frame_bgr
-    demo.write_pictures(tmp_path, shots, [1, 2], recording, rate_hz=10.0)
+    for stamp, frame in zip((1, 2), frames, strict=True):
+        recording.masks[stamp] = np.full(frame.shape[:2], 255, np.uint8)
+        recording.overlays_bgr[stamp] = frame
+    demo.write_pictures(tmp_path, shots, [1, 2], recording)
     sheet = cv2.imread(str(tmp_path / 'contact_sheet.png'))
     width = demo.SHEET_COLUMN_WIDTH
     assert sheet.shape == (width * 40 // 60 + width, 3 * width, 3)
     assert (sheet[:, width : 2 * width] == 255).all()
     video = cv2.VideoCapture(str(tmp_path / 'overlay.mp4'))
+    assert video.get(cv2.CAP_PROP_FPS) == 10.0
     assert [video.read()[0] for _ in range(3)] == [True, True, False]
 
 
@@ -109,6 +101,67 @@ def test_demo_of_real_processes_gives_masks_and_pictures(tmp_path):
     assert summary['masks_received'] + summary['frames_dropped'] == 4
     assert summary['iou'] >= 0.8
     assert cv2.imread(str(tmp_path / 'contact_sheet.png')) is not None
+
+
+@pytest.mark.parametrize(
+    ('topic', 'msgs'), [('/camera', raw_msgs), ('/camera/compressed', jpeg_msgs)]
+)
+def test_demo_plays_a_bag_of_raw_or_compressed_images(tmp_path, capsys, topic, msgs):
+    drive = SyntheticDrive(3_000_004, (120, 160))
+    frames = [drive.render(t_s=i / 10)[0] for i in range(4)]
+    bag = write_bag(tmp_path / 'bag', {topic: msgs(frames)})
+    out = tmp_path / 'out'
+    assert demo.main(['--bag', str(bag), '--frames', '3', '--out', str(out)]) == 0
+    assert 'the first 3 (--frames N for more) of 4 images' in capsys.readouterr().out
+    summary = json.loads((out / 'summary.json').read_text())
+    assert summary['frames_sent'] == 3
+    assert summary['masks_received'] + summary['frames_dropped'] == 3
+    # Of stamps of 2011 it would be years.
+    assert 0 < summary['latency_ms']['p50'] < 60_000
+    assert summary['iou'] is None
+    sheet = cv2.imread(str(out / 'contact_sheet.png'))
+    width = demo.SHEET_COLUMN_WIDTH
+    shown = cv2.resize(sheet[-width * 3 // 4 :, :width], (160, 120), interpolation=cv2.INTER_AREA)
+    assert np.abs(shown.astype(int) - frames[2]).mean() < 6
+
+
+def test_bag_goes_out_at_its_own_pace_unless_a_rate_is_given(tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/a': raw_msgs(np.zeros((3, 4, 6, 3), np.uint8))})
+    for more, period_s in (([], PERIOD_NS / 1e9), (['--rate', '4'], 0.25)):
+        shots = demo.shots_of(demo.parse_args(['--bag', str(bag), *more]))
+        assert [shot.offset_s for shot in shots] == pytest.approx([0, period_s, 2 * period_s])
+        assert demo.mean_rate_hz(shots) == pytest.approx(1 / period_s)
+
+
+def test_stamp_alone_of_a_message_is_changed():
+    (msg,) = raw_msgs([np.arange(72, dtype=np.uint8).reshape(4, 6, 3)])
+    again = deserialize_message(demo.stamped(serialize_message(msg), 7_000_000_009), Image)
+    assert (again.header.stamp.sec, again.header.stamp.nanosec) == (7, 9)
+    again.header.stamp = msg.header.stamp
+    assert again == msg
+    assert demo.stamped(bytes(16), 7_000_000_009) == bytes([*[0] * 7, 7, *[0] * 3, 9, *[0] * 4])
+
+
+@pytest.mark.parametrize(
+    ('argv', 'text'),
+    [
+        (['--topic', '/a'], '--topic /a is for a bag'),
+        (['--frames', '0'], '--frames 0 is too small'),
+        (['--rate', '0'], '--rate 0.0 is no rate'),
+        (['--rate', 'nan'], '--rate nan is no rate'),
+        (['--bag', 'a', '--images', 'b'], 'not allowed with'),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(argv, text, capsys):
+    with pytest.raises(SystemExit):
+        demo.parse_args(argv)
+    assert text in capsys.readouterr().err
+
+
+def test_bag_that_is_not_there_is_one_line_and_status_1(tmp_path, capsys):
+    assert demo.main(['--bag', str(tmp_path / 'none'), '--out', str(tmp_path / 'out')]) == 1
+    text = f'demo: {tmp_path}/none does not exist; give the folder or file of a rosbag2\n'
+    assert capsys.readouterr().err == text
 
 
 def test_demo_says_so_when_the_node_cannot_start(tmp_path, capsys):

@@ -1,0 +1,162 @@
+"""What the demo's camera shows: rendered scenes, a folder's pictures, or a bag's images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from tqdm import tqdm
+
+from fcn_road_seg.compressed_msgs import compressed_to_frame
+from fcn_road_seg.datasets import IMAGE_SUFFIXES
+from fcn_road_seg.image_msgs import ImageError, image_msg, to_frame
+from fcn_road_seg.synthetic import SyntheticDrive
+
+CAMERA_HW = (375, 1242)
+FRAMES_A_DRIVE = 15
+RATE_HZ = 10.0
+RENDERED_FRAMES = 60
+# A frame, its mask and its overlay are kept until the end: 3.3 MB of KITTI's.
+BAG_FRAMES = 300
+IMAGE_TYPES = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
+
+
+class DemoError(RuntimeError):
+    """The demo did not show what it should; the text says what is missing."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One message of the camera: `type` (Image or CompressedImage), serialised as `cdr`.
+
+    It goes out `offset_s` after the first. `label` is (H, W) uint8 where it is known exactly.
+    """
+
+    cdr: bytes
+    offset_s: float
+    type: type = Image
+    label: np.ndarray | None = None
+
+    def frame_bgr(self) -> np.ndarray:
+        """Return the picture, (H, W, 3) uint8; raise ImageError where the node refuses it."""
+        try:
+            msg = deserialize_message(self.cdr, self.type)
+        except RuntimeError as error:
+            # Of rclpy, naming its source file.
+            text = f'{len(self.cdr)} bytes are no {self.type.__name__}; have it recorded anew'
+            raise ImageError(text) from error
+        frame = to_frame(msg) if self.type is Image else compressed_to_frame(msg)
+        if frame.channel_order == 'bgr':
+            return frame.pixels
+        return cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
+
+
+def rendered_shots(count: int, seed: int) -> list[Shot]:
+    """Render `count` frames: drives of 15 frames each, 0.1 s apart, seeds `seed` and up."""
+    shots = []
+    for index in tqdm(range(count), desc='rendering', unit='frame'):
+        drive, step = divmod(index, FRAMES_A_DRIVE)
+        if step == 0:
+            scene = SyntheticDrive(seed + drive, CAMERA_HW)
+        frame_bgr, label = scene.render(t_s=step / 10)
+        shots.append(replace(shot_of(frame_bgr, index), label=label))
+    return shots
+
+
+def image_shots(folder: Path, limit: int | None = None) -> list[Shot]:
+    """Read a folder's pictures, in the order of their names; at most the first `limit`.
+
+    Raises:
+        DemoError: there is none, or one is not readable.
+    """
+    paths = sorted(p for p in folder.glob('*') if p.suffix.lower() in IMAGE_SUFFIXES)[:limit]
+    if not paths:
+        raise DemoError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
+    shots = []
+    for index, path in enumerate(tqdm(paths, desc='reading', unit='frame')):
+        frame_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if frame_bgr is None:
+            raise DemoError(f'{path} is not a readable image; replace or remove it')
+        shots.append(shot_of(frame_bgr, index))
+    return shots
+
+
+def shot_of(frame_bgr: np.ndarray, index: int) -> Shot:
+    """Return an (H, W, 3) uint8 picture as the message that goes out at `index` of RATE_HZ."""
+    msg = image_msg(frame_bgr, 'bgr8', Header(frame_id='demo_camera'))
+    return Shot(serialize_message(msg), index / RATE_HZ)
+
+
+def bag_shots(path: Path, topic: str = '', limit: int | None = None) -> list[Shot]:
+    """Read a rosbag2's images, at the pace at which they were recorded; at most `limit`.
+
+    `path` is a bag's folder or file, `topic` of Image or CompressedImage; empty takes the only
+    one there is. Messages that the node would refuse are left out, and told.
+
+    Raises:
+        DemoError: rosbags is missing, the bag is not there or not readable, has no such topic or
+            several to choose from, or no readable image.
+    """
+    topic, kind, recorded = _read_bag(path, topic, BAG_FRAMES if limit is None else limit)
+    shots, refused = [], []
+    for time_ns, cdr in tqdm(recorded, desc='reading', unit='frame'):
+        shot = Shot(cdr, (time_ns - recorded[0][0]) / 1e9, kind)
+        try:
+            shot.frame_bgr()
+        except ImageError as error:
+            refused.append(str(error))
+        else:
+            shots.append(shot)
+    if refused:
+        print(f'{len(refused)} of {len(recorded)} messages are left out, first: {refused[0]}')
+    if not shots:
+        raise DemoError(f'{path} has no readable image on {topic}')
+    return [replace(shot, offset_s=shot.offset_s - shots[0].offset_s) for shot in shots]
+
+
+def _read_bag(path: Path, topic: str, limit: int) -> tuple[str, type, list[tuple[int, bytes]]]:
+    """Return the topic, its type, and its first messages with their times in ns."""
+    try:
+        from rosbags.highlevel import AnyReader
+        from rosbags.typesys import Stores, get_typestore
+    except ImportError as error:
+        raise DemoError('a bag needs rosbags; pip install rosbags') from error
+    if not path.exists():
+        raise DemoError(f'{path} does not exist; give the folder or file of a rosbag2')
+    if path.suffix == '.bag':
+        raise DemoError(f'{path} is of ROS 1; convert it: rosbags-convert --src {path} --dst NEW')
+    try:
+        # Bags of before Iron carry no definitions of their messages, and none is needed here.
+        with AnyReader([path], default_typestore=get_typestore(Stores.LATEST)) as reader:
+            topics = sorted({c.topic for c in reader.connections if c.msgtype in IMAGE_TYPES})
+            topic = _chosen(topic, topics, path)
+            connections = [c for c in reader.connections if c.topic == topic]
+            count = sum(c.msgcount for c in connections)
+            some = f'the first {limit} (--frames N for more) of ' if count > limit else ''
+            print(f'{path}: {some}{count} images of {topic}')
+            messages = reader.messages(connections)
+            recorded = [(time_ns, cdr) for _, time_ns, cdr in islice(messages, limit)]
+    except DemoError:
+        raise
+    except Exception as error:  # SQLite's, zstd's, Unicode's: a damaged file's come as they are
+        text = ' '.join(str(error).split()) or type(error).__name__
+        raise DemoError(f'{path} is no readable bag ({text}); try ros2 bag reindex') from error
+    return topic, IMAGE_TYPES[connections[0].msgtype], recorded
+
+
+def _chosen(topic: str, topics: Sequence[str], path: Path) -> str:
+    listed = ', '.join(topics)
+    if not topics:
+        raise DemoError(f'{path} has no topic of {" or ".join(IMAGE_TYPES)}')
+    if topic and topic not in topics:
+        raise DemoError(f'{path} has no images on {topic}; --topic is one of {listed}')
+    if not topic and len(topics) > 1:
+        raise DemoError(f'{path} has images on several topics; choose one by --topic: {listed}')
+    return topic or topics[0]
