@@ -1,15 +1,11 @@
 """The launch file, started for real, with a camera that shows a scene of exact labels."""
 
 import os
-import sys
-import tempfile
 import unittest
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[1]
 # No importorskip: launch_testing's plugin would then skip this folder's other modules, too.
 if any(find_spec(name) is None for name in ('launch', 'launch_ros', 'launch_testing')):
 
@@ -25,29 +21,12 @@ else:
     import launch_testing.actions
     import launch_testing.asserts
     import launch_testing.markers
+    import numpy as np
+    from launched import REPOSITORY, own_prefix
     from peer import Peer, iou_of, pixels_of
     from rcl_interfaces.srv import GetParameters
 
     from fcn_road_seg.synthetic import SyntheticDrive
-
-    def own_prefix() -> Path:
-        """Lay out an ament prefix of this checkout, as a build would, for launch to find."""
-        prefix = Path(tempfile.mkdtemp(prefix='fcn_road_seg_prefix_'))
-        share = prefix / 'share' / 'fcn_road_seg'
-        (prefix / 'share/ament_index/resource_index/packages').mkdir(parents=True)
-        (prefix / 'share/ament_index/resource_index/packages/fcn_road_seg').touch()
-        share.mkdir()
-        for folder in ('launch', 'config'):
-            (share / folder).symlink_to(REPOSITORY / folder)
-        executable = prefix / 'lib' / 'fcn_road_seg' / 'segment'
-        executable.parent.mkdir(parents=True)
-        executable.write_text(
-            f'#!{sys.executable}\n'
-            f'import sys\nsys.path.insert(0, {str(REPOSITORY)!r})\n'
-            'from fcn_road_seg.node import main\nraise SystemExit(main())\n'
-        )
-        executable.chmod(0o755)
-        return prefix
 
     @pytest.mark.launch_test
     @launch_testing.markers.keep_alive
@@ -64,6 +43,7 @@ else:
                 'namespace': 'car',
                 'device': 'cpu',
                 'use_sim_time': 'true',
+                'rviz': 'true',
             }.items(),
         )
         return launch.LaunchDescription([included, launch_testing.actions.ReadyToTest()])
@@ -90,6 +70,13 @@ else:
                 self.assertEqual(pixels_of(overlay).shape, frame.shape)
                 ious.append(iou_of(pixels_of(mask), label))
             self.assertGreater(sum(ious) / 3, 0.8)
+
+        def test_rviz_shows_camera_mask_and_overlay_of_the_namespace(self, proc_output):
+            self.peer.answer(self.peer.send(np.zeros((48, 64, 3), np.uint8)))
+            for name in ('Camera', 'Mask', 'Overlay'):
+                proc_output.assertWaitFor(
+                    f'{name} shows ', process='rviz2', stream='stderr', timeout=10
+                )
 
         def test_launch_arguments_reach_the_node(self):
             client = self.peer.node.create_client(
