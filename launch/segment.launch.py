@@ -19,6 +19,7 @@ OUTPUTS = ('mask', 'overlay')
 NODE_ARGUMENTS = {
     'checkpoint': "Checkpoint file; empty takes the params_file's.",
     'device': "auto, cpu, cuda or cuda:N; empty takes the params_file's.",
+    'image_transport': "raw or compressed; empty takes the params_file's.",
 }
 
 

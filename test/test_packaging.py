@@ -16,7 +16,9 @@ REPOSITORY = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 COLCON = which('colcon', path=f'{BIN}{os.pathsep}{os.environ["PATH"]}')
 INSTALLED = [
+    'launch/kitti_playback.launch.py',
     'launch/segment.launch.py',
+    'config/kitti_qos.yaml',
     'config/segment.yaml',
     'config/segment.rviz',
     'package.xml',
