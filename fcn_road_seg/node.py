@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -510,6 +511,10 @@ def main(args: Sequence[str] | None = None) -> int:
         if rclpy.ok():
             raise
     finally:
+        # What follows takes a second or so, and a second signal (of a shell to all its group and
+        # of a launch file to its nodes, say) must not break it off.
+        for again in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(again, signal.SIG_IGN)
         all_ended = node.end()
         rclpy.try_shutdown()
     if not all_ended:

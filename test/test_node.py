@@ -184,6 +184,18 @@ def test_signal_in_mid_inference_ends_it_with_status_0_within_2_s(
     assert 'frames: ' in node.log
 
 
+def test_signals_after_the_first_change_nothing(connected, random_checkpoint_path):
+    # A shell sends them to all its group, and a launch file to its nodes besides.
+    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
+    peer.send(FRAME)
+    peer.spin_for(0.1)
+    for signal_number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        node.process.send_signal(signal_number)
+        time.sleep(0.1)
+    assert node.wait(timeout_s=10) == 0
+    assert 'Traceback' not in node.log
+
+
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
 def test_signal_while_the_network_loads_ends_it_with_status_0(start_node, signal_number):
     node = start_node()
