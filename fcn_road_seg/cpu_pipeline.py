@@ -31,7 +31,9 @@ class CpuPipeline:
     def __init__(self, network: CpuNetwork) -> None:
         self.backend = network.backend
         self._network = network
-        self._tint = np.empty((0, 0, 3), np.uint8)
+        # Kept from frame to frame: fresh memory costs more to come by than these cost to fill.
+        self._logit = np.empty((0, 0), np.float32)
+        self._tint = self._blended = np.empty((0, 0, 3), np.uint8)
 
     def run(self, frame: np.ndarray, request: Request) -> Segmentation:
         """Segment one (H, W, 3) uint8 frame, whose rows may be padded."""
@@ -39,21 +41,35 @@ class CpuPipeline:
         began_s = time.perf_counter()
         logit = self._network.road_logit(frame_rgb)
         network_s = time.perf_counter() - began_s
-        logit = _at_frame_size(logit, frame.shape[:2], request)
+        logit = self._at_frame_size(logit, frame.shape[:2], request)
         # Not cv2.compare: it takes a scalar beside a 1 x 1 or 4 x 1 frame for an array.
-        mask = (logit >= request.logit_threshold).view(np.uint8) * np.uint8(255)
+        mask = (logit >= request.logit_threshold).view(np.uint8)
+        mask *= 255
         overlay = None
         if request.overlay is not None:
             overlay = self._overlay(_as_bgr(frame, request), mask, request.overlay)
         confidence = _confidence(logit) if request.confidence else None
         return Segmentation(mask, confidence, overlay, network_s)
 
+    def _at_frame_size(
+        self, logit: np.ndarray, frame_hw: tuple[int, int], request: Request
+    ) -> np.ndarray:
+        if request.hidden_input_rows:
+            logit = np.pad(logit, ((request.hidden_input_rows, 0), (0, 0)), mode='edge')
+        if self._logit.shape != frame_hw:
+            self._logit = np.empty(frame_hw, np.float32)
+        cv2.resize(logit, frame_hw[::-1], dst=self._logit, interpolation=cv2.INTER_LINEAR)
+        self._logit[: request.hidden_rows] = -np.inf
+        return self._logit
+
     def _overlay(self, frame_bgr: np.ndarray, mask: np.ndarray, style: OverlayStyle) -> np.ndarray:
         color_bgr = style.color_rgb[::-1]
         if self._tint.shape != frame_bgr.shape or tuple(self._tint[0, 0]) != color_bgr:
             self._tint = np.full_like(frame_bgr, color_bgr)
-        blended = cv2.addWeighted(frame_bgr, 1 - style.alpha, self._tint, style.alpha, 0)
-        return cv2.copyTo(blended, mask, frame_bgr.copy())
+            self._blended = np.empty_like(self._tint)
+        alpha = style.alpha
+        cv2.addWeighted(frame_bgr, 1 - alpha, self._tint, alpha, 0, dst=self._blended)
+        return cv2.copyTo(self._blended, mask, frame_bgr.copy())
 
 
 def _scaled_rgb(frame: np.ndarray, request: Request) -> np.ndarray:
