@@ -73,6 +73,7 @@ setup(
             'demo = fcn_road_seg.demo:main',
             'evaluate = fcn_road_seg.evaluate:main',
             'export = fcn_road_seg.export:main',
+            'kitti_to_bag = fcn_road_seg.kitti_to_bag:main',
             'segment = fcn_road_seg.node:main',
             'train = fcn_road_seg.train:main',
         ],

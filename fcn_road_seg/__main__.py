@@ -11,6 +11,7 @@ COMMANDS = {
     'demo': ('fcn_road_seg.demo', 'camera, node, mask and overlay on this machine'),
     'train': ('fcn_road_seg.train', 'train a network and write its checkpoint'),
     'evaluate': ('fcn_road_seg.evaluate', 'measure a checkpoint on labelled frames'),
+    'kitti_to_bag': ('fcn_road_seg.kitti_to_bag', 'a KITTI drive as a rosbag2'),
     'export': ('fcn_road_seg.export', 'write a checkpoint as an ONNX model'),
 }
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] not in COMMANDS:
         print('usage: fcn-road-seg COMMAND ...  (COMMAND --help says more)')
         for name, (_, text) in COMMANDS.items():
-            print(f'  {name:10}{text}')
+            print(f'  {name:14}{text}')
         return 0 if argv in (['-h'], ['--help']) else 2
     module, _ = COMMANDS[argv[0]]
     # ROS and argparse both read the program's own name and arguments.

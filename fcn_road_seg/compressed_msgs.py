@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CompressedImage
-from std_msgs.msg import Header
 
 from fcn_road_seg.image_msgs import Frame, ImageError, byte_array, check_size
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CompressedImage
+    from std_msgs.msg import Header
 
 _PNG_START = b'\x89PNG\r\n\x1a\n'
 _IHDR_START = b'\x00\x00\x00\x0dIHDR'
@@ -116,6 +119,9 @@ def jpeg_msg(pixels_bgr: np.ndarray, header: Header, quality: int = 90) -> Compr
 def _message(
     pixels: np.ndarray, kind: str, settings: Sequence[int], text: str, header: Header
 ) -> CompressedImage:
+    # Here and not above: pictures of bags are read where no ROS message is installed.
+    from sensor_msgs.msg import CompressedImage
+
     try:
         written, data = cv2.imencode(f'.{kind}', pixels, settings)
     except cv2.error:

@@ -7,12 +7,14 @@ import sys
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import Header
 
 MAX_PIXELS = 64_000_000
 
@@ -178,12 +180,27 @@ def _one_line(error: Exception) -> str:
 
 def image_msg(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     """Return an Image of a (H, W) or (H, W, C) uint8 array, with `header` unchanged."""
-    msg = Image(header=header, encoding=encoding)
-    msg.height, msg.width = pixels.shape[:2]
-    msg.step = pixels.nbytes // msg.height
-    msg.is_bigendian = int(sys.byteorder == 'big')
-    msg.data = byte_array(pixels)
-    return msg
+    # Here and not above: pictures of bags are read where no ROS message is installed.
+    from sensor_msgs.msg import Image
+
+    fields = image_fields(pixels, encoding)
+    return Image(header=header, **{**fields, 'data': byte_array(pixels)})
+
+
+def image_fields(pixels: np.ndarray, encoding: str) -> dict[str, Any]:
+    """Return an Image's fields but its header, by name, of a (H, W) or (H, W, C) uint8 array.
+
+    `data` is flat uint8, a view of `pixels` where it can be.
+    """
+    h, w = pixels.shape[:2]
+    return {
+        'height': h,
+        'width': w,
+        'encoding': encoding,
+        'is_bigendian': int(sys.byteorder == 'big'),
+        'step': pixels.nbytes // h,
+        'data': np.ascontiguousarray(pixels).reshape(-1),
+    }
 
 
 def byte_array(values: np.ndarray) -> array[int]:
