@@ -75,6 +75,7 @@ setup(
             'export = fcn_road_seg.export:main',
             'kitti_to_bag = fcn_road_seg.kitti_to_bag:main',
             'segment = fcn_road_seg.node:main',
+            'segment_bag = fcn_road_seg.segment_bag:main',
             'train = fcn_road_seg.train:main',
         ],
     },

@@ -12,6 +12,7 @@ COMMANDS = {
     'train': ('fcn_road_seg.train', 'train a network and write its checkpoint'),
     'evaluate': ('fcn_road_seg.evaluate', 'measure a checkpoint on labelled frames'),
     'kitti_to_bag': ('fcn_road_seg.kitti_to_bag', 'a KITTI drive as a rosbag2'),
+    'segment_bag': ('fcn_road_seg.segment_bag', 'every frame of a rosbag2, offline'),
     'export': ('fcn_road_seg.export', 'write a checkpoint as an ONNX model'),
 }
 

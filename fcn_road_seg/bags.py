@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import shutil
@@ -93,7 +94,10 @@ class BagReader:
             self._reader = Reader(self.path)
             self._reader.open()
         except Exception as error:  # a foreign file, in one of three formats of others
-            raise BagError(f'{path} is no rosbag2 that can be read: {_one_line(error)}') from error
+            raise BagError(
+                f'{path} is no rosbag2 that can be read ({_one_line(error).rstrip(".")}); '
+                "name a bag's folder, or a .mcap or .db3 file"
+            ) from error
         self.topics: dict[str, Topic] = {}
         for connection in self._reader.connections:
             name, count = connection.topic, connection.msgcount
@@ -155,7 +159,13 @@ class BagWriter:
         self.count = 0
 
     def add(self, topic: str, type_name: str) -> None:
-        """Announce a topic of a sensor_msgs type, offered reliably to who plays the bag."""
+        """Announce a topic of a sensor_msgs type, offered reliably to who plays the bag.
+
+        Raises:
+            BagError: a topic of this name is announced already.
+        """
+        if topic in self._connections:
+            raise BagError(f'{topic} would be two topics of the bag; give one another name')
         self._connections[topic] = self._writer.add_connection(
             topic, type_name, typestore=_typestore(), offered_qos_profiles=[_reliable()]
         )
@@ -233,6 +243,12 @@ def written_bag(path: str | Path, storage: str) -> Iterator[BagWriter]:
         raise BagError(f'{path} cannot be written: {error}') from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `out` and `--storage`, those of `written_bag`."""
+    parser.add_argument('out', type=Path, metavar='OUT', help='the bag, a folder, is made there')
+    parser.add_argument('--storage', choices=STORAGES, default=STORAGES[0], help='default: mcap')
 
 
 def _require_rosbags() -> None:

@@ -20,8 +20,8 @@ from fcn_road_seg.bags import (
     COMPRESSED_IMAGE,
     IMAGE,
     MAX_STAMP_NS,
-    STORAGES,
     BagWriter,
+    add_output_arguments,
     header,
     message,
     written_bag,
@@ -236,8 +236,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='..._sync or ..._extract, with calib_cam_to_cam.txt beside it; sequences/00; or '
         'data_road/training',
     )
-    parser.add_argument('out', type=Path, metavar='OUT', help='the bag, a folder, is made there')
-    parser.add_argument('--storage', choices=STORAGES, default=STORAGES[0], help='default: mcap')
+    add_output_arguments(parser)
     parser.add_argument(
         '--compressed',
         action='store_true',

@@ -1,62 +1,156 @@
-"""Bags for tests, written by rosbags as a recorder would write them."""
+"""Bags for tests: as the package writes them, compressed, and as Humble records them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
-from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
+from ruamel.yaml import YAML
 
-from fcn_road_seg.compressed_msgs import jpeg_msg
-from fcn_road_seg.image_msgs import image_msg
+from fcn_road_seg.bags import (
+    COMPRESSED_IMAGE,
+    IMAGE,
+    BagMessage,
+    BagReader,
+    header,
+    message,
+    written_bag,
+)
+from fcn_road_seg.image_msgs import image_fields
 
-# A drive of 2011, as KITTI's.
-START_NS = 1_317_046_453_072_943_147
-PERIOD_NS = 100_000_000
-
-
-def header_of(index: int) -> Header:
-    header = Header(frame_id='camera_color_left')
-    stamp_ns = START_NS + index * PERIOD_NS
-    header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
-    return header
-
-
-def raw_msgs(frames_bgr: Iterable[np.ndarray], encoding: str = 'bgr8') -> list[Image]:
-    """Return a message for each frame, 0.1 s apart; `encoding` bgr8 or rgb8."""
-    return [
-        image_msg(frame if encoding == 'bgr8' else frame[..., ::-1].copy(), encoding, header_of(i))
-        for i, frame in enumerate(frames_bgr)
-    ]
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+STAMP_NS = 1_317_042_145_964_389_445
 
 
-def jpeg_msgs(frames_bgr: Iterable[np.ndarray]) -> list[CompressedImage]:
-    return [jpeg_msg(frame, header_of(i)) for i, frame in enumerate(frames_bgr)]
+def image(
+    stamp_ns: int = STAMP_NS, pixels: np.ndarray = PIXELS, encoding: str = 'bgr8', **fields: Any
+) -> Any:
+    """Return rosbags' Image of an array; `fields` are instead of its own."""
+    fields = {**image_fields(pixels, encoding), **fields}
+    return message(IMAGE, header=header(stamp_ns, 'camera'), **fields)
+
+
+def compressed_image(pixels: np.ndarray, stamp_ns: int = STAMP_NS) -> Any:
+    """Return rosbags' CompressedImage, a PNG, of an array."""
+    return message(
+        COMPRESSED_IMAGE,
+        header=header(stamp_ns, 'camera'),
+        format='png',
+        data=cv2.imencode('.png', pixels)[1].ravel(),
+    )
+
+
+TWO_IMAGES = (image(), image(STAMP_NS + 7))
 
 
 def write_bag(
-    path: Path,
-    topics: dict[str, list[Image | CompressedImage | bytes]],
-    *,
-    storage: StoragePlugin = StoragePlugin.MCAP,
-    compression: CompressionMode = CompressionMode.NONE,
+    path: Path, messages: Mapping[str, Sequence[Any]] | None = None, storage: str = 'mcap'
 ) -> Path:
-    """Write messages, or what stands for serialised ones, 0.1 s apart; return `path`."""
-    store = get_typestore(Stores.ROS2_HUMBLE)
-    writer = Writer(path, version=8, storage_plugin=storage)
-    writer.set_compression(compression, CompressionFormat.ZSTD)
+    """Write messages by topic, each at its stamp, and return `path`."""
+    messages = {'/image': TWO_IMAGES} if messages is None else messages
+    with written_bag(path, storage) as bag:
+        for topic, items in messages.items():
+            bag.add(topic, items[0].__msgtype__ if items else IMAGE)
+            for msg in items:
+                stamp = msg.header.stamp
+                bag.write(topic, stamp.sec * 1_000_000_000 + stamp.nanosec, msg)
+    return path
+
+
+def command_line(command: str, *argv: object, absent: Sequence[str] = ()) -> list[str]:
+    """Return a command's line, to be run by another Python that cannot import what is absent."""
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({absent!r}))
+from fcn_road_seg.__main__ import main
+raise SystemExit(main())
+"""
+    return [sys.executable, '-c', program, command, *map(str, argv)]
+
+
+def interrupted(line: Sequence[str], growing: Path, signal_number: int) -> str:
+    """Run a command's line until a file grows, end it by a signal, and return its last line.
+
+    Its exit status has to be that of an interrupt.
+    """
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    while not (growing.exists() and growing.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal_number)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    return errors.splitlines()[-1]
+
+
+def messages_of(path: Path, topics: Sequence[str] = ('/image',)) -> list[BagMessage]:
+    with BagReader(path) as reader:
+        return list(reader.messages(topics))
+
+
+def write_compressed_bag(path: Path, mode: str, images: Iterable[object]) -> Path:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+    writer.set_compression(CompressionMode[mode], CompressionFormat.ZSTD)
     with writer:
-        for topic, msgs in topics.items():
-            kind = next(
-                (type(msg).__name__ for msg in msgs if not isinstance(msg, bytes)), 'Image'
-            )
-            connection = writer.add_connection(topic, f'sensor_msgs/msg/{kind}', typestore=store)
-            for index, msg in enumerate(msgs):
-                cdr = msg if isinstance(msg, bytes) else serialize_message(msg)
-                writer.write(connection, START_NS + index * PERIOD_NS, cdr)
+        connection = writer.add_connection('/image', IMAGE, typestore=store)
+        for index, msg in enumerate(images):
+            writer.write(connection, STAMP_NS + index, bytes(store.serialize_cdr(msg, IMAGE)))
+    return path
+
+
+def write_humble_bag(path: Path, types: Mapping[str, str], pixels: np.ndarray = PIXELS) -> Path:
+    """Write a bag as Humble records it in sqlite3, without definitions, an image a topic."""
+    msg = image(pixels=pixels)
+    cdr = bytes(get_typestore(Stores.ROS2_HUMBLE).serialize_cdr(msg, IMAGE))
+    path.mkdir()
+    with sqlite3.connect(path / 'bag_0.db3') as db:
+        db.executescript("""
+            CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);
+            CREATE TABLE metadata(id INTEGER PRIMARY KEY, metadata_version INTEGER NOT NULL,
+                metadata TEXT NOT NULL);
+            CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL,
+                serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL);
+            CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL,
+                timestamp INTEGER NOT NULL, data BLOB NOT NULL);
+            INSERT INTO schema VALUES (3, 'humble');
+        """)
+        for index, (topic, kind) in enumerate(types.items()):
+            row = (index, topic, kind, 'cdr', '')
+            db.execute('INSERT INTO topics VALUES (?, ?, ?, ?, ?)', row)
+            db.execute('INSERT INTO messages VALUES (?, ?, ?, ?)', (index, index, STAMP_NS, cdr))
+    db.close()
+    information = {
+        'version': 5,
+        'storage_identifier': 'sqlite3',
+        'relative_file_paths': ['bag_0.db3'],
+        'duration': {'nanoseconds': 0},
+        'starting_time': {'nanoseconds_since_epoch': STAMP_NS},
+        'message_count': len(types),
+        'topics_with_message_count': [
+            {
+                'topic_metadata': {
+                    'name': topic,
+                    'type': kind,
+                    'serialization_format': 'cdr',
+                    'offered_qos_profiles': '',
+                },
+                'message_count': 1,
+            }
+            for topic, kind in types.items()
+        ],
+        'compression_format': '',
+        'compression_mode': '',
+    }
+    with (path / 'metadata.yaml').open('w') as file:
+        YAML(typ='safe').dump({'rosbag2_bagfile_information': information}, file)
     return path

@@ -1,18 +1,24 @@
 import re
 import resource
 import signal
-import sqlite3
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from bag_files import (
+    PIXELS,
+    STAMP_NS,
+    image,
+    messages_of,
+    write_bag,
+    write_compressed_bag,
+    write_humble_bag,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 from ruamel.yaml import YAML
 from sensor_msgs.msg import Image
 
@@ -24,33 +30,11 @@ from fcn_road_seg.bags import (
     BagError,
     BagMessage,
     BagReader,
-    header,
-    message,
     written_bag,
 )
-from fcn_road_seg.image_msgs import image_fields
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
 # As ROS gives it in share/sensor_msgs/msg/Image.json.
 IMAGE_HASH = 'RIHS01_d31d41a9a4c4bc8eae9be757b0beed306564f7526c88ea6a4588fb9582527d47'
-STAMP_NS = 1_317_042_145_964_389_445
-
-
-def image(stamp_ns=STAMP_NS, pixels=PIXELS):
-    return message(IMAGE, header=header(stamp_ns, 'camera'), **image_fields(pixels, 'bgr8'))
-
-
-def write_bag(path, stamps_ns=(STAMP_NS, STAMP_NS + 7), storage='mcap', topic='/image'):
-    with written_bag(path, storage) as bag:
-        bag.add(topic, IMAGE)
-        for stamp_ns in stamps_ns:
-            bag.write(topic, stamp_ns, image(stamp_ns))
-    return path
-
-
-def messages_of(path, topics=('/image',)):
-    with BagReader(path) as reader:
-        return list(reader.messages(topics))
 
 
 def parsed_or_message(bag_message):
@@ -133,7 +117,7 @@ def test_error_while_writing_leaves_nothing(tmp_path):
 
 def test_bag_without_a_message_is_not_written(tmp_path):
     with pytest.raises(BagError, match='would have no message'):
-        write_bag(tmp_path / 'bag', stamps_ns=())
+        write_bag(tmp_path / 'bag', {'/image': []})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,6 +132,16 @@ def test_name_that_is_taken_is_refused_and_what_has_it_stays(tmp_path):
     assert (tmp_path / 'other.part').is_dir()
     with pytest.raises(BagError, match='nowhere does not exist'):
         write_bag(tmp_path / 'nowhere' / 'bag')
+
+
+def test_topic_is_announced_once(tmp_path):
+    def write_twice():
+        with written_bag(tmp_path / 'bag', 'mcap') as bag:
+            bag.add('/image', IMAGE)
+            bag.add('/image', CAMERA_INFO)
+
+    with pytest.raises(BagError, match='/image would be two topics of the bag'):
+        write_twice()
 
 
 @pytest.mark.parametrize('storage', STORAGES)
@@ -171,70 +165,12 @@ def test_process_killed_while_writing_leaves_nothing_under_the_name(tmp_path, st
     assert [path.name for path in tmp_path.iterdir()] == ['bag.part']
 
 
-def write_compressed_bag(path, mode, images):
-    store = get_typestore(Stores.ROS2_JAZZY)
-    writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
-    writer.set_compression(CompressionMode[mode], CompressionFormat.ZSTD)
-    with writer:
-        connection = writer.add_connection('/image', IMAGE, typestore=store)
-        for index, msg in enumerate(images):
-            writer.write(connection, STAMP_NS + index, bytes(store.serialize_cdr(msg, IMAGE)))
-
-
 @pytest.mark.parametrize('mode', ['FILE', 'MESSAGE', 'STORAGE'])
 def test_compressed_bag_is_read(tmp_path, mode):
     write_compressed_bag(tmp_path / 'bag', mode, [image()])
     (found,) = messages_of(tmp_path / 'bag')
     assert found.time_ns == STAMP_NS
     assert np.array_equal(found.parsed().data, PIXELS.ravel())
-
-
-def write_humble_bag(path, types):
-    """Write a bag as Humble records it in sqlite3, without definitions, a message a topic."""
-    cdr = bytes(get_typestore(Stores.ROS2_HUMBLE).serialize_cdr(image(), IMAGE))
-    path.mkdir()
-    with sqlite3.connect(path / 'bag_0.db3') as db:
-        db.executescript("""
-            CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);
-            CREATE TABLE metadata(id INTEGER PRIMARY KEY, metadata_version INTEGER NOT NULL,
-                metadata TEXT NOT NULL);
-            CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL,
-                serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL);
-            CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL,
-                timestamp INTEGER NOT NULL, data BLOB NOT NULL);
-            INSERT INTO schema VALUES (3, 'humble');
-        """)
-        for index, (topic, kind) in enumerate(types.items()):
-            db.execute(
-                'INSERT INTO topics VALUES (?, ?, ?, ?, ?)', (index, topic, kind, 'cdr', '')
-            )
-            db.execute('INSERT INTO messages VALUES (?, ?, ?, ?)', (index, index, STAMP_NS, cdr))
-    db.close()
-    information = {
-        'version': 5,
-        'storage_identifier': 'sqlite3',
-        'relative_file_paths': ['bag_0.db3'],
-        'duration': {'nanoseconds': 0},
-        'starting_time': {'nanoseconds_since_epoch': STAMP_NS},
-        'message_count': len(types),
-        'topics_with_message_count': [
-            {
-                'topic_metadata': {
-                    'name': topic,
-                    'type': kind,
-                    'serialization_format': 'cdr',
-                    'offered_qos_profiles': '',
-                },
-                'message_count': 1,
-            }
-            for topic, kind in types.items()
-        ],
-        'compression_format': '',
-        'compression_mode': '',
-    }
-    with (path / 'metadata.yaml').open('w') as file:
-        YAML(typ='safe').dump({'rosbag2_bagfile_information': information}, file)
-    return path
 
 
 def test_bag_of_humble_is_read_and_its_topics_are_copied_with_their_definitions(tmp_path):

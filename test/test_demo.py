@@ -4,7 +4,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from bag_files import PERIOD_NS, jpeg_msgs, raw_msgs, write_bag
+from camera_bags import PERIOD_NS, jpeg_msgs, raw_msgs, write_bag
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 

@@ -3,7 +3,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from bag_files import jpeg_msgs, raw_msgs, write_bag
+from camera_bags import jpeg_msgs, raw_msgs, write_bag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rclpy.serialization import serialize_message

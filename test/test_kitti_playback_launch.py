@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from bag_files import PERIOD_NS, START_NS, jpeg_msgs, raw_msgs, write_bag
+from camera_bags import PERIOD_NS, START_NS, jpeg_msgs, raw_msgs, write_bag
 from diagnostic_msgs.msg import DiagnosticArray
 from launched import REPOSITORY, own_prefix
 from peer import Peer, iou_of, pixels_of

@@ -2,12 +2,11 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import time
 
 import cv2
 import numpy as np
 import pytest
+from bag_files import command_line, interrupted
 from kitti_trees import (
     ODOMETRY_P2,
     P2,
@@ -259,40 +258,24 @@ def test_interrupt_leaves_nothing(tmp_path, signal_number):
     (drive / 'image_02/timestamps.txt').write_text('\n'.join(timestamps(1) * 3000))
     out = tmp_path / 'out'
     out.mkdir()
-    command = (sys.executable, '-m', 'fcn_road_seg', 'kitti_to_bag', str(drive), str(out / 'bag'))
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not any(file.stat().st_size > 100_000 for file in out.glob('bag.part/bag/*')):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal_number)
-    _, errors = process.communicate(timeout=10)
-    assert process.returncode == 130
-    assert errors.splitlines()[-1] == f'kitti_to_bag: interrupted; {out}/bag is not written'
+    line = command_line('kitti_to_bag', drive, out / 'bag')
+    last = interrupted(line, out / 'bag.part/bag/bag.mcap', signal_number)
+    assert last == f'kitti_to_bag: interrupted; {out}/bag is not written'
     assert list(out.iterdir()) == []
 
 
 def test_it_runs_where_neither_ros_nor_torch_can_be_imported(tmp_path):
     absent = ('rclpy', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'cv_bridge', 'torch')
-    program = f"""
-import sys
-sys.modules.update(dict.fromkeys({absent!r}))
-from fcn_road_seg.kitti_to_bag import main
-raise SystemExit(main(sys.argv[1:]))
-"""
-    command = [sys.executable, '-c', program, str(road_folder(tmp_path)), str(tmp_path / 'bag')]
-    subprocess.run(command, check=True)
+    argv = (road_folder(tmp_path), tmp_path / 'bag')
+    subprocess.run(command_line('kitti_to_bag', *argv, absent=absent), check=True)
     assert (tmp_path / 'bag/metadata.yaml').is_file()
 
 
-def test_missing_rosbags_is_told_in_one_line_with_the_remedy(tmp_path):
-    program = f"""
-import sys
-sys.modules['rosbags'] = None
-from fcn_road_seg.kitti_to_bag import main
-main([{str(road_folder(tmp_path))!r}, {str(tmp_path / 'bag')!r}])
-"""
-    ended = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+@pytest.mark.parametrize('command', ['kitti_to_bag', 'segment_bag'])
+def test_missing_rosbags_is_told_in_one_line_with_the_remedy(tmp_path, command):
+    line = command_line(command, road_folder(tmp_path), tmp_path / 'bag', absent=('rosbags',))
+    ended = subprocess.run(line, capture_output=True, text=True)
     assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
-    assert 'kitti_to_bag: rosbags cannot be used' in line
-    assert "pip install 'rosbags" in line
+    (text,) = ended.stderr.splitlines()
+    assert text.startswith(f'{command}: rosbags cannot be used')
+    assert "pip install 'rosbags" in text

@@ -10,6 +10,7 @@ from shutil import copyfile, which
 import pytest
 from peer import Peer
 
+from fcn_road_seg.__main__ import COMMANDS
 from fcn_road_seg.checkpoint import DEFAULT_NAME
 
 REPOSITORY = Path(__file__).parents[1]
@@ -66,7 +67,7 @@ def test_colcon_installs_launch_config_weights_and_the_index_entry(workspace):
 
 
 @needs_colcon
-@pytest.mark.parametrize('name', ['demo', 'evaluate', 'export', 'kitti_to_bag', 'segment', 'train'])
+@pytest.mark.parametrize('name', sorted(COMMANDS))
 def test_colcon_installs_an_executable_that_ros2_run_finds(workspace, name):
     executable = workspace / 'install/fcn_road_seg/lib/fcn_road_seg' / name
     assert os.access(executable, os.X_OK)

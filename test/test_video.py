@@ -1,0 +1,91 @@
+import subprocess
+import sys
+from contextlib import suppress
+
+import cv2
+import numpy as np
+import pytest
+
+from fcn_road_seg.video import VideoError, written_video
+
+TOO_LARGE = """
+import resource, sys
+import numpy as np
+from fcn_road_seg.video import written_video
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+rng = np.random.default_rng(0)
+with written_video(sys.argv[1], 10) as add:
+    for _ in range(30):
+        add(rng.integers(0, 256, (240, 320, 3), np.uint8))
+"""
+
+
+def picture(value, hw=(48, 64)):
+    return np.full((*hw, 3), value, np.uint8)
+
+
+def pictures_of(path):
+    film = cv2.VideoCapture(str(path))
+    rate_hz = film.get(cv2.CAP_PROP_FPS)
+    found = []
+    while True:
+        read, frame = film.read()
+        if not read:
+            return rate_hz, found
+        found.append(frame)
+
+
+def test_film_has_every_picture_in_order_at_its_rate(tmp_path):
+    with written_video(tmp_path / 'a.mp4', 7.5) as add:
+        for value in (40, 120, 200):
+            add(picture(value))
+        assert not (tmp_path / 'a.mp4').exists()
+    rate_hz, found = pictures_of(tmp_path / 'a.mp4')
+    assert rate_hz == pytest.approx(7.5)
+    assert [frame.shape for frame in found] == [(48, 64, 3)] * 3
+    assert [frame.mean() for frame in found] == pytest.approx([40, 120, 200], abs=5)
+    assert list(tmp_path.iterdir()) == [tmp_path / 'a.mp4']
+
+
+def test_pictures_of_other_and_odd_sizes_are_fitted_into_the_first_ones(tmp_path):
+    with written_video(tmp_path / 'a.mp4', 10) as add:
+        for hw in ((47, 65), (100, 64), (1, 1)):
+            add(picture(120, hw))
+    _, found = pictures_of(tmp_path / 'a.mp4')
+    assert [frame.shape for frame in found] == [(46, 64, 3)] * 3
+    assert found[1][23, 32].mean() == pytest.approx(120, abs=8)
+    assert found[1][:, :8].mean() < 10
+
+
+def test_error_leaves_the_earlier_film_and_nothing_else(tmp_path):
+    path = tmp_path / 'a.mp4'
+    path.write_bytes(b'old')
+    with suppress(ValueError), written_video(path, 10) as add:
+        add(picture(1))
+        raise ValueError
+    assert path.read_bytes() == b'old'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_film_without_a_picture_or_of_another_kind_is_refused(tmp_path):
+    with (
+        pytest.raises(VideoError, match=r'a\.avi does not end in \.mp4'),
+        written_video(tmp_path / 'a.avi', 10),
+    ):
+        pass
+    with pytest.raises(VideoError, match='no picture'), written_video(tmp_path / 'a.mp4', 10):
+        pass
+    with (
+        pytest.raises(VideoError, match='nowhere does not exist'),
+        written_video(tmp_path / 'nowhere/a.mp4', 10) as add,
+    ):
+        add(picture(1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disk_with_no_room_is_noticed(tmp_path):
+    line = (sys.executable, '-c', TOO_LARGE, str(tmp_path / 'a.mp4'))
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        subprocess.run(line, stderr=subprocess.PIPE, text=True, check=True)
+    assert 'of 30 pictures; is the disk full?' in caught.value.stderr
+    assert list(tmp_path.iterdir()) == []
