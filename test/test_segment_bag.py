@@ -309,7 +309,7 @@ def test_interrupt_leaves_nothing(tmp_path, random_checkpoint_path, signal_numbe
     out.mkdir()
     argv = (bag, out / 'masks', '--checkpoint', random_checkpoint_path, '--video', out / 'a.mp4')
     line = command_line('segment_bag', *argv)
-    last = interrupted(line, out / 'a.mp4.part.mp4', signal_number)
+    last = interrupted(line, out / 'masks.part/masks/masks.mcap', signal_number)
     assert last == f'segment_bag: interrupted; {out}/masks is not written'
     assert list(out.iterdir()) == []
 
