@@ -90,6 +90,8 @@ class BagReader:
         from rosbags.rosbag2 import Reader
 
         self.path = Path(path)
+        if not self.path.exists():
+            raise BagError(f'{path} does not exist; give the folder or file of a rosbag2')
         try:
             self._reader = Reader(self.path)
             self._reader.open()

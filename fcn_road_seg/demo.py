@@ -40,7 +40,8 @@ from fcn_road_seg.demo_sources import (
     rendered_shots,
 )
 from fcn_road_seg.image_msgs import to_frame
-from fcn_road_seg.pictures import letterboxed, sheet
+from fcn_road_seg.pictures import sheet
+from fcn_road_seg.video import VideoError, written_video
 
 START_TIMEOUT_S = 90.0
 HELLO_PERIOD_S = 2.0
@@ -304,16 +305,10 @@ def write_pictures(
     contact_sheet = sheet(pictures, columns=3, cell_width=SHEET_COLUMN_WIDTH)
     cv2.imwrite(str(out / 'contact_sheet.png'), contact_sheet)
 
-    h, w = (side // 2 * 2 for side in shown[0][1].shape)
-    video = cv2.VideoWriter(
-        str(out / 'overlay.mp4'),
-        cv2.VideoWriter.fourcc(*'mp4v'),
-        max(1.0, mean_rate_hz(shots) * len(shown) / len(shots)),
-        (w, h),
-    )
-    for _, _, overlay_bgr in shown:
-        video.write(letterboxed(overlay_bgr, (h, w)))
-    video.release()
+    rate_hz = max(1.0, mean_rate_hz(shots) * len(shown) / len(shots))
+    with written_video(out / 'overlay.mp4', rate_hz) as show:
+        for _, _, overlay_bgr in shown:
+            show(overlay_bgr)
 
 
 def mean_rate_hz(shots: Sequence[Shot]) -> float:
@@ -403,7 +398,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if summary['iou'] is not None:
             print(f'IoU of the masks with the exact labels: {summary["iou"]:.3f}')
         check(shots, stamps_ns, recording, summary)
-    except DemoError as error:
+    except (DemoError, VideoError) as error:
         print(f'demo: {error}', file=sys.stderr)
         return 1
     print(f'look at {args.out}/contact_sheet.png and {args.out}/overlay.mp4')

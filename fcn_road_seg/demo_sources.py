@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from tqdm import tqdm
 
+from fcn_road_seg.bags import COMPRESSED_IMAGE, IMAGE, BagError, BagReader
 from fcn_road_seg.compressed_msgs import compressed_to_frame
 from fcn_road_seg.datasets import IMAGE_SUFFIXES
 from fcn_road_seg.image_msgs import ImageError, image_msg, to_frame
@@ -25,7 +26,7 @@ RATE_HZ = 10.0
 RENDERED_FRAMES = 60
 # A frame, its mask and its overlay are kept until the end: 3.3 MB of KITTI's.
 BAG_FRAMES = 300
-IMAGE_TYPES = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
+IMAGE_TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
 
 
 class DemoError(RuntimeError):
@@ -123,32 +124,19 @@ def bag_shots(path: Path, topic: str = '', limit: int | None = None) -> list[Sho
 
 def _read_bag(path: Path, topic: str, limit: int) -> tuple[str, type, list[tuple[int, bytes]]]:
     """Return the topic, its type, and its first messages with their times in ns."""
-    try:
-        from rosbags.highlevel import AnyReader
-        from rosbags.typesys import Stores, get_typestore
-    except ImportError as error:
-        raise DemoError('a bag needs rosbags; pip install rosbags') from error
-    if not path.exists():
-        raise DemoError(f'{path} does not exist; give the folder or file of a rosbag2')
     if path.suffix == '.bag':
         raise DemoError(f'{path} is of ROS 1; convert it: rosbags-convert --src {path} --dst NEW')
     try:
-        # Bags of before Iron carry no definitions of their messages, and none is needed here.
-        with AnyReader([path], default_typestore=get_typestore(Stores.LATEST)) as reader:
-            topics = sorted({c.topic for c in reader.connections if c.msgtype in IMAGE_TYPES})
+        with BagReader(path) as bag:
+            topics = sorted(t.name for t in bag.topics.values() if t.type in IMAGE_TYPES)
             topic = _chosen(topic, topics, path)
-            connections = [c for c in reader.connections if c.topic == topic]
-            count = sum(c.msgcount for c in connections)
+            count = bag.topics[topic].count
             some = f'the first {limit} (--frames N for more) of ' if count > limit else ''
             print(f'{path}: {some}{count} images of {topic}')
-            messages = reader.messages(connections)
-            recorded = [(time_ns, cdr) for _, time_ns, cdr in islice(messages, limit)]
-    except DemoError:
-        raise
-    except Exception as error:  # SQLite's, zstd's, Unicode's: a damaged file's come as they are
-        text = ' '.join(str(error).split()) or type(error).__name__
-        raise DemoError(f'{path} is no readable bag ({text}); try ros2 bag reindex') from error
-    return topic, IMAGE_TYPES[connections[0].msgtype], recorded
+            recorded = [(m.time_ns, m.cdr) for m in islice(bag.messages([topic]), limit)]
+    except BagError as error:
+        raise DemoError(str(error)) from error
+    return topic, IMAGE_TYPES[bag.topics[topic].type], recorded
 
 
 def _chosen(topic: str, topics: Sequence[str], path: Path) -> str:

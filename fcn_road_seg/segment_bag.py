@@ -261,6 +261,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--input', type=int, nargs=2, metavar=('H', 'W'), help="instead of the checkpoint's rule"
     )
     parser.add_argument(
+        '--roi-top',
+        type=float,
+        default=0.0,
+        metavar='SHARE',
+        help="of a frame's height, left out at its top; default: 0",
+    )
+    parser.add_argument(
         '--threshold',
         type=_probability,
         metavar='P',
@@ -328,6 +335,7 @@ def segment(
             args.device,
             args.precision,
             tuple(args.input) if args.input else None,
+            roi_top=args.roi_top,
         )
         segmenter.threshold = args.threshold or segmenter.threshold
         work = BagSegmentation(reader, bag, segmenter, cameras, outputs, show)

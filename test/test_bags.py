@@ -247,7 +247,7 @@ def test_what_is_no_whole_bag_is_refused_in_one_line(tmp_path, spoil):
 
 
 def test_bag_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(BagError, match='nowhere is no rosbag2 that can be read'):
+    with pytest.raises(BagError, match='nowhere does not exist'):
         BagReader(tmp_path / 'nowhere')
 
 

@@ -278,7 +278,7 @@ def test_what_cannot_be_done_is_told_in_one_line(tmp_path, refusal):
     bag = write_bag(tmp_path / 'bag', {'/image': drive(1)})
     empty = write_bag(tmp_path / 'other', {'/info': [image()], '/fcn_road_seg/mask': [image()]})
     for path, argv, reason in (
-        (tmp_path / 'nowhere', (), 'is no rosbag2 that can be read'),
+        (tmp_path / 'nowhere', (), 'nowhere does not exist'),
         (bag, ('--topics', '/b'), '/b has no images; topics with images are /image'),
         (empty, ('--topics', '/mask'), 'topics with images are /info, /fcn_road_seg/mask'),
         (bag, ('--checkpoint', '/nowhere.safetensors'), '/nowhere.safetensors does not exist'),
