@@ -34,7 +34,7 @@ lint: $(READY)
 	@$(PYTHON) -m mypy
 
 clean:
-	@rm -rf '$(VENV)' build install log demo_out *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf '$(VENV)' build install log bench_out demo_out *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python: $(READY)

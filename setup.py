@@ -70,6 +70,7 @@ setup(
     entry_points={
         'console_scripts': [
             'fcn-road-seg = fcn_road_seg.__main__:main',
+            'bench = fcn_road_seg.bench:main',
             'demo = fcn_road_seg.demo:main',
             'evaluate = fcn_road_seg.evaluate:main',
             'export = fcn_road_seg.export:main',

@@ -13,6 +13,7 @@ COMMANDS = {
     'evaluate': ('fcn_road_seg.evaluate', 'measure a checkpoint on labelled frames'),
     'kitti_to_bag': ('fcn_road_seg.kitti_to_bag', 'a KITTI drive as a rosbag2'),
     'segment_bag': ('fcn_road_seg.segment_bag', 'every frame of a rosbag2, offline'),
+    'bench': ('fcn_road_seg.bench', 'time network and node on this machine'),
     'export': ('fcn_road_seg.export', 'write a checkpoint as an ONNX model'),
 }
 

@@ -1,9 +1,10 @@
-"""Plots: a training's curves, precision over recall."""
+"""Plots: a training's curves, precision over recall, times beside one another."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fcn_road_seg.files import written_whole
+
+LINE_STYLES = ('--', ':')
+
+
+@dataclass(frozen=True)
+class TimeBar:
+    """A time's quartiles (q1, median, q3) in ms; the note stands behind its bar.
+
+    Grey if it `is_rival`: what others are compared with.
+    """
+
+    text: str
+    quartiles_ms: tuple[float, float, float]
+    note: str
+    is_rival: bool
+
+
+@dataclass(frozen=True)
+class TimePanel:
+    """Times to be compared with one another, and with lines at certain ms, by text."""
+
+    title: str
+    bars: Sequence[TimeBar]
+    lines_ms: Mapping[str, float]
+    x_text: str
 
 
 def plot_curves(metrics_csv: Iterable[Path], path: Path) -> None:
@@ -43,6 +69,43 @@ def plot_precision_recall(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], p
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.01)
     _dress(axes, 'recall', 'precision')
+    _save(figure, path)
+
+
+def plot_times(panels: Sequence[TimePanel], path: Path) -> None:
+    """Plot bars of median times with their quartiles as whiskers, beside what is least possible.
+
+    The bars' texts stand at the first panel alone: all have the same ones, in the same order.
+    """
+    count = len(panels[0].bars)
+    figure = Figure(figsize=(2.4 + 3.6 * len(panels), 1.5 + 0.42 * count), layout='constrained')
+    row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, panel in zip(row, panels, strict=True):
+        q1, median, q3 = np.array([bar.quartiles_ms for bar in panel.bars]).T
+        whiskers = {'ecolor': '0.3', 'capsize': 3}
+        colours = ['0.6' if bar.is_rival else 'C0' for bar in panel.bars]
+        axes.barh(
+            range(count), median, xerr=(median - q1, q3 - median), color=colours, error_kw=whiskers
+        )
+        for index, bar in enumerate(panel.bars):
+            axes.annotate(
+                bar.note,
+                (q3[index], index),
+                xytext=(6, 0),
+                textcoords='offset points',
+                va='center',
+            )
+        for index, (text, ms) in enumerate(panel.lines_ms.items()):
+            axes.axvline(ms, color='k', linestyle=LINE_STYLES[index % 2], label=text)
+        # The notes need room behind the longest bar.
+        axes.set_xlim(0, 1.6 * q3.max())
+        axes.set_yticks(range(count), [bar.text for bar in panel.bars])
+        axes.set_title(panel.title)
+        axes.set_xlabel(panel.x_text)
+        axes.grid(axis='x', alpha=0.3)
+        axes.set_axisbelow(True)
+    row[0].invert_yaxis()
+    figure.legend(*row[0].get_legend_handles_labels(), loc='outside lower center', ncols=2)
     _save(figure, path)
 
 

@@ -161,6 +161,44 @@ MAY_IMPORT = {
         'own.image_msgs',
         'own.synthetic',
     },
+    'classic': {'torch', 'own.model'},
+    'contenders': {
+        'torch',
+        'own.checkpoint',
+        'own.classic',
+        'own.cpu_pipeline',
+        'own.devices',
+        'own.model',
+        'own.ncnn_network',
+        'own.torch_network',
+    },
+    'machine': {'torch', 'cv2'},
+    'timing': {'tqdm'},
+    'bench_networks': {
+        'torch',
+        'cv2',
+        'tqdm',
+        'own.bench_report',
+        'own.checkpoint',
+        'own.contenders',
+        'own.machine',
+        'own.model',
+        'own.segmenter',
+        'own.timing',
+    },
+    'bench_node': {'rclpy', *MESSAGES, 'tqdm', 'own.image_msgs', 'own.machine'},
+    'bench_report': {'own.contenders', 'own.machine', 'own.plots'},
+    'bench': {
+        'own.bench_networks',
+        'own.bench_node',
+        'own.bench_report',
+        'own.checkpoint',
+        'own.contenders',
+        'own.files',
+        'own.machine',
+        'own.segmenter',
+        'own.synthetic',
+    },
     '__init__': set(),
     '__main__': set(),
 }
@@ -211,5 +249,5 @@ def test_module_imports_only_what_the_table_allows(module):
 
 def test_node_does_not_import_torch_and_the_trainer_not_ros():
     assert 'torch' not in imports_of('node')
-    for module in ('train', 'evaluate', 'export', 'model', 'segmenter'):
+    for module in ('train', 'evaluate', 'export', 'bench', 'model', 'segmenter'):
         assert not {name.split('.')[0] for name in imports_of(module)} & {'rclpy', *MESSAGES}

@@ -3,7 +3,13 @@ import os
 import cv2
 import numpy as np
 
-from fcn_road_seg.plots import plot_curves, plot_precision_recall
+from fcn_road_seg.plots import (
+    TimeBar,
+    TimePanel,
+    plot_curves,
+    plot_precision_recall,
+    plot_times,
+)
 
 
 def has_ink(path, rows=slice(None)):
@@ -34,3 +40,24 @@ def test_precision_is_drawn_over_recall(tmp_path):
     plot_precision_recall(low, tmp_path / 'low.png')
     upper = slice(0, 150)
     assert has_ink(tmp_path / 'high.png', upper) > has_ink(tmp_path / 'low.png', upper) + 200
+
+
+def test_times_are_drawn_as_bars_with_whiskers_and_lines(tmp_path):
+    def drawn(name, quartiles_ms, lines_ms, *, is_rival=False):
+        bars = [
+            TimeBar('longest', (100.0, 100.0, 100.0), '', True),
+            TimeBar('this', quartiles_ms, '', is_rival),
+        ]
+        plot_times([TimePanel('title', bars, lines_ms, 'ms')], tmp_path / name)
+        return tmp_path / name
+
+    short = drawn('short.png', (20.0, 20.0, 20.0), {'floor': 10.0})
+    long = drawn('long.png', (80.0, 80.0, 80.0), {'floor': 10.0})
+    # The rivals' grey is no ink.
+    assert has_ink(drawn('rival.png', (80.0, 80.0, 80.0), {}, is_rival=True)) == 0
+    assert has_ink(long) > 3 * has_ink(short) > 300
+    spread = drawn('spread.png', (60.0, 80.0, 95.0), {'floor': 10.0})
+    plain = cv2.imread(str(long)).astype(int)
+    assert (abs(cv2.imread(str(spread)) - plain).max(axis=2) > 60).sum() > 10
+    lined = drawn('lined.png', (80.0, 80.0, 80.0), {'floor': 50.0})
+    assert (abs(cv2.imread(str(lined)) - plain).max(axis=2) > 60).sum() > 50

@@ -1,0 +1,225 @@
+"""Times and memory of the networks, and of the segmenter around one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from fcn_road_seg import contenders, machine
+from fcn_road_seg.bench_report import SEGMENTER
+from fcn_road_seg.checkpoint import Checkpoint, InputRule, load_checkpoint
+from fcn_road_seg.model import RoadFCNConfig
+from fcn_road_seg.segmenter import RoadSegmenter
+from fcn_road_seg.timing import Spread, interleaved
+
+Hw = tuple[int, int]
+Key = tuple[str, str]
+Sample = Callable[[], Mapping[Key, float]]
+
+
+def size_text(hw: Hw) -> str:
+    """Return a size as it is written on the command line: 192x640."""
+    return f'{hw[0]}x{hw[1]}'
+
+
+def measure_networks(
+    checkpoint: Checkpoint,
+    segmenter: RoadSegmenter,
+    frame_bgr: np.ndarray,
+    sizes_hw: Sequence[Hw],
+    names: Sequence[str],
+    rounds: int,
+    budget_s: float,
+) -> dict[str, Any]:
+    """Return the figures of the networks `names` (of `contenders.TEXTS`) and of the segmenter.
+
+    At each size they see `frame_bgr`, (H, W, 3) uint8, and all take part in every round.
+    """
+    device = segmenter.device
+    networks = {name: contenders.contender(name, checkpoint, device) for name in names}
+    dtypes = ['float32', *(name for name in ('float16', 'bfloat16') if name in names)]
+    samples: list[Sample] = [_peaks(device, dtypes)]
+    changed: dict[Key, float] = {}
+    for hw in sizes_hw:
+        frame_rgb = cv2.cvtColor(cv2.resize(frame_bgr, hw[::-1]), cv2.COLOR_BGR2RGB)
+        runs = {name: network(frame_rgb) for name, network in networks.items()}
+        with torch.inference_mode():
+            expected = runs[contenders.REFERENCE]() > 0
+            for name in set(names) - {contenders.CLASSIC}:
+                differs = (runs[name]() > 0) != expected
+                changed[size_text(hw), name] = float(differs.float().mean())
+        samples += [_network_sample(size_text(hw), name, run) for name, run in runs.items()]
+        for overlay in (False, True):
+            samples.append(_segmenter_sample(segmenter, hw, frame_bgr, overlay=overlay))
+    others = machine.OtherProcesses()
+    with torch.inference_mode():
+        taken = interleaved(samples, rounds, budget_s)
+    share = others.share()
+    peaks = {name: max(taken['peak', name]) for name in (*dtypes, 'copy')}
+    return {
+        'backend': segmenter.backend,
+        'threads': torch.get_num_threads(),
+        'rounds': len(taken['peak', 'copy']),
+        'other_processes_share': None if share is None else round(share, 3),
+        'peaks': {
+            **{f'{name}_gflop_per_s': round(peaks[name] / 1e9, 1) for name in dtypes},
+            'copy_gb_per_s': round(peaks['copy'] / 1e9, 2),
+        },
+        'sizes': {
+            size_text(hw): _size_report(hw, names, checkpoint, taken, peaks, changed)
+            for hw in sizes_hw
+        },
+    }
+
+
+def _peaks(device: torch.device, dtypes: Sequence[str]) -> Sample:
+    rates = {name: machine.gemm(device, getattr(torch, name)) for name in dtypes}
+    rates['copy'] = machine.copy(device)
+    return lambda: {('peak', name): rate() for name, rate in rates.items()}
+
+
+def _network_sample(size: str, name: str, run: Callable[[], object]) -> Sample:
+    def sample() -> dict[Key, float]:
+        began_s = time.perf_counter()
+        run()
+        return {(size, name): time.perf_counter() - began_s}
+
+    return sample
+
+
+def _segmenter_sample(
+    segmenter: RoadSegmenter, hw: Hw, frame_bgr: np.ndarray, *, overlay: bool
+) -> Sample:
+    rule, of = InputRule(fixed_hw=hw), 'overlay' if overlay else 'mask'
+
+    def sample() -> dict[Key, float]:
+        segmenter.input_rule = rule
+        began_s = time.perf_counter()
+        found = segmenter(frame_bgr, confidence=False, overlay=overlay)
+        whole_s = time.perf_counter() - began_s
+        times_s = {(size_text(hw), f'frame_to_{of}'): whole_s}
+        if found.network_s is not None:
+            times_s[size_text(hw), f'around_{of}'] = whole_s - found.network_s
+        return times_s
+
+    return sample
+
+
+def _size_report(
+    hw: Hw,
+    names: Sequence[str],
+    checkpoint: Checkpoint,
+    taken: Mapping[Key, Sequence[float]],
+    peaks: Mapping[str, float],
+    changed: Mapping[Key, float],
+) -> dict[str, Any]:
+    size, config = size_text(hw), checkpoint.model.config
+    gflop = contenders.gflop(contenders.REFERENCE, config, hw)
+    reference_s = np.asarray(taken[size, contenders.REFERENCE])
+    networks = {}
+    for name in names:
+        times_s = taken[size, name]
+        networks[name] = {
+            'time_ms': Spread.of(times_s, 1e3).rounded(3),
+            # In pairs: what disturbs one of a round mostly disturbs the other, too.
+            'speed': Spread.of(list(reference_s / times_s)).rounded(3),
+            'gflop': round(contenders.gflop(name, config, hw), 2),
+            # The classic one's weights are random.
+            'mask_pixels_changed': changed.get((size, name)),
+        }
+    whole = ('frame_to_mask', 'around_mask', 'frame_to_overlay', 'around_overlay')
+    return {
+        'gflop': round(gflop, 2),
+        'floor_ms': {
+            name: round(_floor_ms(gflop * 1e9, _least_bytes(hw, config, name), name, peaks), 4)
+            for name in peaks
+            if name != 'copy'
+        },
+        'networks': networks,
+        **{
+            f'{key}_ms': Spread.of(taken[size, key], 1e3).rounded(3)
+            for key in whole
+            if (size, key) in taken
+        },
+    }
+
+
+def _least_bytes(hw: Hw, config: RoadFCNConfig, dtype: str) -> int:
+    """Return what must be moved in any case: the weights, a uint8 frame, float32 logits."""
+    weights = contenders.parameter_count(config) * getattr(torch, dtype).itemsize
+    return weights + hw[0] * hw[1] * (3 + 4)
+
+
+def _floor_ms(flop: float, least_bytes: int, dtype: str, peaks: Mapping[str, float]) -> float:
+    return 1e3 * max(flop / peaks[dtype], least_bytes / peaks['copy'])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint's file, and where it runs: cpu or cuda:N, `num_threads` as `RoadSegmenter`."""
+
+    checkpoint_path: Path
+    device: str
+    num_threads: int
+
+
+def measure_memory(
+    subject: Subject, names: Sequence[str], input_hw: Hw, frame_hw: Hw
+) -> dict[str, Any]:
+    """Return the peak memory (MiB) of each network, and of the segmenter, at one size.
+
+    Each loads and runs in a process of its own. On a CPU `peak_mib` is all that the process has
+    in memory, `before_mib` what it had when all was imported; on a GPU `peak_mib` is what PyTorch
+    reserves there, and `before_mib` 0.
+    """
+    spawn = multiprocessing.get_context('spawn')
+    report: dict[str, Any] = {'size': size_text(input_hw)}
+    for name in tqdm((*names, SEGMENTER), desc='memory', unit='network'):
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            running = pool.submit(_memory_mib, subject, name, input_hw, frame_hw)
+            try:
+                before_mib, peak_mib = running.result()
+            except BrokenProcessPool:
+                print(f'bench: {name} was ended while its memory was measured', file=sys.stderr)
+                before_mib = peak_mib = None
+        report[name] = {'before_mib': before_mib, 'peak_mib': peak_mib}
+    return report
+
+
+def _memory_mib(
+    subject: Subject, name: str, input_hw: Hw, frame_hw: Hw
+) -> tuple[float | None, float | None]:
+    before_mib = machine.peak_memory_mib()
+    device = torch.device(subject.device)
+    if name == SEGMENTER:
+        frame = _noise(frame_hw)
+        segmenter = RoadSegmenter(
+            subject.checkpoint_path, subject.device, num_threads=subject.num_threads
+        )
+        segmenter.input_rule = InputRule(fixed_hw=input_hw)
+        segmenter(frame, confidence=False, overlay=True)
+    else:
+        if subject.num_threads:
+            torch.set_num_threads(subject.num_threads)
+        checkpoint = load_checkpoint(subject.checkpoint_path)
+        with torch.inference_mode():
+            contenders.contender(name, checkpoint, device)(_noise(input_hw))()
+    if device.type == 'cuda':
+        return 0.0, torch.cuda.max_memory_reserved(device) / 2**20
+    return before_mib, machine.peak_memory_mib()
+
+
+def _noise(hw: Hw) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)

@@ -1,0 +1,155 @@
+import contextlib
+import io
+import json
+import sys
+from types import SimpleNamespace
+
+import cv2
+import pytest
+import torch
+
+from fcn_road_seg import bench, contenders
+from fcn_road_seg.checkpoint import load_checkpoint
+from fcn_road_seg.model import RoadFCNConfig
+
+NAMES = ['eager', 'folded']
+
+
+@pytest.fixture(scope='module')
+def tiny(random_checkpoint_path, tmp_path_factory):
+    """A real run, of two rounds at two small sizes: its folder, and what it printed."""
+    out = tmp_path_factory.mktemp('bench')
+    argv = ['--checkpoint', str(random_checkpoint_path), '--device', 'cpu', '--frame', '48x96']
+    argv += ['--sizes', '32x64', '64x64', '--networks', 'folded', '--rounds', '2']
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert bench.main([*argv, '--threads', '1', '--out', str(out)]) == 0
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
+    report = json.loads((out / 'bench.json').read_text())
+    return SimpleNamespace(out=out, printed=printed.getvalue(), report=report)
+
+
+def test_report_has_the_documented_keys(tiny):
+    assert list(tiny.report) == [
+        *('format_version', 'began', 'machine', 'versions', 'checkpoint_sha256', 'device'),
+        *('frame', 'backend', 'threads', 'rounds', 'other_processes_share', 'peaks', 'sizes'),
+        'memory',
+    ]
+    assert list(tiny.report['peaks']) == ['float32_gflop_per_s', 'copy_gb_per_s']
+    assert list(tiny.report['sizes']) == ['32x64', '64x64']
+    for figures in tiny.report['sizes'].values():
+        assert list(figures) == [
+            *('gflop', 'floor_ms', 'networks'),
+            *('frame_to_mask_ms', 'around_mask_ms', 'frame_to_overlay_ms', 'around_overlay_ms'),
+        ]
+        assert list(figures['networks']) == NAMES
+        for network in figures['networks'].values():
+            assert list(network) == ['time_ms', 'speed', 'gflop', 'mask_pixels_changed']
+    assert list(tiny.report['memory']) == ['size', *NAMES, 'segmenter']
+
+
+def test_report_says_what_was_measured_on_what(tiny, random_checkpoint_path):
+    report = tiny.report
+    assert report['rounds'] == 2
+    assert report['threads'] == 1
+    assert report['device'] == 'cpu'
+    assert report['versions']['torch'] == torch.__version__
+    sha256 = load_checkpoint(random_checkpoint_path).sha256
+    assert report['checkpoint_sha256'] == sha256
+    assert sha256[:12] in tiny.printed
+
+
+def test_times_are_in_order_and_the_whole_takes_longer_than_its_part(tiny):
+    for figures in tiny.report['sizes'].values():
+        for name in ('frame_to_mask_ms', 'around_mask_ms'):
+            assert list(figures[name]) == ['least', 'q1', 'median', 'q3']
+            assert figures[name]['least'] > 0
+            assert list(figures[name].values()) == sorted(figures[name].values())
+        assert figures['around_mask_ms']['median'] < figures['frame_to_mask_ms']['median']
+        assert figures['networks']['eager']['speed'] == dict.fromkeys(
+            ['least', 'q1', 'median', 'q3'], 1
+        )
+        for network in figures['networks'].values():
+            assert network['mask_pixels_changed'] < 0.001
+
+
+def test_floor_is_the_work_at_the_peak_or_the_bytes_at_the_copys_rate(tiny):
+    flop_ms = 1e3 / tiny.report['peaks']['float32_gflop_per_s']
+    copied_gb = 4 * contenders.parameter_count(RoadFCNConfig()) / 1e9
+    copied_ms = 1e3 * copied_gb / tiny.report['peaks']['copy_gb_per_s']
+    for figures in tiny.report['sizes'].values():
+        expected = max(figures['gflop'] * flop_ms, copied_ms)
+        assert figures['floor_ms'] == {'float32': pytest.approx(expected, rel=0.02)}
+
+
+def test_memory_is_that_of_processes_of_their_own(tiny):
+    memory = tiny.report['memory']
+    assert memory['size'] == '64x64'
+    for name in (*NAMES, 'segmenter'):
+        # The weights alone are 60 MiB.
+        assert memory[name]['peak_mib'] > memory[name]['before_mib'] + 60
+
+
+def test_printed_table_and_chart_show_the_report(tiny):
+    lines = tiny.printed.splitlines()
+    for size, figures in tiny.report['sizes'].items():
+        start = next(i for i, line in enumerate(lines) if line.startswith(size))
+        for name, line in zip(NAMES, lines[start + 1 :], strict=False):
+            assert contenders.TEXTS[name] in line
+            assert f'{figures["networks"][name]["time_ms"]["median"]:.1f}' in line
+    assert cv2.imread(str(tiny.out / 'bench.png')) is not None
+
+
+def test_without_matplotlib_the_report_is_written_and_the_chart_is_missed(
+    tiny, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delitem(sys.modules, 'fcn_road_seg.plots')
+    monkeypatch.setitem(sys.modules, 'matplotlib', None)
+    bench.save(tiny.report, tmp_path)
+    assert json.loads((tmp_path / 'bench.json').read_text()) == tiny.report
+    assert not (tmp_path / 'bench.png').exists()
+    assert 'no chart' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('argv', 'text'),
+    [
+        (['--sizes', '250x256'], 'input height 250 is not a multiple of 32; use 256'),
+        (['--sizes', '256'], '256 is not a height and a width; such as 256x256'),
+        (['--frame', '0x10'], '0x10 is not a height and a width'),
+        (['--rounds', '-1'], '--rounds -1 is too small; use at least 0'),
+        (['--rate', '0'], '--rate 0 is not above 0'),
+        (['--seconds', 'inf'], '--seconds inf is not above 0'),
+        (['--networks', 'resnet'], "invalid choice: 'resnet'"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(argv, text, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        bench.main(argv)
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('argv', 'text'),
+    [
+        (['--checkpoint', '/nowhere.safetensors'], '/nowhere.safetensors does not exist'),
+        (['--device', 'tpu'], "device 'tpu' is unknown"),
+        (['--device', 'cpu', '--networks', 'float16'], 'float16 is not to be had on cpu'),
+        (['--out', '/dev/null/out'], 'Not a directory'),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_one_line(argv, text, tmp_path):
+    with pytest.raises(SystemExit, match=text) as ended:
+        bench.main(['--out', str(tmp_path), *argv])
+    assert str(ended.value).startswith('bench: ')
+    assert '\n' not in str(ended.value)
+
+
+def test_node_without_ros_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, 'fcn_road_seg.bench_node', raising=False)
+    monkeypatch.setitem(sys.modules, 'rclpy', None)
+    with pytest.raises(SystemExit, match='--node needs ROS 2'):
+        bench.main(['--node', '--out', str(tmp_path)])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,53 @@
+import time
+
+from fcn_road_seg.timing import MIN_ROUNDS, Spread, interleaved
+
+
+def test_spread_is_minimum_median_and_quartiles():
+    assert Spread.of([5, 1, 4, 2, 3], scale=10) == Spread(10, 20, 30, 40)
+    assert Spread.of([7]) == Spread(7, 7, 7, 7)
+    assert Spread(0, 1 / 3, 0.5, 2 / 3).rounded(2) == {
+        'least': 0,
+        'q1': 0.33,
+        'median': 0.5,
+        'q3': 0.67,
+    }
+
+
+class Recorder:
+    """Samples that note when they are called."""
+
+    def __init__(self, names, seconds=0.0):
+        self.calls = []
+        self._seconds = seconds
+        self.samples = [lambda name=name: self._sample(name) for name in names]
+
+    def _sample(self, name):
+        self.calls.append(name)
+        time.sleep(self._seconds)
+        return {name: len(self.calls)}
+
+
+def test_rounds_take_every_sample_in_turn_and_there_and_back():
+    recorder = Recorder('abc')
+    taken = interleaved(recorder.samples, rounds=3, budget_s=60)
+    assert ''.join(recorder.calls) == 'abc' + 'abc' + 'cba' + 'abc'
+    # The first three calls warm up.
+    assert taken == {'a': [4, 9, 10], 'b': [5, 8, 11], 'c': [6, 7, 12]}
+
+
+def test_a_sample_may_measure_several_things():
+    taken = interleaved([lambda: {'whole': 3, 'part': 1}], rounds=2, budget_s=60)
+    assert taken == {'whole': [3, 3], 'part': [1, 1]}
+
+
+def test_rounds_end_with_the_budget():
+    slow = Recorder('a', seconds=0.05)
+    taken = interleaved(slow.samples, rounds=1000, budget_s=0.5)
+    assert MIN_ROUNDS <= len(taken['a']) <= 10
+
+
+def test_a_budget_too_small_gives_the_least_number_of_rounds_or_what_was_asked_for():
+    slow = Recorder('a', seconds=0.01)
+    assert len(interleaved(slow.samples, rounds=1000, budget_s=1e-9)['a']) == MIN_ROUNDS
+    assert len(interleaved(slow.samples, rounds=2, budget_s=1e-9)['a']) == 2
