@@ -3,6 +3,7 @@
 ros2 launch fcn_road_seg segment.launch.py image:=/my/camera/image_raw rviz:=true
 """
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -46,6 +47,10 @@ def nodes(context: LaunchContext) -> list[Node]:
                 ('image', image),
                 ('camera_info', LaunchConfiguration('camera_info')),
             ],
+            # The network's large buffers in large pages: up to a tenth less time on a CPU.
+            additional_env={
+                'GLIBC_TUNABLES': os.environ.get('GLIBC_TUNABLES', 'glibc.malloc.hugetlb=1')
+            },
             output='screen',
         ),
         Node(

@@ -3,6 +3,7 @@
 import os
 import unittest
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,18 @@ else:
             self.assertEqual(device.string_value, 'cpu')
             self.assertEqual(checkpoint.string_value, '')
             self.assertTrue(use_sim_time.bool_value)
+
+        def test_node_has_its_memory_in_large_pages(self):
+            environments = []
+            for process in Path('/proc').glob('[0-9]*'):
+                try:
+                    if b'__ns:=/car' in (process / 'cmdline').read_bytes():
+                        environments.append((process / 'environ').read_bytes())
+                except OSError:
+                    continue  # It has ended meanwhile.
+            self.assertTrue(
+                any(b'GLIBC_TUNABLES=glibc.malloc.hugetlb=1' in text for text in environments)
+            )
 
     @launch_testing.post_shutdown_test()
     class TestAfterShutdown(unittest.TestCase):
