@@ -2,72 +2,127 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from fcn_road_seg.model import RoadFCN, road_logit
-from fcn_road_seg.segmentation import OverlayStyle, Request, Segmentation
+from fcn_road_seg.frame_program import FrameProgram, kind_of
+from fcn_road_seg.model import RoadFCN
+from fcn_road_seg.segmentation import Request, Segmentation
+
+# A camera has four kinds: with and without confidence and overlay, as its topics are listened to.
+_KEPT_PROGRAMS = 8
+
+
+@dataclass
+class _Slot:
+    """A program, the pinned memory that it uploads from, and its graph once it has one."""
+
+    program: FrameProgram
+    staging: Tensor
+    has_run: bool = False
+    graph: torch.cuda.CUDAGraph | None = None
+
+    def compute(self) -> None:
+        self.program.uploaded.copy_(self.staging, non_blocking=True)
+        self.program()
 
 
 class CudaPipeline:
-    """A folded network, channels_last, in float32 or 16 bits, with everything around it."""
+    """A folded network, channels_last, in float32 or 16 bits, with everything around it.
+
+    Upload and program are one CUDA graph for each kind of frame, captured at its second frame:
+    a camera whose size changes with every frame is not slowed by captures. Any thread may call
+    it, one at a time.
+    """
 
     backend = f'torch {torch.__version__}'
 
     def __init__(self, model: RoadFCN, device: torch.device, dtype: torch.dtype) -> None:
-        self._device = device
-        self._dtype = dtype
-        self._mean, self._std = model.mean.to(device), model.std.to(device)
-        self._model = model.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        self._is_exact = dtype == torch.float32
+        # All that is of this pipeline happens on one stream, in order, the weights' conversion
+        # included, so that no event and no record_stream is needed. None is a CPU's.
+        self._stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
+        self._slots: dict[tuple[object, ...], _Slot] = {}
+        with torch.cuda.stream(self._stream):
+            self._model = model.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
 
     def run(self, frame: np.ndarray, request: Request) -> Segmentation:
-        uploaded = torch.from_numpy(np.ascontiguousarray(frame)).to(self._device)
-        pixels = uploaded.permute(2, 0, 1)[None]
-        bgr = pixels if request.channel_order == 'bgr' else pixels.flip(1)
-        logit = self._logit(bgr.flip(1), request)
-        road = logit >= request.logit_threshold
-        results = [road.to(torch.uint8) * 255]
-        if request.confidence:
-            results.append(_confidence(logit))
-        if request.overlay is not None:
-            results.append(self._overlay(bgr[0], road, request.overlay))
-        arrays = iter(self._download(results))
-        return Segmentation(
-            mask=next(arrays),
-            confidence=next(arrays) if request.confidence else None,
-            overlay_bgr=next(arrays) if request.overlay is not None else None,
+        """Segment one (H, W, 3) uint8 frame, whose rows may be padded.
+
+        Raises:
+            RuntimeError: the device is out of memory, or has failed.
+        """
+        # It selects the stream's device, too: both are each thread's own.
+        with torch.cuda.stream(self._stream):
+            slot = self._slot(frame, request)
+            slot.program.stage(frame, request, slot.staging.numpy())
+            if slot.graph is None and slot.has_run and self._stream is not None:
+                # Should the capture fail, then this frame fails, and the next goes without one.
+                slot.has_run = False
+                slot.graph = self._capture(slot, self._stream)
+            if slot.graph is None:
+                with self._arithmetic():
+                    slot.compute()
+            else:
+                slot.graph.replay()
+            result = self._download(slot.program)
+        slot.has_run = True
+        return result
+
+    def _slot(self, frame: np.ndarray, request: Request) -> _Slot:
+        kind = kind_of(frame.shape[:2], request)
+        slot = self._slots.pop(kind, None)
+        if slot is None:
+            if len(self._slots) == _KEPT_PROGRAMS:
+                del self._slots[next(iter(self._slots))]
+            program = FrameProgram(self._model, frame.shape[:2], request)
+            slot = _Slot(program, self._host_bytes(program.uploaded.numel()))
+        # At the end, as the one used last.
+        self._slots[kind] = slot
+        return slot
+
+    def _capture(self, slot: _Slot, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
+        # The graphs share their memory: they run one at a time, and leave nothing in it, since
+        # what a program takes and gives lies outside. Only a living graph keeps the pool alive.
+        # (A slot that is dropped takes no workspace of cuBLAS with it: no program uses that.)
+        graphs = (other.graph for other in self._slots.values())
+        pool = next((graph.pool() for graph in graphs if graph is not None), None)
+        graph = torch.cuda.CUDAGraph()
+        with self._arithmetic():
+            # Once outside: a capture cannot choose algorithms nor load kernels, and what cuDNN
+            # has chosen in another thread does not count in this one.
+            slot.compute()
+            # Of this thread alone: others may use the GPU meanwhile.
+            with torch.cuda.graph(
+                graph, pool=pool, stream=stream, capture_error_mode='thread_local'
+            ):
+                slot.compute()
+        return graph
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        # TF32, PyTorch's default in convolutions, has 10 binary digits: it would not give the
+        # reference mask. In 16 bits the fastest algorithm is looked for; float32 is the same
+        # in every process.
+        return torch.backends.cudnn.flags(
+            enabled=True,
+            benchmark=not self._is_exact,
+            deterministic=self._is_exact,
+            allow_tf32=False,
         )
 
-    def _logit(self, frame_rgb: Tensor, request: Request) -> Tensor:
-        # In float32 up to the network, so that 16 bits cost accuracy only inside of it.
-        x = functional.interpolate(
-            frame_rgb.float() / 255, request.input_hw, mode='bilinear', antialias=True
-        )[:, :, request.hidden_input_rows :]
-        x = ((x - self._mean) / self._std).to(self._dtype)
-        scores = self._model.scores_of_normalised(x.contiguous(memory_format=torch.channels_last))
-        logit = road_logit(scores)[:, None]
-        logit = functional.pad(logit, (0, 0, request.hidden_input_rows, 0), mode='replicate')
-        logit = functional.interpolate(logit, frame_rgb.shape[-2:], mode='bilinear')[0, 0]
-        logit[: request.hidden_rows] = -torch.inf
-        return logit
+    def _download(self, program: FrameProgram) -> Segmentation:
+        # Into memory of its own, which the caller keeps as long as it likes and which PyTorch
+        # hands out again afterwards: neither a copy nor, after the first frames, an allocation.
+        downloaded = self._host_bytes(program.results.numel())
+        downloaded.copy_(program.results, non_blocking=True)
+        if self._stream is not None:
+            # The frame's only wait for the GPU. It spins: a sleeping thread wakes up later.
+            self._stream.synchronize()
+        return program.segmentation(downloaded.numpy())
 
-    def _overlay(self, bgr: Tensor, road: Tensor, style: OverlayStyle) -> Tensor:
-        color_bgr = torch.tensor(style.color_rgb[::-1], device=self._device).view(3, 1, 1)
-        blended = (bgr * (1 - style.alpha) + color_bgr * style.alpha).round().to(torch.uint8)
-        return torch.where(road, blended, bgr).permute(1, 2, 0)
-
-    def _download(self, results: list[Tensor]) -> list[np.ndarray]:
-        # Pinned, so that the copies queue behind one another and the host waits once.
-        pinned = self._device.type == 'cuda'
-        staged = [torch.empty(r.shape, dtype=r.dtype, pin_memory=pinned) for r in results]
-        for host, result in zip(staged, results, strict=True):
-            host.copy_(result, non_blocking=True)
-        if pinned:
-            torch.cuda.current_stream(self._device).synchronize()
-        return [host.numpy() for host in staged]
-
-
-def _confidence(logit: Tensor) -> Tensor:
-    return torch.sigmoid(logit).mul_(255).round_().to(torch.uint8)
+    def _host_bytes(self, count: int) -> Tensor:
+        return torch.empty(count, dtype=torch.uint8, pin_memory=self._stream is not None)

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from fcn_road_seg.checkpoint import InputRule
-from fcn_road_seg.cuda_pipeline import CudaPipeline
-from fcn_road_seg.model import RoadFCN, RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model import RoadFCN, RoadFCNConfig
 from fcn_road_seg.segmentation import OverlayStyle
 from fcn_road_seg.segmenter import RoadSegmenter, SegmenterError
 
@@ -18,15 +17,6 @@ HAS_GPU = torch.cuda.is_available()
 @pytest.fixture(scope='module')
 def segmenter(random_checkpoint):
     return RoadSegmenter(random_checkpoint, device='cpu')
-
-
-@pytest.fixture
-def torch_segmenter(random_checkpoint):
-    """The pipeline that runs on GPUs, here on the CPU."""
-    segmenter = RoadSegmenter(random_checkpoint, device='cpu')
-    model = fold_batch_norm(random_checkpoint.model)
-    segmenter._pipeline = CudaPipeline(model, torch.device('cpu'), torch.float32)
-    return segmenter
 
 
 @pytest.fixture(scope='module')
@@ -155,38 +145,6 @@ def test_batch_norm_checkpoint_runs_folded(random_checkpoint):
     checkpoint = replace(random_checkpoint, model=model)
     segmenter = RoadSegmenter(checkpoint, device='cpu', backend='torch')
     assert segmenter._pipeline._network._model.config.encoder == 'vgg16'
-
-
-def test_gpu_pipeline_agrees_with_the_cpu_pipeline(segmenter, torch_segmenter, frame):
-    # The frame keeps its size, so that the two ways of reducing it do not differ.
-    frame = frame[:64, :96]
-    torch_segmenter.threshold = balanced(segmenter, frame).threshold
-    style = OverlayStyle(color_rgb=(10, 200, 60), alpha=0.3)
-    segmenter.overlay_style = torch_segmenter.overlay_style = style
-    for order in ('bgr', 'rgb'):
-        cpu = segmenter(frame, channel_order=order, overlay=True)
-        gpu = torch_segmenter(frame, channel_order=order, overlay=True)
-        same = cpu.mask == gpu.mask
-        assert same.mean() > 0.999
-        assert np.abs(cpu.confidence.astype(int) - gpu.confidence).max() <= 1
-        assert np.abs(cpu.overlay_bgr[same].astype(int) - gpu.overlay_bgr[same]).max() <= 1
-
-
-@pytest.mark.parametrize('hw', [(1, 1), (37, 211), (375, 1242)])
-def test_gpu_pipeline_gives_the_size_of_any_frame(torch_segmenter, hw):
-    result = torch_segmenter(np.zeros((*hw, 3), np.uint8), overlay=True)
-    assert result.mask.shape == result.confidence.shape == hw
-    assert result.overlay_bgr.shape == (*hw, 3)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not HAS_GPU, reason='no CUDA device')
-@pytest.mark.parametrize(('precision', 'agreement'), [('float32', 0.999), ('float16', 0.99)])
-def test_gpu_masks_agree_with_the_cpus(random_checkpoint, segmenter, frame, precision, agreement):
-    on_gpu = RoadSegmenter(random_checkpoint, device='cuda', precision=precision)
-    on_gpu.threshold = balanced(segmenter, frame[:64, :96]).threshold
-    difference = on_gpu(frame[:64, :96]).mask == segmenter(frame[:64, :96]).mask
-    assert difference.mean() > agreement
 
 
 def test_auto_is_the_gpu_in_float16_or_the_cpu_in_float32(random_checkpoint):

@@ -1,0 +1,384 @@
+"""The pipeline of GPUs: on a CPU, where nothing is captured, and on a GPU where there is one."""
+
+import gc
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fcn_road_seg.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.cpu_pipeline import CpuPipeline
+from fcn_road_seg.cuda_pipeline import _KEPT_PROGRAMS, CudaPipeline
+from fcn_road_seg.model import fold_batch_norm
+from fcn_road_seg.segmentation import OverlayStyle
+from fcn_road_seg.segmenter import RoadSegmenter
+from fcn_road_seg.synthetic import SyntheticDrive
+from fcn_road_seg.torch_network import TorchNetwork
+
+needs_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device'),
+]
+DEVICES = ['cpu', pytest.param('cuda', marks=needs_gpu)]
+
+
+def segmenter_on(device, checkpoint):
+    """Return a segmenter whose pipeline is that of GPUs, on a CPU as well."""
+    segmenter = RoadSegmenter(checkpoint, 'cpu', backend='torch')
+    model = fold_batch_norm(checkpoint.model).requires_grad_(False)
+    segmenter.device = torch.device(device)
+    segmenter._pipeline = CudaPipeline(model, segmenter.device, torch.float32)
+    return segmenter
+
+
+@pytest.fixture
+def segmenter(request, random_checkpoint):
+    yield (made := segmenter_on(request.param, random_checkpoint))
+    made.close()
+
+
+@pytest.fixture
+def reference(random_checkpoint):
+    """The CPU's pipeline around the same network, by the same library."""
+    segmenter = RoadSegmenter(random_checkpoint, 'cpu', backend='torch')
+    assert isinstance(segmenter._pipeline, CpuPipeline)
+    assert isinstance(segmenter._pipeline._network, TorchNetwork)
+    return segmenter
+
+
+def picture(frame_hw, seed=2):
+    coarse = np.random.default_rng(seed).integers(0, 256, (9, 13, 3), np.uint8)
+    return cv2.resize(coarse, frame_hw[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def balance(frame, *segmenters):
+    """Set the threshold so that about half of the frame is road; random weights have a bias."""
+    confidence = np.median(segmenters[0](frame).confidence)
+    for segmenter in segmenters:
+        segmenter.threshold = float(np.clip(confidence / 255, 0.01, 0.99))
+
+
+def assert_same(found, expected, mask_share=1.0):
+    """Compare two segmentations; the overlay where the masks agree, but for a level.
+
+    OpenCV rounds once where a GPU does, PyTorch on a CPU twice.
+    """
+    same = found.mask == expected.mask
+    assert same.mean() >= mask_share
+    if expected.confidence is None:
+        assert found.confidence is None
+    else:
+        assert np.abs(found.confidence.astype(int) - expected.confidence).max() <= 1
+    if expected.overlay_bgr is None:
+        assert found.overlay_bgr is None
+    else:
+        difference = np.abs(found.overlay_bgr.astype(int) - expected.overlay_bgr)[same]
+        assert difference.max(initial=0) <= 1
+
+
+def graphs_of(segmenter):
+    return [slot.graph for slot in segmenter._pipeline._slots.values() if slot.graph is not None]
+
+
+@pytest.mark.parametrize('segmenter', ['cpu'], indirect=True)
+@settings(
+    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    frame_hw=st.tuples(st.integers(1, 260), st.integers(1, 400)),
+    order=st.sampled_from(['bgr', 'rgb']),
+    asked=st.tuples(st.booleans(), st.booleans()),
+    alpha=st.floats(0, 1),
+    color=st.tuples(*[st.integers(0, 255)] * 3),
+    roi_top=st.sampled_from([0.0, 0.3, 0.55, 0.9]),
+)
+def test_float32_gives_what_the_cpus_pipeline_gives(
+    reference, segmenter, frame_hw, order, asked, alpha, color, roi_top
+):
+    reference._roi_top = segmenter._roi_top = roi_top
+    frame = picture(frame_hw)
+    balance(frame[frame_hw[0] // 2 :], reference, segmenter)
+    reference.overlay_style = segmenter.overlay_style = OverlayStyle(color, alpha)
+    options = {'channel_order': order, 'confidence': asked[0], 'overlay': asked[1]}
+    found, expected = (each(frame, **options) for each in (segmenter, reference))
+    # Of a small frame this is one pixel: a logit that lies on the threshold.
+    assert_same(found, expected, 1 - max(1e-5, 1 / found.mask.size))
+
+
+@pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
+@pytest.mark.parametrize('hw', [(1, 1), (37, 211), (375, 1242)])
+def test_results_have_the_size_of_any_frame(segmenter, hw):
+    for _ in range(3):
+        result = segmenter(np.zeros((*hw, 3), np.uint8), overlay=True)
+        assert result.mask.shape == result.confidence.shape == hw
+        assert result.overlay_bgr.shape == (*hw, 3)
+
+
+@pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
+def test_results_of_one_frame_survive_the_next(segmenter):
+    frame = picture((128, 192))
+    balance(frame, segmenter)
+    for _ in range(3):
+        first = segmenter(frame, overlay=True)
+        kept = [first.mask.copy(), first.confidence.copy(), first.overlay_bgr.copy()]
+        segmenter(255 - frame, overlay=True)
+        for now, before in zip(
+            (first.mask, first.confidence, first.overlay_bgr), kept, strict=True
+        ):
+            assert np.array_equal(now, before)
+
+
+@pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
+def test_padded_and_read_only_frames_give_the_same_results(segmenter):
+    frame = picture((128, 192))
+    padded = np.full((128, 200, 3), 9, np.uint8)
+    padded[:, :192] = frame
+    padded.flags.writeable = False
+    expected = segmenter(frame, overlay=True)
+    assert_same(segmenter(padded[:, :192], overlay=True), expected)
+    assert_same(segmenter(np.asfortranarray(frame), overlay=True), expected)
+
+
+@pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
+def test_threshold_and_style_count_from_the_next_frame_on(segmenter, reference):
+    frame = picture((128, 192))
+    for i in range(4):
+        for each in (segmenter, reference):
+            each.threshold = 0.2 + 0.15 * i
+            each.overlay_style = OverlayStyle((10 * i, 200, 60), 0.2 * i)
+        assert_same(segmenter(frame, overlay=True), reference(frame, overlay=True), 0.9999)
+    on_gpu = segmenter.device.type == 'cuda'
+    assert len(graphs_of(segmenter)) == on_gpu
+
+
+@pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
+def test_kinds_of_frames_take_turns_without_mixing(segmenter, reference):
+    sizes = [(128, 192), (90, 260), (200, 100)]
+    frames = [picture(hw, seed) for seed, hw in enumerate(sizes)]
+    for _ in range(3):
+        for frame in frames:
+            for options in ({'overlay': True}, {'confidence': False}):
+                assert_same(segmenter(frame, **options), reference(frame, **options), 0.9999)
+    on_gpu = segmenter.device.type == 'cuda'
+    assert len(graphs_of(segmenter)) == 2 * len(sizes) * on_gpu
+
+
+@pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
+def test_kinds_not_seen_for_long_are_forgotten_and_known_again(segmenter, reference):
+    sizes = [(100 + 4 * i, 150) for i in range(_KEPT_PROGRAMS + 2)]
+    for hw in sizes:
+        segmenter(picture(hw))
+    kept = segmenter._pipeline._slots
+    assert [kind[0] for kind in kept] == sizes[-_KEPT_PROGRAMS:]
+    frame = picture(sizes[0])
+    for _ in range(3):
+        assert_same(segmenter(frame), reference(frame), 0.9999)
+    assert [kind[0] for kind in kept] == [*sizes[-_KEPT_PROGRAMS + 1 :], sizes[0]]
+
+
+@pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
+def test_pytorchs_settings_are_left_as_they_were(segmenter):
+    def of_pytorch():
+        cudnn = torch.backends.cudnn
+        return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32
+
+    before = of_pytorch()
+    for _ in range(3):
+        segmenter(picture((128, 192)))
+        assert of_pytorch() == before
+
+
+@pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
+def test_a_thread_that_did_not_make_it_may_use_it(segmenter, reference):
+    frame = picture((128, 192))
+    segmenter(frame)
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(segmenter(frame) for _ in range(3)))
+    thread.start()
+    thread.join()
+    assert len(found) == 3
+    for result in [*found, segmenter(frame)]:
+        assert_same(result, reference(frame), 0.9999)
+
+
+@pytest.fixture
+def on_gpu(random_checkpoint):
+    yield (made := RoadSegmenter(random_checkpoint, 'cuda', 'float32'))
+    made.close()
+
+
+def gpu_only(test):
+    for mark in needs_gpu:
+        test = mark(test)
+    return test
+
+
+def network_input_and_logit(segmenter):
+    """Compute both once more from the last frame's upload; return them on the CPU."""
+    pipeline = segmenter._pipeline
+    program = list(pipeline._slots.values())[-1].program
+    with torch.inference_mode(), torch.cuda.stream(pipeline._stream), pipeline._arithmetic():
+        x = program.network_input()
+        return x.cpu(), program.input_logit(x).cpu()
+
+
+@gpu_only
+@pytest.mark.parametrize('hw', [(375, 1242), (128, 192), (40, 60), (301, 97), (1080, 1920)])
+def test_float32_on_the_gpu_is_the_reference(on_gpu, reference, random_checkpoint, hw):
+    frame = picture(hw)
+    balance(frame, reference, on_gpu)
+    for _ in range(3):
+        found, expected = on_gpu(frame, overlay=True), reference(frame, overlay=True)
+        # At most one pixel of 100,000, and of a small frame one.
+        assert_same(found, expected, 1 - max(1e-5, 1 / found.mask.size))
+    on_cpu = segmenter_on('cpu', random_checkpoint)
+    on_cpu(frame)
+    (x, logit), (x_cpu, logit_cpu) = (network_input_and_logit(each) for each in (on_gpu, on_cpu))
+    # One grey level is 0.017 or more.
+    assert ((x - x_cpu).abs() > 1e-3).float().mean() <= 1e-5
+    assert (logit - logit_cpu).abs().max() < 1e-3
+
+
+@gpu_only
+@pytest.mark.parametrize(('precision', 'least_iou'), [('float16', 0.999), ('bfloat16', 0.98)])
+def test_masks_of_16_bits_overlap_the_reference(precision, least_iou):
+    checkpoint = load_checkpoint(default_checkpoint_path())
+    both = union = 0
+    in_16_bits = RoadSegmenter(checkpoint, 'cuda', precision)
+    reference = RoadSegmenter(checkpoint, 'cuda', 'float32')
+    for seed in range(4):
+        frame, label = SyntheticDrive(seed).render(1.0)
+        found, expected = (each(frame).mask > 0 for each in (in_16_bits, reference))
+        assert np.sum(expected & (label > 0)) > 0.5 * np.sum(label > 0)
+        both += np.sum(found & expected)
+        union += np.sum(found | expected)
+    assert both / union >= least_iou
+
+
+@gpu_only
+def test_second_frame_of_a_kind_is_captured_and_all_give_the_same(on_gpu):
+    frame = picture((128, 192))
+    balance(frame, on_gpu)
+    on_gpu._pipeline._slots.clear()
+    results = []
+    for captured in (0, 1, 1, 1):
+        results.append(on_gpu(frame, overlay=True))
+        assert len(graphs_of(on_gpu)) == captured
+    for result in results[1:]:
+        for name in ('mask', 'confidence', 'overlay_bgr'):
+            assert np.array_equal(getattr(result, name), getattr(results[0], name))
+
+
+@gpu_only
+def test_size_that_changes_with_every_frame_is_never_captured(on_gpu):
+    for width in range(100, 160, 3):
+        on_gpu(picture((100, width)))
+    assert not graphs_of(on_gpu)
+
+
+@gpu_only
+@pytest.mark.parametrize('precision', ['float32', 'float16'])
+def test_nothing_is_allocated_once_a_size_is_known(random_checkpoint, precision):
+    segmenter = RoadSegmenter(random_checkpoint, 'cuda', precision)
+    frame = picture((375, 1242))
+
+    def allocations():
+        device = torch.cuda.memory_stats()
+        counts = [device['allocation.all.allocated'], device['segment.all.allocated']]
+        if hasattr(torch.cuda, 'host_memory_stats'):
+            counts.append(torch.cuda.host_memory_stats()['num_host_alloc'])
+        return counts
+
+    for _ in range(4):
+        segmenter(frame, overlay=True)
+    before = allocations()
+    for i in range(20):
+        segmenter.threshold = 0.3 + 0.02 * i
+        segmenter(frame, overlay=True)
+    assert allocations() == before
+
+
+@gpu_only
+def test_memory_stays_under_a_gibibyte(random_checkpoint):
+    gc.collect()
+    torch.cuda.empty_cache()
+    others_mib = torch.cuda.memory_reserved() / 2**20
+    segmenter = RoadSegmenter(random_checkpoint, 'cuda', 'float16', input_hw=(352, 1216))
+    for frame in (picture((375, 1242)), picture((370, 1226))):
+        for options in ({'overlay': True}, {'confidence': False}, {}):
+            for _ in range(3):
+                segmenter(frame, **options)
+    assert len(graphs_of(segmenter)) == 6
+    assert segmenter.gpu_memory_mib() - others_mib < 1024
+
+
+@gpu_only
+def test_capture_that_fails_costs_its_frame_alone(on_gpu, reference):
+    frame = picture((128, 192))
+    on_gpu(frame)
+    gc.collect()
+    torch.cuda.empty_cache()
+    used = torch.cuda.memory_reserved() / torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(used)
+    try:
+        with pytest.raises(RuntimeError):
+            on_gpu(frame)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    for captured in (0, 1, 1):
+        assert_same(on_gpu(frame), reference(frame), 0.9999)
+        assert len(graphs_of(on_gpu)) == captured
+
+
+@gpu_only
+def test_another_thread_may_use_the_gpu_during_a_capture(on_gpu, reference):
+    ended = threading.Event()
+    rounds = []
+
+    def work():
+        while not ended.is_set():
+            # Of a size that grows, so that the driver is asked for memory.
+            numbers = torch.arange(1000 + 100_000 * len(rounds), device='cuda')
+            rounds.append(int(numbers[-1]) == len(numbers) - 1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for width in range(150, 200, 10):
+            frame = picture((100, width))
+            for _ in range(3):
+                assert_same(on_gpu(frame), reference(frame), 0.9999)
+    finally:
+        ended.set()
+        thread.join()
+    assert len(graphs_of(on_gpu)) == 5
+    assert rounds
+    assert all(rounds)
+
+
+@gpu_only
+def test_closing_gives_the_memory_back(random_checkpoint):
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    segmenter = RoadSegmenter(random_checkpoint, 'cuda', 'float16')
+    for _ in range(3):
+        segmenter(picture((375, 1242)), overlay=True)
+    assert torch.cuda.memory_reserved() > before
+    segmenter.close()
+    assert torch.cuda.memory_reserved() <= before
+
+
+@gpu_only
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason='no second CUDA device')
+def test_second_gpu_is_used_from_threads_whose_device_is_the_first(random_checkpoint, reference):
+    segmenter = RoadSegmenter(random_checkpoint, 'cuda:1', 'float32')
+    frame = picture((128, 192))
+    for _ in range(3):
+        assert_same(segmenter(frame), reference(frame), 0.9999)
+    assert torch.cuda.current_device() == 0
+    assert len(graphs_of(segmenter)) == 1

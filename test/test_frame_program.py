@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from fcn_road_seg.cpu_pipeline import CpuPipeline
+from fcn_road_seg.frame_program import FrameProgram, kind_of
+from fcn_road_seg.model import RoadFCN
+from fcn_road_seg.segmentation import OverlayStyle, Request
+from fcn_road_seg.torch_network import TorchNetwork
+
+FRAME_HW = (90, 130)
+REQUEST = Request(
+    input_hw=(64, 96),
+    hidden_input_rows=0,
+    hidden_rows=0,
+    channel_order='bgr',
+    logit_threshold=0.0,
+    confidence=True,
+    overlay=OverlayStyle(),
+)
+HIDING = {'hidden_input_rows': 32, 'hidden_rows': 50}
+
+
+def changed(**changes):
+    return Request(**{**vars(REQUEST), **changes})
+
+
+@pytest.fixture(scope='module')
+def frame():
+    return np.random.default_rng(0).integers(0, 256, (*FRAME_HW, 3), np.uint8)
+
+
+def run(program, frame, request):
+    staged = np.empty(program.uploaded.shape, np.uint8)
+    program.stage(frame, request, staged)
+    program.uploaded.copy_(torch.from_numpy(staged))
+    program()
+    return program.segmentation(program.results.numpy())
+
+
+@pytest.mark.parametrize('order', ['bgr', 'rgb'])
+@pytest.mark.parametrize('hidden', [{}, HIDING])
+def test_network_gets_the_same_numbers_as_on_the_cpu(random_model, frame, order, hidden):
+    request = changed(channel_order=order, **hidden)
+    program = FrameProgram(random_model, FRAME_HW, request)
+    run(program, frame, request)
+    x = program.network_input()
+    network = TorchNetwork(random_model, torch.float32)
+    seen = []
+    hook = random_model.encoder.register_forward_hook(lambda _, x, __: seen.append(x[0]))
+    CpuPipeline(network).run(frame, request)
+    hook.remove()
+    assert x.shape == (1, 3, 32 if hidden else 64, 96)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(x, seen[0], rtol=0, atol=1e-6)
+
+
+def test_every_result_is_written_by_every_frame(random_model, frame):
+    program = FrameProgram(random_model, FRAME_HW, REQUEST)
+    found = []
+    for before in (77, 78):
+        program.results.fill_(before)
+        run(program, frame, REQUEST)
+        found.append(program.results.clone())
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize('changes', [{'confidence': False}, {'overlay': None}])
+def test_what_is_not_asked_for_is_neither_made_nor_downloaded(random_model, frame, changes):
+    request = changed(**changes)
+    program = FrameProgram(random_model, FRAME_HW, request)
+    result = run(program, frame, request)
+    pixels = FRAME_HW[0] * FRAME_HW[1]
+    assert (result.confidence is None) == ('confidence' in changes)
+    assert (result.overlay_bgr is None) == ('overlay' in changes)
+    assert program.results.numel() == pixels * (4 if 'confidence' in changes else 2)
+
+
+def test_threshold_and_style_travel_with_the_frame(random_model, frame):
+    program = FrameProgram(random_model, FRAME_HW, REQUEST)
+    painted = changed(logit_threshold=-99.0, overlay=OverlayStyle((10, 20, 30), 1.0))
+    result = run(program, frame, painted)
+    assert (result.mask == 255).all()
+    assert (result.overlay_bgr == (30, 20, 10)).all()
+    result = run(program, frame, changed(logit_threshold=99.0))
+    assert not result.mask.any()
+    assert np.array_equal(result.overlay_bgr, frame)
+
+
+def test_requests_of_one_kind_differ_in_threshold_and_style_alone():
+    kind = kind_of(FRAME_HW, REQUEST)
+    assert kind_of(FRAME_HW, changed(logit_threshold=2.0)) == kind
+    assert kind_of(FRAME_HW, changed(overlay=OverlayStyle((1, 2, 3), 0.9))) == kind
+    others = [
+        kind_of((91, 130), REQUEST),
+        kind_of(FRAME_HW, changed(input_hw=(64, 128))),
+        kind_of(FRAME_HW, changed(hidden_input_rows=32)),
+        kind_of(FRAME_HW, changed(hidden_rows=1)),
+        kind_of(FRAME_HW, changed(channel_order='rgb')),
+        kind_of(FRAME_HW, changed(confidence=False)),
+        kind_of(FRAME_HW, changed(overlay=None)),
+    ]
+    assert len({kind, *others}) == 8
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+@pytest.mark.parametrize('frame_hw', [FRAME_HW, (40, 50)])
+def test_on_a_gpu_nothing_waits_for_it_or_leaves_it(dtype, frame_hw):
+    # Tensors without data, which claim to be on a GPU: reading a value of one, or mixing it with
+    # one of the CPU, raises an error, as it would fail a capture.
+    standard = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            with torch.device('cuda'):
+                model = RoadFCN().eval()
+            torch.set_default_dtype(standard)
+            program = FrameProgram(model, frame_hw, changed(channel_order='rgb', **HIDING))
+            program()
+            x = program.network_input()
+            logit = program.input_logit(x)
+    finally:
+        torch.set_default_dtype(standard)
+    assert (x.device.type, x.dtype, x.shape) == ('cuda', dtype, (1, 3, 32, 96))
+    assert (logit.device.type, logit.dtype) == ('cuda', torch.float32)
+    assert program.results.device.type == 'cuda'
