@@ -43,9 +43,12 @@ class CudaPipeline:
 
     def __init__(self, model: RoadFCN, device: torch.device, dtype: torch.dtype) -> None:
         self._is_exact = dtype == torch.float32
-        # All that is of this pipeline happens on one stream, in order, the weights' conversion
+        # All that is of this pipeline runs on one stream, in order, the weights' conversion
         # included, so that no event and no record_stream is needed. None is a CPU's.
         self._stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
+        # Captures have one on which nothing runs: where a caller lets go of a result meanwhile,
+        # PyTorch marks the moment on that result's stream, and the mark would be captured.
+        self._capture_stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
         self._slots: dict[tuple[object, ...], _Slot] = {}
         with torch.cuda.stream(self._stream):
             self._model = model.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
@@ -63,7 +66,7 @@ class CudaPipeline:
             if slot.graph is None and slot.has_run and self._stream is not None:
                 # Should the capture fail, then this frame fails, and the next goes without one.
                 slot.has_run = False
-                slot.graph = self._capture(slot, self._stream)
+                slot.graph = self._capture(slot)
             if slot.graph is None:
                 with self._arithmetic():
                     slot.compute()
@@ -85,7 +88,7 @@ class CudaPipeline:
         self._slots[kind] = slot
         return slot
 
-    def _capture(self, slot: _Slot, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
+    def _capture(self, slot: _Slot) -> torch.cuda.CUDAGraph:
         # The graphs share their memory: they run one at a time, and leave nothing in it, since
         # what a program takes and gives lies outside. Only a living graph keeps the pool alive.
         # (A slot that is dropped takes no workspace of cuBLAS with it: no program uses that.)
@@ -96,9 +99,12 @@ class CudaPipeline:
             # Once outside: a capture cannot choose algorithms nor load kernels, and what cuDNN
             # has chosen in another thread does not count in this one.
             slot.compute()
-            # Of this thread alone: others may use the GPU meanwhile.
+            # Errors are of this thread alone: others may use the GPU meanwhile.
             with torch.cuda.graph(
-                graph, pool=pool, stream=stream, capture_error_mode='thread_local'
+                graph,
+                pool=pool,
+                stream=self._capture_stream,
+                capture_error_mode='thread_local',
             ):
                 slot.compute()
         return graph

@@ -342,7 +342,7 @@ def test_another_thread_may_use_the_gpu_during_a_capture(on_gpu, reference):
     def work():
         while not ended.is_set():
             # Of a size that grows, so that the driver is asked for memory.
-            numbers = torch.arange(1000 + 100_000 * len(rounds), device='cuda')
+            numbers = torch.arange(1000 + 1_000_000 * (len(rounds) % 50), device='cuda')
             rounds.append(int(numbers[-1]) == len(numbers) - 1)
 
     thread = threading.Thread(target=work)
@@ -358,6 +358,30 @@ def test_another_thread_may_use_the_gpu_during_a_capture(on_gpu, reference):
     assert len(graphs_of(on_gpu)) == 5
     assert rounds
     assert all(rounds)
+
+
+@gpu_only
+def test_results_may_be_let_go_of_during_a_capture(on_gpu, reference):
+    results = [on_gpu(picture((100, 150))) for _ in range(3)]
+    expected = reference(picture((100, 170)))
+    on_gpu(picture((100, 170)))
+    ended = threading.Event()
+
+    def let_go():
+        while not ended.is_set():
+            if results:
+                results.pop()
+
+    results += [on_gpu(picture((100, 150))) for _ in range(2000)]
+    thread = threading.Thread(target=let_go)
+    thread.start()
+    try:
+        found = [on_gpu(picture((100, 170))) for _ in range(3)]
+    finally:
+        ended.set()
+        thread.join()
+    for result in found:
+        assert_same(result, expected, 0.9999)
 
 
 @gpu_only
