@@ -1,0 +1,535 @@
+"""What the CUDA pipeline costs and what its alternatives would, on a machine with a GPU.
+
+PYTHONPATH=. python benchmarks/gpu.py --out results [--images DIR ...] [--variants NAME ...]
+
+Prints a table last; writes all figures, the slowest kernels and the environment to OUT/gpu.json.
+"""
+
+import argparse
+import gc
+import json
+import math
+import statistics
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fcn_road_seg.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from fcn_road_seg.cpu_pipeline import CpuPipeline
+from fcn_road_seg.cuda_pipeline import CudaPipeline
+from fcn_road_seg.model import RoadFCN, fold_batch_norm
+from fcn_road_seg.segmentation import OverlayStyle, Request, Segmentation
+from fcn_road_seg.synthetic import SyntheticDrive
+from fcn_road_seg.torch_network import TorchNetwork
+
+FRAME_HW = (375, 1242)
+# At the network's size 2 x multiply-adds, as counted in the design.
+WORK = {(256, 256): 40.6e9, (192, 640): 76.0e9, (352, 1216): 264.9e9}
+TARGET_HW = (352, 1216)
+PICTURES = {'.jpeg', '.jpg', '.png'}
+
+
+class WithoutGraph(CudaPipeline):
+    """The same, launched kernel by kernel."""
+
+    def _capture(self, slot: Any) -> Any:
+        return None
+
+
+class WithoutSearch(CudaPipeline):
+    """The same, by the algorithms that cuDNN proposes unmeasured."""
+
+    def _arithmetic(self) -> Any:
+        return torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False)
+
+
+class ConvRelu(nn.Module):
+    """A convolution with bias and ReLU in cuDNN's own epilogue."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.convolution.weight, self.convolution.bias
+        return torch.cudnn_convolution_relu(x, weight, bias, (1, 1), (1, 1), (1, 1), 1)
+
+
+class EightChannels(nn.Module):
+    """The first convolution with five channels of zeros more, as tensor cores like it."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        weight = functional.pad(convolution.weight, (0, 0, 0, 0, 0, 5))
+        self.weight = nn.Parameter(
+            weight.contiguous(memory_format=torch.channels_last), requires_grad=False
+        )
+        self.bias = convolution.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.conv2d(
+            functional.pad(x, (0, 0, 0, 0, 0, 5)), self.weight, self.bias, padding=1
+        )
+
+
+def with_cudnn_epilogues(model: RoadFCN) -> None:
+    layers = [
+        ConvRelu(layer) if isinstance(layer, nn.Conv2d) else layer
+        for layer in model.encoder.features
+        if not isinstance(layer, nn.ReLU)
+    ]
+    model.encoder.features = nn.Sequential(*layers)
+
+
+def with_eight_channels(model: RoadFCN) -> None:
+    model.encoder.features[0] = EightChannels(model.encoder.features[0])
+
+
+def with_triton_epilogues(model: RoadFCN) -> None:
+    from gpu_epilogues import OnePassEncoder
+
+    model.encoder = OnePassEncoder(model.encoder)
+
+
+def compiled(model: RoadFCN) -> None:
+    model.scores_of_normalised = torch.compile(model.scores_of_normalised, dynamic=False)
+
+
+def compiled_with_search(model: RoadFCN) -> None:
+    model.scores_of_normalised = torch.compile(
+        model.scores_of_normalised, mode='max-autotune-no-cudagraphs', dynamic=False
+    )
+
+
+def with_tensorrt(model: RoadFCN) -> None:
+    import torch_tensorrt  # noqa: F401
+
+    model.scores_of_normalised = torch.compile(
+        model.scores_of_normalised, backend='tensorrt', dynamic=False
+    )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A pipeline to measure; `change` is applied to its model, which is on the GPU already."""
+
+    dtype: torch.dtype
+    pipeline: type[CudaPipeline] = CudaPipeline
+    change: Callable[[RoadFCN], None] | None = None
+
+
+HALF = torch.float16
+VARIANTS = {
+    'float32 eager': Variant(torch.float32, WithoutGraph),
+    'float32': Variant(torch.float32),
+    'float16 eager': Variant(HALF, WithoutGraph),
+    'float16': Variant(HALF),
+    'bfloat16': Variant(torch.bfloat16),
+    'float16, no search': Variant(HALF, WithoutSearch),
+    'float16, 8 channels': Variant(HALF, change=with_eight_channels),
+    'float16, cuDNN epilogues': Variant(HALF, change=with_cudnn_epilogues),
+    'float16, cuDNN epilogues, no search': Variant(HALF, WithoutSearch, with_cudnn_epilogues),
+    'float16, Triton epilogues': Variant(HALF, change=with_triton_epilogues),
+    'float16, compiled': Variant(HALF, change=compiled),
+    'float16, TensorRT': Variant(HALF, change=with_tensorrt),
+    # The last, as it takes minutes.
+    'float16, compiled with search': Variant(HALF, change=compiled_with_search),
+}
+
+
+def made(variant: Variant, checkpoint: Checkpoint) -> CudaPipeline:
+    """Return a variant's pipeline with a copy of the model."""
+    model = fold_batch_norm(checkpoint.model).requires_grad_(False)
+    pipeline = variant.pipeline(model, torch.device('cuda'), variant.dtype)
+    if variant.change is not None:
+        with torch.cuda.stream(pipeline._stream):
+            variant.change(model)
+    return pipeline
+
+
+def forget() -> None:
+    """Give back what a variant held that is referred to no more."""
+    torch._dynamo.reset()
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+
+
+def quantiles_ms(seconds: list[float]) -> dict[str, float]:
+    return {f'p{q}': float(np.percentile(seconds, q)) * 1e3 for q in (50, 95, 99)}
+
+
+def host_to_host(
+    pipeline: CudaPipeline, frames: list[np.ndarray], request: Request, iterations: int
+) -> dict[str, Any]:
+    """Time frames from host memory to results in host memory; count what is allocated."""
+    began_s = time.perf_counter()
+    pipeline.run(frames[0], request)
+    first_s = time.perf_counter() - began_s
+    began_s = time.perf_counter()
+    pipeline.run(frames[0], request)
+    second_s = time.perf_counter() - began_s
+    for frame in frames:
+        pipeline.run(frame, request)
+    before = allocations()
+    seconds = []
+    for i in range(iterations):
+        frame = frames[i % len(frames)]
+        began_s = time.perf_counter()
+        pipeline.run(frame, request)
+        seconds.append(time.perf_counter() - began_s)
+    after = allocations()
+    return {
+        **quantiles_ms(seconds),
+        'first_frame_s': first_s,
+        'second_frame_s': second_s,
+        'allocations': {name: after[name] - before[name] for name in before},
+        'peak_reserved_mib': torch.cuda.max_memory_reserved() / 2**20,
+        'reserved_mib': torch.cuda.memory_reserved() / 2**20,
+    }
+
+
+def allocations() -> dict[str, int]:
+    stats = torch.cuda.memory_stats()
+    counts = {
+        'tensors': stats['allocation.all.allocated'],
+        'segments': stats['segment.all.allocated'],
+    }
+    if hasattr(torch.cuda, 'host_memory_stats'):
+        counts['pinned'] = torch.cuda.host_memory_stats()['num_host_alloc']
+    return counts
+
+
+def graphed_ms(work: Callable[[], Any], stream: torch.cuda.Stream, replays: int = 100) -> float:
+    """Return the median milliseconds of some work as a CUDA graph of its own, by events."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'):
+            work()
+        times = [event_ms(graph.replay) for _ in range(replays)]
+    return statistics.median(times)
+
+
+def event_ms(work: Callable[[], Any]) -> float:
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    work()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end)
+
+
+def stages_ms(
+    pipeline: CudaPipeline, frame: np.ndarray, request: Request, iterations: int
+) -> dict[str, float]:
+    """Return what each stage takes, those of the GPU as graphs of their own."""
+    stream = pipeline._stream
+    assert stream is not None
+    pipeline.run(frame, request)
+    slot = list(pipeline._slots.values())[-1]
+    program = slot.program
+    with pipeline._arithmetic(), torch.cuda.stream(stream):
+        x = program.network_input()
+        logit = program.input_logit(x)
+        full = program.frame_logit(logit)
+        host = torch.empty(program.results.shape, dtype=torch.uint8, pin_memory=True)
+        found = {
+            'upload': lambda: program.uploaded.copy_(slot.staging, non_blocking=True),
+            'network_input': program.network_input,
+            'network': lambda: program.input_logit(x),
+            'encoder': lambda: pipeline._model.encoder(x),
+            'frame_logit': lambda: program.frame_logit(logit),
+            'write_results': lambda: program.write_results(full),
+            'download': lambda: host.copy_(program.results, non_blocking=True),
+            'whole': slot.compute,
+        }
+        measured = {name: graphed_ms(work, stream) for name, work in found.items()}
+    staged = slot.staging.numpy()
+    for name, on_host in (
+        ('host: stage', lambda: program.stage(frame, request, staged)),
+        ('host: unpack', lambda: program.segmentation(host.numpy())),
+        ('host: pinned memory', lambda: pipeline._host_bytes(program.results.numel())),
+    ):
+        seconds = []
+        for _ in range(iterations):
+            began_s = time.perf_counter()
+            on_host()
+            seconds.append(time.perf_counter() - began_s)
+        measured[name] = statistics.median(seconds) * 1e3
+    return measured
+
+
+def slowest_kernels(
+    pipeline: CudaPipeline, frame: np.ndarray, request: Request, replays: int = 20
+) -> list[dict[str, Any]]:
+    """Return what the GPU does in a frame, kernel by kernel, the slowest first."""
+    from torch.profiler import ProfilerActivity, profile
+
+    for _ in range(3):
+        pipeline.run(frame, request)
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        for _ in range(replays):
+            pipeline.run(frame, request)
+    kernels = [e for e in profiler.key_averages() if 'CUDA' in str(e.device_type)]
+    kernels.sort(key=lambda e: -e.self_device_time_total)
+    return [
+        {
+            'name': e.key,
+            'launches': e.count / replays,
+            'us_a_frame': e.self_device_time_total / replays,
+        }
+        for e in kernels
+    ]
+
+
+def ceilings() -> dict[str, float]:
+    """Return what this GPU reaches: TFLOP/s of a large product, TB/s of a large copy."""
+    found = {}
+    for dtype in (torch.float16, torch.bfloat16):
+        a, b = (torch.randn(8192, 8192, device='cuda').to(dtype) for _ in range(2))
+        for _ in range(3):
+            torch.mm(a, b)
+        ms = statistics.median(event_ms(partial(torch.mm, a, b)) for _ in range(10))
+        found[f'{dtype} TFLOP/s'.removeprefix('torch.')] = 2 * 8192**3 / ms / 1e9
+        del a, b
+    source = torch.randn(2**29, device='cuda')
+    target = source.clone()
+    ms = statistics.median(event_ms(partial(target.copy_, source)) for _ in range(10))
+    found['copy TB/s'] = 2 * source.nbytes / ms / 1e9
+    del source, target
+    pinned = torch.empty(2**26, dtype=torch.uint8, pin_memory=True)
+    device = torch.empty(2**26, dtype=torch.uint8, device='cuda')
+    copies: tuple[tuple[str, Callable[[], Any]], ...] = (
+        ('upload', lambda: device.copy_(pinned, non_blocking=True)),
+        ('download', lambda: pinned.copy_(device, non_blocking=True)),
+    )
+    for name, work in copies:
+        work()
+        ms = statistics.median(event_ms(work) for _ in range(10))
+        found[f'{name} GB/s'] = pinned.nbytes / ms / 1e6
+    return found
+
+
+class Reference:
+    """The CPU's float32 results, computed once for each frame."""
+
+    def __init__(self, checkpoint: Checkpoint, frames: list[np.ndarray], request: Request) -> None:
+        model = fold_batch_norm(checkpoint.model).requires_grad_(False)
+        pipeline = CpuPipeline(TorchNetwork(model, torch.float32))
+        with torch.inference_mode():
+            self.results = [pipeline.run(frame, request) for frame in frames]
+
+    def compare(self, results: list[Segmentation]) -> dict[str, float]:
+        """Return the IoU of the masks, and what differs: pixels of all, levels of the overlay."""
+        both = union = differing = total = levels = 0
+        for found, expected in zip(results, self.results, strict=True):
+            road, expected_road = found.mask > 0, expected.mask > 0
+            both += int(np.sum(road & expected_road))
+            union += int(np.sum(road | expected_road))
+            same = road == expected_road
+            differing += int(np.sum(~same))
+            total += same.size
+            if found.overlay_bgr is not None and expected.overlay_bgr is not None:
+                apart = found.overlay_bgr[same].astype(int) - expected.overlay_bgr[same]
+                levels = max(levels, int(np.abs(apart).max(initial=0)))
+        return {
+            'iou': both / max(union, 1),
+            'differing_of_100000': 1e5 * differing / total,
+            'overlay_levels': levels,
+        }
+
+
+def logit_errors(
+    pipeline: CudaPipeline, frame: np.ndarray, request: Request, checkpoint: Checkpoint
+) -> dict[str, float]:
+    """Compare the network's logits with those in float64 on the CPU, from the same input."""
+    pipeline.run(frame, request)
+    program = list(pipeline._slots.values())[-1].program
+    with pipeline._arithmetic(), torch.cuda.stream(pipeline._stream):
+        x = program.network_input()
+        logit = program.input_logit(x).cpu().double()
+        x = x.cpu()
+    model = fold_batch_norm(checkpoint.model).requires_grad_(False).double()
+    scores = model.scores_of_normalised(x.double())
+    expected = scores[:, 1] - scores[:, 0]
+    return {
+        'relative': float((logit - expected).norm() / expected.norm()),
+        'largest': float((logit - expected).abs().max()),
+    }
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is measured: `frames` for the times, `pictures` and what the CPU finds in them."""
+
+    checkpoint: Checkpoint
+    frames: list[np.ndarray]
+    pictures: dict[str, list[np.ndarray]]
+    references: dict[str, Reference]
+    logit_threshold: float
+    iterations: int
+
+    def request(self, input_hw: tuple[int, int], *, overlay: bool = True) -> Request:
+        return Request(
+            input_hw=input_hw,
+            hidden_input_rows=0,
+            hidden_rows=0,
+            channel_order='bgr',
+            logit_threshold=self.logit_threshold,
+            confidence=False,
+            overlay=OverlayStyle() if overlay else None,
+        )
+
+
+def measure(variant: Variant, task: Task, result: dict[str, Any]) -> None:
+    """Fill `result`, which keeps what was found before something fails."""
+    began_s = time.perf_counter()
+    pipeline = made(variant, task.checkpoint)
+    sizes = result['sizes'] = {}
+    for input_hw in WORK:
+        for overlay in (False, True):
+            name = f'{input_hw[0]} x {input_hw[1]}, {"mask, overlay" if overlay else "mask"}'
+            request = task.request(input_hw, overlay=overlay)
+            sizes[name] = host_to_host(pipeline, task.frames, request, task.iterations)
+    request = task.request(TARGET_HW)
+    accuracy = result['accuracy'] = {}
+    for name, reference in task.references.items():
+        results = [pipeline.run(frame, request) for frame in task.pictures[name]]
+        accuracy[name] = reference.compare(results)
+    frame = task.frames[0]
+    result['logits'] = logit_errors(pipeline, frame, task.request((192, 640)), task.checkpoint)
+    if variant.pipeline is not WithoutGraph:
+        stages = result['stages_ms'] = {}
+        for input_hw in WORK:
+            name = f'{input_hw[0]} x {input_hw[1]}'
+            stages[name] = stages_ms(pipeline, frame, task.request(input_hw), task.iterations)
+        result['kernels'] = slowest_kernels(pipeline, frame, request)
+    result['took_s'] = time.perf_counter() - began_s
+
+
+def pictures_of(folders: list[Path], most: int) -> list[np.ndarray]:
+    paths = [p for folder in folders for p in sorted(folder.rglob('*')) if p.suffix in PICTURES]
+    chosen = paths[:: max(1, len(paths) // most)][:most]
+    return [frame for p in chosen if (frame := cv2.imread(str(p), cv2.IMREAD_COLOR)) is not None]
+
+
+def environment() -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        'gpu': properties.name,
+        'memory_gib': properties.total_memory / 2**30,
+        'torch': torch.__version__,
+        'cuda': torch.version.cuda,
+        'cudnn': torch.backends.cudnn.version(),
+        'opencv': cv2.__version__,
+        'numpy': np.__version__,
+        'cpu_threads': torch.get_num_threads(),
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    lines = [f'{found["environment"]}', f'{found["ceilings"]}', '']
+    columns = [
+        'variant at 352 x 1216, mask and overlay',
+        'p50 ms',
+        'p95',
+        'p99',
+        'network',
+        'MiB',
+        'allocs',
+        'IoU rendered',
+        'IoU images',
+    ]
+    rows = []
+    for name, result in found['variants'].items():
+        timed = result.get('sizes', {}).get('352 x 1216, mask, overlay')
+        if timed is None:
+            rows.append([name, result.get('error', '')[:100]])
+            continue
+        accuracy = result.get('accuracy', {})
+        network = result.get('stages_ms', {}).get('352 x 1216', {}).get('network')
+        rows.append(
+            [
+                name,
+                *(f'{timed[p]:.3f}' for p in ('p50', 'p95', 'p99')),
+                '' if network is None else f'{network:.3f}',
+                f'{timed["reserved_mib"]:.0f}',
+                str(sum(timed['allocations'].values())),
+                *(
+                    f'{accuracy[key]["iou"]:.5f}' if key in accuracy else ''
+                    for key in ('rendered', 'images')
+                ),
+            ]
+        )
+    lines.append(' | '.join(columns))
+    lines += [' | '.join(row) for row in rows]
+    ours = found['variants'].get('float16', {})
+    for size, stages in ours.get('stages_ms', {}).items():
+        lines.append(f'float16 {size}: ' + ', '.join(f'{k} {v:.3f}' for k, v in stages.items()))
+    for kernel in ours.get('kernels', [])[:12]:
+        lines.append(
+            f'{kernel["us_a_frame"]:7.1f} us {kernel["launches"]:5.1f} x {kernel["name"][:90]}'
+        )
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--out', type=Path, required=True, help='folder for gpu.json')
+    parser.add_argument('--checkpoint', type=Path, help='in place of the one that ships')
+    parser.add_argument('--images', type=Path, nargs='*', default=[], help='real frames')
+    parser.add_argument('--variants', nargs='*', choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument('--iterations', type=int, default=500, help='frames that are timed')
+    args = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.exit(1, 'no CUDA device: run this on a machine with a GPU\n')
+    args.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = load_checkpoint(args.checkpoint or default_checkpoint_path())
+    frames = [SyntheticDrive(seed, FRAME_HW).render(1.0)[0] for seed in range(8)]
+    pictures = {'rendered': frames, 'images': pictures_of(args.images, most=40)}
+    task = Task(
+        checkpoint=checkpoint,
+        frames=frames,
+        pictures={name: of_them for name, of_them in pictures.items() if of_them},
+        references={},
+        logit_threshold=math.log(checkpoint.threshold / (1 - checkpoint.threshold)),
+        iterations=args.iterations,
+    )
+    for name, of_them in task.pictures.items():
+        task.references[name] = Reference(checkpoint, of_them, task.request(TARGET_HW))
+    found: dict[str, Any] = {
+        'environment': environment(),
+        'ceilings': ceilings(),
+        'images': len(pictures['images']),
+        'variants': {},
+    }
+    for name in args.variants:
+        result = found['variants'][name] = {}
+        try:
+            with torch.inference_mode():
+                measure(VARIANTS[name], task, result)
+        except Exception as error:
+            # A candidate that this machine cannot run must not cost the others' figures.
+            traceback.print_exc()
+            result['error'] = f'{type(error).__name__}: {error}'
+        forget()
+        print(f'{name}: {result.get("took_s", math.nan):.0f} s', flush=True)
+        # After each: a run that is cut off leaves what it has.
+        (args.out / 'gpu.json').write_text(json.dumps(found, indent=1))
+    print(table(found))
+
+
+if __name__ == '__main__':
+    main()
