@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fcn_road_seg.checkpoint import InputRule
-from fcn_road_seg.model import RoadFCN, RoadFCNConfig
+from fcn_road_seg.cuda_pipeline import CudaPipeline
+from fcn_road_seg.model import RoadFCN, RoadFCNConfig, fold_batch_norm
 from fcn_road_seg.segmentation import OverlayStyle
 from fcn_road_seg.segmenter import RoadSegmenter, SegmenterError
 
@@ -223,7 +224,7 @@ def cut(request, random_checkpoint):
     return make
 
 
-@pytest.mark.parametrize('zoom', [1])
+@pytest.mark.parametrize('zoom', [1, 2])
 def test_what_roi_top_keeps_is_what_the_network_gives_for_those_rows_alone(cut, frame, zoom):
     frame = cv2.resize(frame, None, fx=zoom, fy=zoom)
     half = len(frame) // 2
