@@ -16,8 +16,8 @@ ros_wheels = [
     'ros-std-srvs==5.3.6',
 ]
 bags = ['rosbags>=0.11,<0.12']
-# Convolutions on a CPU; PyTorch's own, slower ones are used without it.
-cpu = ['ncnn>=1.0.20240410']
+# Convolutions on a CPU; PyTorch's own, slower ones are used without them.
+cpu = ['ncnn>=1.0.20240410', 'openvino>=2025.0']
 exporting = ['onnx>=1.17,<2', 'onnxruntime>=1.18,<2', 'onnxscript>=0.7,<1', 'torch>=2.7']
 training = ['lightning>=2.6,<3', 'matplotlib>=3.6', 'tensorboard>=2.10', 'torchmetrics>=1.4,<2']
 testing = [
@@ -71,6 +71,7 @@ setup(
         'console_scripts': [
             'fcn-road-seg = fcn_road_seg.__main__:main',
             'bench = fcn_road_seg.bench:main',
+            'calibrate = fcn_road_seg.calibrate:main',
             'demo = fcn_road_seg.demo:main',
             'evaluate = fcn_road_seg.evaluate:main',
             'export = fcn_road_seg.export:main',

@@ -14,6 +14,7 @@ COMMANDS = {
     'kitti_to_bag': ('fcn_road_seg.kitti_to_bag', 'a KITTI drive as a rosbag2'),
     'segment_bag': ('fcn_road_seg.segment_bag', 'every frame of a rosbag2, offline'),
     'bench': ('fcn_road_seg.bench', 'time network and node on this machine'),
+    'calibrate': ('fcn_road_seg.calibrate', 'give an older checkpoint what int8 needs'),
     'export': ('fcn_road_seg.export', 'write a checkpoint as an ONNX model'),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from fcn_road_seg import __version__
 from fcn_road_seg.files import written_whole
@@ -80,7 +81,12 @@ class Checkpoint:
     """A network in evaluation mode with all that is needed to run it.
 
     `threshold` is the p(road), in (0, 1), from which on a pixel is road; `sha256` covers the
-    tensors' names, types, shapes and bytes as stored.
+    tensors' names, types, shapes and bytes as stored. `activation_peaks` are the largest
+    activations behind the encoder's convolutions, in their order, which int8 needs; None where
+    nobody measured them.
+
+    Raises:
+        ValueError: the threshold or the peaks are not in range, or not one peak a convolution.
     """
 
     model: RoadFCN
@@ -89,10 +95,23 @@ class Checkpoint:
     provenance: Provenance = field(default_factory=Provenance)
     package_version: str = __version__
     sha256: str = ''
+    activation_peaks: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
             raise ValueError(f'threshold {self.threshold} is not between 0 and 1')
+        if self.activation_peaks is not None:
+            _check_peaks(self.activation_peaks, self.model)
+
+
+def _check_peaks(peaks: tuple[float, ...], model: RoadFCN) -> None:
+    count = sum(isinstance(layer, nn.Conv2d) for layer in model.encoder.features)
+    if len(peaks) != count:
+        raise ValueError(f'activation peaks are {len(peaks)}, not {count}: one a convolution')
+    for peak in peaks:
+        # Written so that NaN fails, too.
+        if not 0 < peak < math.inf:
+            raise ValueError(f'activation peak {peak} is not a positive number')
 
 
 def default_checkpoint_path() -> Path:
@@ -131,6 +150,7 @@ def save_checkpoint(
         'threshold': checkpoint.threshold,
         **asdict(checkpoint.provenance),
         'package_version': checkpoint.package_version,
+        'activation_peaks': checkpoint.activation_peaks,
     }
     metadata = {
         'format': FORMAT,
@@ -200,6 +220,8 @@ def _build(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Checkp
     }
     rule = content['input_rule']
     fixed_hw = rule['fixed_hw']
+    # Not in the files of versions before int8.
+    peaks = content.get('activation_peaks')
     model = RoadFCN(RoadFCNConfig(**config))
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     if missing or unexpected:
@@ -211,6 +233,7 @@ def _build(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Checkp
         provenance=Provenance(content['training_data'], content['licence'], content['metrics']),
         package_version=content['package_version'],
         sha256=metadata['sha256'],
+        activation_peaks=None if peaks is None else tuple(map(float, peaks)),
     )
 
 

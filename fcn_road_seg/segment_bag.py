@@ -256,7 +256,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--checkpoint', help='file; without one, that of the package')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', default='auto', help='auto, float32, float16 or bfloat16')
+    parser.add_argument(
+        '--precision', default='auto', help='auto, float32, float16, bfloat16 or int8'
+    )
     parser.add_argument(
         '--input', type=int, nargs=2, metavar=('H', 'W'), help="instead of the checkpoint's rule"
     )

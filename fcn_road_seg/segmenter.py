@@ -12,19 +12,21 @@ import torch
 from fcn_road_seg.checkpoint import Checkpoint, InputRule, load_checkpoint
 from fcn_road_seg.cpu_pipeline import CpuNetwork, CpuPipeline
 from fcn_road_seg.cuda_pipeline import CudaPipeline
-from fcn_road_seg.devices import has_fast_bfloat16
+from fcn_road_seg.devices import has_exact_int8, has_fast_bfloat16
 from fcn_road_seg.model import OUTPUT_STRIDE, RoadFCN, fold_batch_norm
 from fcn_road_seg.segmentation import OverlayStyle, Pipeline, Request, Segmentation
 from fcn_road_seg.torch_network import TorchNetwork
 
-BACKENDS = ('auto', 'ncnn', 'torch')
+BACKENDS = ('auto', 'ncnn', 'openvino', 'torch')
 CHANNEL_ORDERS = ('bgr', 'rgb')
 PRECISIONS = {
     'float32': torch.float32,
     'float16': torch.float16,
     'bfloat16': torch.bfloat16,
+    'int8': torch.int8,
 }
-
+# On a CPU, where it is installed.
+FASTEST_BACKENDS = {'float32': 'ncnn', 'bfloat16': 'openvino', 'int8': 'openvino'}
 
 MAX_ROI_TOP = 0.9
 
@@ -37,21 +39,23 @@ class RoadSegmenter:
     """A checkpoint, resident on its device, that segments frames of any size.
 
     `checkpoint` is a file or a loaded one. `device` is auto, cpu, cuda or cuda:N, where auto
-    is the first GPU, or else the CPU. `precision` is auto, float32, float16 (GPU only) or
-    bfloat16, where auto is float16 on a GPU and float32 on a CPU. `input_hw` overrides the
-    checkpoint's rule for the network's input size; both are multiples of 32. `num_threads`
-    is the CPU threads of the whole process, 0 for as many as PyTorch takes by itself.
-    `backend` is what computes the network: auto, ncnn (on a CPU, in float32) or torch, where
-    auto is ncnn wherever it can be had. `roi_top`, in [0, MAX_ROI_TOP], is the share of a
-    frame's height that is left out at its top: background without a look, and without its share
-    of the time, in steps of the network's stride of 32 rows. The rest is seen at the same scale.
+    is the first GPU, or else the CPU. `precision` is auto, float32, float16 (GPU only),
+    bfloat16 or int8 (CPU only, by OpenVINO, with a calibrated checkpoint), where auto is float16
+    on a GPU and float32 on a CPU. `input_hw` overrides the checkpoint's rule for the network's
+    input size; both are multiples of 32. `num_threads` is the CPU threads of the whole process, 0
+    for as many as PyTorch takes by itself. `backend` is what computes the network: auto, ncnn (on
+    a CPU, in float32), openvino (on a CPU) or torch, where auto is the fastest installed for the
+    precision. `roi_top`, in [0, MAX_ROI_TOP], is the share of a frame's height that is left out
+    at its top: background without a look, and without its share of the time, in steps of the
+    network's stride of 32 rows. The rest is seen at the same scale.
     `threshold`, in (0, 1), and `overlay_style` may be set between two calls.
 
     Not thread-safe: one call at a time.
 
     Raises:
         CheckpointError: the file is missing, foreign or damaged.
-        SegmenterError: no such device, or a precision or backend that the device has not.
+        SegmenterError: no such device, or a precision or backend that the device has not, or a
+            checkpoint that is not calibrated, in int8.
         ValueError: `input_hw` is not a size that the network takes, or `roi_top` out of range.
     """
 
@@ -75,6 +79,12 @@ class RoadSegmenter:
         _check_backend(backend, self.device, self.precision)
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(checkpoint)
+        if self.precision == 'int8' and checkpoint.activation_peaks is None:
+            raise SegmenterError(
+                "precision 'int8' needs a calibrated checkpoint, which this one is not; write one "
+                'with fcn-road-seg calibrate, or use auto'
+            )
+        self._is_calibrated = checkpoint.activation_peaks is not None
         self.checkpoint_sha256 = checkpoint.sha256
         self.input_rule = InputRule(fixed_hw=input_hw) if input_hw else checkpoint.input_rule
         self.threshold = checkpoint.threshold
@@ -85,7 +95,7 @@ class RoadSegmenter:
         if self.device.type == 'cuda':
             self._pipeline = CudaPipeline(model, self.device, PRECISIONS[self.precision])
         else:
-            network = _cpu_network(model, backend, self.precision, checkpoint.sha256)
+            network = _cpu_network(model, backend, self.precision, checkpoint)
             self._pipeline = CpuPipeline(network)
 
     def __call__(
@@ -138,8 +148,14 @@ class RoadSegmenter:
 
     def advice(self) -> str:
         """Return what would be faster on this machine, in words; empty if nothing is known."""
-        if self.device.type != 'cpu' or self.precision != 'float32':
+        if self.device.type != 'cpu':
             return ''
+        if self.precision == 'bfloat16' and self.backend.startswith('torch'):
+            return 'backend openvino (pip install openvino), rounded alike'
+        if self.precision != 'float32':
+            return ''
+        if has_exact_int8() and self._is_calibrated:
+            return 'precision int8 (pip install openvino); the mask differs slightly'
         if has_fast_bfloat16():
             return 'precision bfloat16, which this CPU has in hardware; the mask differs slightly'
         if self.backend.startswith('torch'):
@@ -191,29 +207,64 @@ def _resolve_precision(name: str, device: torch.device) -> str:
         raise SegmenterError(f'precision {name!r} is unknown; use auto or {", ".join(PRECISIONS)}')
     if name == 'float16' and device.type == 'cpu':
         raise SegmenterError("precision 'float16' needs a GPU; use auto or float32 on a CPU")
+    if name == 'int8' and device.type != 'cpu':
+        raise SegmenterError(f"precision 'int8' is for a CPU, not for {device}; use auto")
+    if name == 'int8' and not has_exact_int8():
+        raise SegmenterError(
+            "precision 'int8' needs a CPU with VNNI or AMX, or its sums overflow; use float32"
+        )
     return name
 
 
 def _check_backend(name: str, device: torch.device, precision: str) -> None:
     if name not in BACKENDS:
         raise SegmenterError(f'backend {name!r} is unknown; use {", ".join(BACKENDS)}')
-    if name == 'ncnn' and (device.type != 'cpu' or precision != 'float32'):
+    computes = {
+        'auto': tuple(PRECISIONS),
+        'ncnn': ('float32',),
+        'openvino': tuple(FASTEST_BACKENDS),
+        'torch': ('float32', 'float16', 'bfloat16'),
+    }[name]
+    if precision not in computes or (name in FASTEST_BACKENDS.values() and device.type != 'cpu'):
+        where = ' on a CPU' if name != 'torch' else ''
         raise SegmenterError(
-            f"backend 'ncnn' is for float32 on a CPU, not for {precision} on {device}; use auto"
+            f'backend {name!r} is for {", ".join(computes)}{where}, '
+            f'not for {precision} on {device}; use auto'
         )
 
 
-def _cpu_network(model: RoadFCN, backend: str, precision: str, key: str) -> CpuNetwork:
-    if backend != 'torch' and precision == 'float32':
-        try:
-            from fcn_road_seg.ncnn_network import NcnnNetwork
-        except ImportError as error:
-            if backend == 'ncnn':
-                raise SegmenterError(
-                    f"backend 'ncnn' cannot be imported ({error}); pip install ncnn, or use torch"
-                ) from error
-        else:
-            return NcnnNetwork(model, key, torch.get_num_threads())
+def _cpu_network(
+    model: RoadFCN, backend: str, precision: str, checkpoint: Checkpoint
+) -> CpuNetwork:
+    wanted = FASTEST_BACKENDS[precision] if backend == 'auto' else backend
+    try:
+        return _network_by(wanted, model, precision, checkpoint)
+    except ImportError as error:
+        if precision == 'int8':
+            raise SegmenterError(
+                f"precision 'int8' needs openvino ({error}); pip install openvino, or use auto"
+            ) from error
+        if backend != 'auto':
+            raise SegmenterError(
+                f'backend {wanted!r} cannot be imported ({error}); '
+                f'pip install {wanted}, or use torch'
+            ) from error
+    return _network_by('torch', model, precision, checkpoint)
+
+
+def _network_by(
+    backend: str, model: RoadFCN, precision: str, checkpoint: Checkpoint
+) -> CpuNetwork:
+    """Raise ImportError where `backend` is not installed."""
+    threads = torch.get_num_threads()
+    if backend == 'ncnn':
+        from fcn_road_seg.ncnn_network import NcnnNetwork
+
+        return NcnnNetwork(model, checkpoint.sha256, threads)
+    if backend == 'openvino':
+        from fcn_road_seg.openvino_network import OpenVinoNetwork
+
+        return OpenVinoNetwork(model, precision, checkpoint.activation_peaks, threads)
     return TorchNetwork(model, PRECISIONS[precision])
 
 

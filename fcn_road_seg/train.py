@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import (
     Callback,
@@ -19,6 +20,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from fcn_road_seg.activation_peaks import FRAME_COUNT, measured_peaks, spread
 from fcn_road_seg.checkpoint import (
     Checkpoint,
     InputRule,
@@ -292,17 +294,22 @@ def write_checkpoint(
     training.load_state_dict(best['state_dict'])
     metrics = {name: {'iou': round(iou, 4)} for name, iou in best[VAL_IOU_KEY].items()}
     data = ', '.join(f'{s.name} ({len(s.train)} frames)' for s in sources)
-    save_checkpoint(
-        Checkpoint(
-            fold_batch_norm(training.net),
-            training.recipe.input_rule,
-            args.threshold,
-            provenance=Provenance(data, args.licence, metrics),
-        ),
-        path,
-        torch.float16,
+    checkpoint = Checkpoint(
+        fold_batch_norm(training.net),
+        training.recipe.input_rule,
+        args.threshold,
+        provenance=Provenance(data, args.licence, metrics),
     )
+    peaks = measured_peaks(checkpoint, frames_of_each(sources))
+    save_checkpoint(replace(checkpoint, activation_peaks=peaks), path, torch.float16)
     print(f'{path}: {metrics}')
+
+
+def frames_of_each(sources: Sequence[Source]) -> Iterator[np.ndarray]:
+    """Yield (H, W, 3) uint8 RGB training frames, of each source as many."""
+    for source in sources:
+        for frame, _ in spread(source.train.samples, FRAME_COUNT // len(sources) or 1):
+            yield frame.permute(1, 2, 0).contiguous().numpy()
 
 
 def precision_of(name: str, recipe: Recipe, on_cpu: bool) -> str:

@@ -32,6 +32,7 @@ MAY_IMPORT = {
         'own.devices',
         'own.model',
         'own.ncnn_network',
+        'own.openvino_network',
         'own.segmentation',
         'own.torch_network',
     },
@@ -43,6 +44,10 @@ MAY_IMPORT = {
     'torch_network': {'torch', 'cv2', 'own.model'},
     'ncnn_network': {'ncnn', 'cv2', 'own.files', 'own.model', 'own.ncnn_graph'},
     'ncnn_graph': {'torch', 'own.model'},
+    'openvino_network': {'own.model', 'own.openvino_graph', 'own.silent_openvino'},
+    'openvino_graph': {'torch', 'own.model', 'own.silent_openvino'},
+    'silent_openvino': {'openvino'},
+    'activation_peaks': {'torch', 'cv2', 'own.checkpoint', 'own.model'},
     'image_msgs': {'cv2', 'cv_bridge', *MESSAGES},
     'bags': {'rosbags'},
     'kitti_sequences': {'own.calibration'},
@@ -111,6 +116,7 @@ MAY_IMPORT = {
     'train': {
         'torch',
         'lightning',
+        'own.activation_peaks',
         'own.checkpoint',
         'own.devices',
         'own.model',
@@ -131,6 +137,15 @@ MAY_IMPORT = {
         'own.segmenter',
         'own.sources',
         'own.stress',
+    },
+    'calibrate': {
+        'torch',
+        'tqdm',
+        'own.activation_peaks',
+        'own.checkpoint',
+        'own.datasets',
+        'own.model',
+        'own.sources',
     },
     'export': {
         'torch',
@@ -251,5 +266,5 @@ def test_module_imports_only_what_the_table_allows(module):
 
 def test_node_does_not_import_torch_and_the_trainer_not_ros():
     assert 'torch' not in imports_of('node')
-    for module in ('train', 'evaluate', 'export', 'bench', 'model', 'segmenter'):
+    for module in ('train', 'evaluate', 'export', 'bench', 'calibrate', 'model', 'segmenter'):
         assert not {name.split('.')[0] for name in imports_of(module)} & {'rclpy', *MESSAGES}

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 import pickle
@@ -18,6 +19,8 @@ from fcn_road_seg.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+
+PEAKS = tuple(0.1 + i for i in range(13))
 
 
 @pytest.fixture(scope='module')
@@ -50,11 +53,13 @@ def test_everything_beside_the_tensors_comes_back(random_model, tmp_path):
         InputRule(fixed_hw=(256, 512)),
         threshold=0.25,
         provenance=Provenance('some frames', 'research only', {'val': {'iou': 0.5}}),
+        activation_peaks=PEAKS,
     )
     save_checkpoint(checkpoint, tmp_path / 'c.safetensors')
     loaded = load_checkpoint(tmp_path / 'c.safetensors')
     assert loaded.input_rule == checkpoint.input_rule
     assert loaded.threshold == 0.25
+    assert loaded.activation_peaks == PEAKS
     assert loaded.provenance == checkpoint.provenance
     assert loaded.model.config == random_model.config
     assert len(loaded.sha256) == 64
@@ -99,6 +104,44 @@ def test_changed_metadata_are_refused(stored, tmp_path, field):
     path = tmp_path / 'changed.safetensors'
     path.write_bytes(struct.pack('<Q', len(encoded)) + encoded + stored[start:])
     refused(path, 'damaged: its metadata do not match')
+
+
+def rewritten(stored, path, change):
+    """Write `stored` with other content, and that content's own SHA-256."""
+    header, start = header_of(stored)
+    content = json.loads(header['__metadata__']['content'])
+    change(content)
+    text = json.dumps(content)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    header['__metadata__'].update(content=text, content_sha256=digest)
+    encoded = json.dumps(header).encode()
+    path.write_bytes(struct.pack('<Q', len(encoded)) + encoded + stored[start:])
+
+
+def test_file_from_before_int8_loads_without_peaks(stored, tmp_path):
+    path = tmp_path / 'older.safetensors'
+    rewritten(stored, path, lambda content: content.pop('activation_peaks'))
+    assert load_checkpoint(path).activation_peaks is None
+
+
+@pytest.mark.parametrize(
+    ('peaks', 'message'),
+    [
+        (PEAKS[:-1], 'activation peaks are 12, not 13: one a convolution'),
+        ([], 'activation peaks are 0, not 13'),
+        ((-1.0, *PEAKS[1:]), 'activation peak -1.0 is not a positive number'),
+        ((0.0, *PEAKS[1:]), 'activation peak 0.0 is not a positive number'),
+        ((*PEAKS[1:], math.nan), 'activation peak nan is not a positive number'),
+        ((*PEAKS[1:], math.inf), 'activation peak inf is not a positive number'),
+        ((*PEAKS[1:], 'high'), 'could not convert string to float'),
+        ((*PEAKS[1:], None), 'float'),
+        (7, 'not iterable'),
+    ],
+)
+def test_peaks_that_are_none_are_refused(stored, tmp_path, peaks, message):
+    path = tmp_path / 'changed.safetensors'
+    rewritten(stored, path, lambda content: content.update(activation_peaks=peaks))
+    refused(path, f'does not describe a network: .*{message}')
 
 
 @pytest.mark.parametrize('share', [0.0, 0.001, 0.5, 0.999])

@@ -1,6 +1,12 @@
 import pytest
 
-from fcn_road_seg.devices import has_fast_bfloat16
+from fcn_road_seg.devices import has_exact_int8, has_fast_bfloat16
+
+
+def cpu_info(folder, flags):
+    path = folder / 'cpuinfo'
+    path.write_text(f'processor\t: 0\nflags\t\t: fpu {flags} sse\nbugs\t\t:\n')
+    return path
 
 
 @pytest.mark.parametrize(
@@ -12,10 +18,37 @@ from fcn_road_seg.devices import has_fast_bfloat16
     ],
 )
 def test_bfloat16_is_fast_with_amx_alone(tmp_path, flags, expected):
-    cpu_info = tmp_path / 'cpuinfo'
-    cpu_info.write_text(f'processor\t: 0\nflags\t\t: fpu {flags} sse\nbugs\t\t:\n')
-    assert has_fast_bfloat16(cpu_info) is expected
+    assert has_fast_bfloat16(cpu_info(tmp_path, flags)) is expected
 
 
-def test_system_that_does_not_tell_has_no_fast_bfloat16(tmp_path):
+@pytest.mark.parametrize(
+    ('flags', 'expected'),
+    [
+        ('avx512f avx512_vnni', True),
+        ('avx2 avx_vnni', True),
+        ('avx512f amx_int8 amx_tile', True),
+        ('avx2 avx512f avx512bw avx512_bf16', False),
+        ('avx512_vnni2', False),
+    ],
+)
+def test_int8_is_exact_with_vnni_or_amx(tmp_path, flags, expected):
+    assert has_exact_int8(cpu_info(tmp_path, flags)) is expected
+
+
+def test_flags_are_the_last_of_their_line_too(tmp_path):
+    path = tmp_path / 'cpuinfo'
+    path.write_text('model name\t: amx_int8\nflags\t\t: fpu amx_bf16')
+    assert has_fast_bfloat16(path)
+    assert not has_exact_int8(path)
+
+
+def test_system_that_does_not_tell_has_neither(tmp_path):
     assert has_fast_bfloat16(tmp_path / 'none') is False
+    assert has_exact_int8(tmp_path / 'none') is False
+
+
+def test_cpu_of_another_kind_has_neither(tmp_path):
+    path = tmp_path / 'cpuinfo'
+    path.write_text('processor\t: 0\nFeatures\t: fp asimd asimddp\n')
+    assert has_fast_bfloat16(path) is False
+    assert has_exact_int8(path) is False

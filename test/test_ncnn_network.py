@@ -6,11 +6,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
+from reference import (
+    INPUT_SIZES_HW,
+    NETWORKS,
+    ReferenceNetwork,
+    assert_logit_is_that_of_the_network,
+    model_of,
+)
 
 from fcn_road_seg.checkpoint import default_checkpoint_path, load_checkpoint
 from fcn_road_seg.cpu_pipeline import CpuPipeline
-from fcn_road_seg.model import RoadFCN, RoadFCNConfig, fold_batch_norm, road_logit
+from fcn_road_seg.model import RoadFCNConfig, fold_batch_norm
 from fcn_road_seg.segmenter import RoadSegmenter
 from fcn_road_seg.synthetic import SyntheticDrive
 
@@ -19,54 +25,14 @@ pytest.importorskip('ncnn', reason='ncnn is not installed')
 from fcn_road_seg.ncnn_network import KEPT_FILES, NcnnNetwork, cache_folder
 
 FRAMES = Path(__file__).parents[2] / 'shared/data'
-FCN8 = ('pool4', 'pool3')
 
 
-class ReferenceNetwork:
-    """The checkpoint's network as it is: not folded, in PyTorch's own layout."""
-
-    backend = 'reference'
-
-    def __init__(self, model):
-        self._model = model
-
-    def road_logit(self, frame_rgb):
-        x = torch.from_numpy(frame_rgb).permute(2, 0, 1)[None]
-        return road_logit(self._model.scores(x))[0].numpy()
-
-
-def model_of(config):
-    """Return a network none of whose norms is trivial, and some of whose gains are negative."""
-    torch.manual_seed(5)
-    model = RoadFCN(config).eval().requires_grad_(False)
-    for norm in model.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.running_mean.uniform_(-0.5, 0.5)
-            norm.running_var.uniform_(0.5, 2.0)
-            norm.weight.uniform_(-1.0, 1.5)
-            norm.bias.uniform_(-0.5, 0.5)
-    return model
-
-
-@pytest.mark.parametrize('hw', [(32, 32), (32, 96), (64, 32), (96, 128)])
-@pytest.mark.parametrize(
-    ('encoder', 'skips', 'skip_scales'),
-    [
-        ('vgg16_bn', FCN8, (1.0, 1.0)),
-        ('vgg16', FCN8, (0.01, 0.001)),
-        ('vgg16', ('pool4',), (1.0,)),
-        ('vgg16', (), ()),
-    ],
-)
-def test_logit_is_that_of_the_network(encoder, skips, skip_scales, hw):
-    model = model_of(RoadFCNConfig(encoder, skips, skip_scales))
-    frame_rgb = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
-    expected = ReferenceNetwork(model).road_logit(frame_rgb)
-    logit = NcnnNetwork(fold_batch_norm(model), '', num_threads=2).road_logit(frame_rgb)
-    assert logit.shape == hw
-    assert logit.dtype == np.float32
-    assert np.ptp(expected) > 1e-3
-    assert np.abs(logit - expected).max() < 1e-5
+@pytest.mark.parametrize('hw', INPUT_SIZES_HW)
+@pytest.mark.parametrize('config', NETWORKS)
+def test_logit_is_that_of_the_network(config, hw):
+    assert_logit_is_that_of_the_network(
+        lambda model: NcnnNetwork(model, '', num_threads=2), RoadFCNConfig(*config), hw
+    )
 
 
 def assert_masks_agree(frames_bgr):

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from fcn_road_seg import segmenter as segmenter_module
+from fcn_road_seg.activation_peaks import measured_peaks
 from fcn_road_seg.checkpoint import InputRule
 from fcn_road_seg.cuda_pipeline import CudaPipeline
+from fcn_road_seg.devices import has_exact_int8
 from fcn_road_seg.model import RoadFCN, RoadFCNConfig, fold_batch_norm
 from fcn_road_seg.segmentation import OverlayStyle
 from fcn_road_seg.segmenter import RoadSegmenter, SegmenterError
@@ -161,7 +164,7 @@ def test_auto_is_the_gpu_in_float16_or_the_cpu_in_float32(random_checkpoint):
         ('tpu', 'auto', "device 'tpu' is unknown"),
         ('meta', 'auto', "device 'meta' is not supported"),
         ('cpu', 'float16', "'float16' needs a GPU"),
-        ('cpu', 'int8', "'int8' is unknown; use auto or float32"),
+        ('cpu', 'int4', "'int4' is unknown; use auto or float32"),
     ],
 )
 def test_device_or_precision_not_here_is_refused(random_checkpoint, device, precision, message):
@@ -172,11 +175,15 @@ def test_device_or_precision_not_here_is_refused(random_checkpoint, device, prec
 @pytest.mark.parametrize(
     ('backend', 'precision', 'message'),
     [
-        ('tensorrt', 'auto', "'tensorrt' is unknown; use auto, ncnn, torch"),
+        ('tensorrt', 'auto', "'tensorrt' is unknown; use auto, ncnn, openvino, torch"),
         ('ncnn', 'bfloat16', 'for float32 on a CPU, not for bfloat16 on cpu; use auto'),
+        ('torch', 'int8', 'for float32, float16, bfloat16, not for int8 on cpu; use auto'),
     ],
 )
-def test_backend_that_cannot_be_had_is_refused(random_checkpoint, backend, precision, message):
+def test_backend_that_cannot_be_had_is_refused(
+    random_checkpoint, monkeypatch, backend, precision, message
+):
+    monkeypatch.setattr(segmenter_module, 'has_exact_int8', lambda: True)
     with pytest.raises(SegmenterError, match=message):
         RoadSegmenter(random_checkpoint, 'cpu', precision, backend=backend)
 
@@ -184,8 +191,9 @@ def test_backend_that_cannot_be_had_is_refused(random_checkpoint, backend, preci
 def test_auto_is_ncnn_for_float32_alone(random_checkpoint):
     pytest.importorskip('ncnn', reason='ncnn is not installed')
     assert RoadSegmenter(random_checkpoint, 'cpu').backend.startswith('ncnn 1.')
+    pytest.importorskip('fcn_road_seg.silent_openvino', reason='openvino is not installed')
     in_bfloat16 = RoadSegmenter(random_checkpoint, 'cpu', 'bfloat16')
-    assert in_bfloat16.backend == f'torch {torch.__version__}'
+    assert in_bfloat16.backend.startswith('openvino 20')
 
 
 def test_without_ncnn_auto_is_torch_and_ncnn_is_refused(random_checkpoint, monkeypatch):
@@ -194,6 +202,103 @@ def test_without_ncnn_auto_is_torch_and_ncnn_is_refused(random_checkpoint, monke
     assert RoadSegmenter(random_checkpoint, 'cpu').backend == f'torch {torch.__version__}'
     with pytest.raises(SegmenterError, match='pip install ncnn, or use torch'):
         RoadSegmenter(random_checkpoint, 'cpu', backend='ncnn')
+
+
+@pytest.fixture
+def without_openvino(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+    for name in ('openvino_network', 'openvino_graph', 'silent_openvino'):
+        monkeypatch.delitem(sys.modules, f'fcn_road_seg.{name}', raising=False)
+
+
+def test_without_openvino_bfloat16_is_by_torch(random_checkpoint, without_openvino):
+    in_bfloat16 = RoadSegmenter(random_checkpoint, 'cpu', 'bfloat16')
+    assert in_bfloat16.backend == f'torch {torch.__version__}'
+    assert in_bfloat16.advice() == 'backend openvino (pip install openvino), rounded alike'
+
+
+def test_without_openvino_it_and_int8_are_refused(
+    calibrated_checkpoint, without_openvino, monkeypatch
+):
+    monkeypatch.setattr(segmenter_module, 'has_exact_int8', lambda: True)
+    with pytest.raises(SegmenterError, match='pip install openvino, or use torch'):
+        RoadSegmenter(calibrated_checkpoint, 'cpu', 'bfloat16', backend='openvino')
+    with pytest.raises(SegmenterError, match=r"'int8' needs openvino .*; pip install openvino"):
+        RoadSegmenter(calibrated_checkpoint, 'cpu', 'int8')
+
+
+@pytest.fixture(scope='module')
+def calibrated_checkpoint(random_checkpoint):
+    noise = np.random.default_rng(4).integers(0, 256, (64, 96, 3), np.uint8)
+    peaks = measured_peaks(random_checkpoint, [noise])
+    return replace(random_checkpoint, activation_peaks=peaks)
+
+
+@pytest.mark.skipif(not has_exact_int8(), reason='a CPU without VNNI or AMX')
+def test_int8_segments_frames_with_a_calibrated_checkpoint(calibrated_checkpoint, frame):
+    pytest.importorskip('fcn_road_seg.silent_openvino', reason='openvino is not installed')
+    in_int8, in_float32 = (
+        RoadSegmenter(calibrated_checkpoint, 'cpu', p) for p in ('int8', 'float32')
+    )
+    assert in_int8.backend.startswith('openvino 20')
+    assert in_int8.precision == 'int8'
+    balanced(in_float32, frame)
+    in_int8.threshold = in_float32.threshold
+    assert np.mean(in_int8(frame).mask == in_float32(frame).mask) > 0.9
+
+
+def test_int8_with_a_checkpoint_that_is_not_calibrated_is_refused(random_checkpoint, monkeypatch):
+    monkeypatch.setattr(segmenter_module, 'has_exact_int8', lambda: True)
+    with pytest.raises(SegmenterError, match='write one with fcn-road-seg calibrate, or use auto'):
+        RoadSegmenter(random_checkpoint, 'cpu', 'int8')
+
+
+def test_int8_on_a_cpu_whose_sums_overflow_is_refused(calibrated_checkpoint, monkeypatch):
+    monkeypatch.setattr(segmenter_module, 'has_exact_int8', lambda: False)
+    with pytest.raises(SegmenterError, match='needs a CPU with VNNI or AMX'):
+        RoadSegmenter(calibrated_checkpoint, 'cpu', 'int8')
+
+
+@pytest.mark.parametrize(
+    ('precision', 'backend', 'message'),
+    [
+        ('int8', 'auto', "'int8' is for a CPU, not for cuda; use auto"),
+        ('float32', 'openvino', 'on a CPU, not for float32 on cuda; use auto'),
+    ],
+)
+def test_what_is_for_a_cpu_is_refused_on_a_gpu(
+    calibrated_checkpoint, monkeypatch, precision, backend, message
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    with pytest.raises(SegmenterError, match=message):
+        RoadSegmenter(calibrated_checkpoint, 'cuda', precision, backend=backend)
+
+
+@pytest.mark.parametrize(
+    ('int8', 'bfloat16', 'advice'),
+    [
+        (True, True, 'precision int8 (pip install openvino); the mask differs slightly'),
+        (
+            *(False, True),
+            'precision bfloat16, which this CPU has in hardware; the mask differs slightly',
+        ),
+        (False, False, 'backend ncnn (pip install ncnn), with the same mask'),
+    ],
+)
+def test_advice_is_what_this_cpu_is_fastest_with(
+    calibrated_checkpoint, monkeypatch, int8, bfloat16, advice
+):
+    monkeypatch.setattr(segmenter_module, 'has_exact_int8', lambda: int8)
+    monkeypatch.setattr(segmenter_module, 'has_fast_bfloat16', lambda: bfloat16)
+    assert RoadSegmenter(calibrated_checkpoint, 'cpu', backend='torch').advice() == advice
+
+
+def test_int8_is_not_advised_for_a_checkpoint_that_is_not_calibrated(
+    random_checkpoint, monkeypatch
+):
+    monkeypatch.setattr(segmenter_module, 'has_exact_int8', lambda: True)
+    assert 'int8' not in RoadSegmenter(random_checkpoint, 'cpu', backend='torch').advice()
 
 
 def test_both_backends_give_the_same_mask(random_checkpoint, frame):

@@ -51,6 +51,7 @@ def test_training_learns_an_easy_task_and_writes_a_checkpoint(easy_data, tmp_pat
     assert checkpoint.provenance.licence == 'made up'
     assert f'{easy_data.name} (8 frames)' in checkpoint.provenance.training_data
     assert checkpoint.provenance.metrics[easy_data.name]['iou'] > 0.8
+    assert len(checkpoint.activation_peaks) == 13
 
 
 def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(

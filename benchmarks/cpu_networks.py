@@ -1,0 +1,197 @@
+"""Ways to compute the network on a CPU: time, and what each does to the mask.
+
+    pip install onnx onnxscript onnxruntime
+    python benchmarks/cpu_networks.py --data .../kitti_road_consensus .../camvid
+
+Every way runs on the same frames, one after the other on each, in the pipeline of the node.
+onnxruntime's int8 is calibrated on training frames of the same data sets, OpenVINO's as the
+checkpoint is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from fcn_road_seg.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from fcn_road_seg.cpu_pipeline import CpuNetwork, CpuPipeline
+from fcn_road_seg.datasets import ROAD, VOID, SplitRule, find_frames
+from fcn_road_seg.devices import has_exact_int8, has_fast_bfloat16
+from fcn_road_seg.export import export_onnx
+from fcn_road_seg.model import fold_batch_norm, road_logit
+from fcn_road_seg.ncnn_network import NcnnNetwork
+from fcn_road_seg.openvino_network import OpenVinoNetwork
+from fcn_road_seg.segmenter import RoadSegmenter
+from fcn_road_seg.torch_network import TorchNetwork
+
+REFERENCE = 'PyTorch eager'
+CALIBRATION_FRAMES = 64
+
+
+class EagerNetwork:
+    """The network as it was trained: not folded, in PyTorch's own layout."""
+
+    backend = 'eager'
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._model = checkpoint.model
+
+    def road_logit(self, frame_rgb: np.ndarray) -> np.ndarray:
+        x = torch.from_numpy(frame_rgb).permute(2, 0, 1)[None]
+        return road_logit(self._model.scores(x))[0].numpy()
+
+
+class OnnxNetwork:
+    """An ONNX file that gives the logit, by onnxruntime."""
+
+    backend = 'onnxruntime'
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=['CPUExecutionProvider']
+        )
+
+    def road_logit(self, frame_rgb: np.ndarray) -> np.ndarray:
+        return self._session.run(None, {'frames_rgb': _nchw(frame_rgb)})[0][0]
+
+
+def _nchw(frame_rgb: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(frame_rgb.transpose(2, 0, 1)[None])
+
+
+def networks(
+    checkpoint: Checkpoint, calibration: list[np.ndarray], folder: Path
+) -> Iterator[tuple[str, CpuNetwork]]:
+    model = fold_batch_norm(checkpoint.model).requires_grad_(False)
+    """Yield each way's name and network, the reference first."""
+    yield REFERENCE, EagerNetwork(checkpoint)
+    yield 'PyTorch folded, channels_last', TorchNetwork(fold_batch_norm(model), torch.float32)
+    yield 'ncnn', NcnnNetwork(model, checkpoint.sha256, torch.get_num_threads())
+    if has_fast_bfloat16():
+        yield 'PyTorch bfloat16 (AMX)', TorchNetwork(fold_batch_norm(model), torch.bfloat16)
+    float32, int8 = folder / 'float32.onnx', folder / 'int8.onnx'
+    export_onnx(checkpoint, float32)
+    _give_the_logit(float32)
+    yield 'onnxruntime', OnnxNetwork(float32)
+    _quantise(float32, int8, calibration)
+    yield 'onnxruntime int8', OnnxNetwork(int8)
+    precisions = ['float32', 'bfloat16'] if has_fast_bfloat16() else ['float32']
+    for precision in precisions + ['int8'] * has_exact_int8():
+        by_openvino = OpenVinoNetwork(
+            model, precision, checkpoint.activation_peaks, torch.get_num_threads()
+        )
+        yield f'OpenVINO {precision}', by_openvino
+
+
+def _give_the_logit(path: Path) -> None:
+    """Take the last layer, p(road)'s sigmoid, off."""
+    import onnx
+
+    model = onnx.load(path)
+    (sigmoid,) = (node for node in model.graph.node if node.op_type == 'Sigmoid')
+    model.graph.node.remove(sigmoid)
+    model.graph.output[0].name = sigmoid.input[0]
+    onnx.save(model, path)
+
+
+def _quantise(source: Path, target: Path, calibration: list[np.ndarray]) -> None:
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+    class Frames(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._frames = iter(calibration)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            frame = next(self._frames, None)
+            return None if frame is None else {'frames_rgb': _nchw(frame)}
+
+    quantize_static(
+        source,
+        target,
+        Frames(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        op_types_to_quantize=['Conv', 'ConvTranspose', 'MaxPool', 'Relu', 'Add'],
+    )
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
+    """Return the pixels of the intersection and of the union."""
+    return np.count_nonzero(a & b), np.count_nonzero(a | b)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--data', nargs='+', required=True, metavar='DIR')
+    parser.add_argument('--frames', type=int, default=40, help='of each data set')
+    args = parser.parse_args()
+    checkpoint = load_checkpoint(default_checkpoint_path())
+    frames, calibration = [], []
+    for root in args.data:
+        rule = SplitRule()
+        for split, count, chosen in (
+            ('val', args.frames, frames),
+            ('train', CALIBRATION_FRAMES // len(args.data), calibration),
+        ):
+            found = find_frames(root, split, rule)
+            step = max(1, len(found) // count)
+            chosen += [frame.load() for frame in found[::step][:count]]
+    rule = checkpoint.input_rule
+    scaled = [
+        cv2.resize(frame, rule.input_hw(frame.shape[:2])[::-1], interpolation=cv2.INTER_AREA)
+        for frame, _ in calibration
+    ]
+    segmenter = RoadSegmenter(checkpoint, 'cpu')
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        compare(segmenter, dict(networks(checkpoint, scaled, Path(folder))), frames)
+
+
+def compare(
+    segmenter: RoadSegmenter,
+    ways: dict[str, CpuNetwork],
+    frames: list[tuple[np.ndarray, np.ndarray]],
+) -> None:
+    """Print a table of the ways on labelled frames."""
+    labelled, agreed = ({name: np.zeros(2) for name in ways} for _ in range(2))
+    times_s = {name: [] for name in ways}
+    changed = dict.fromkeys(ways, 0)
+    for i, (frame_rgb, label) in enumerate(tqdm(frames)):
+        reference = None
+        for name, network in ways.items():
+            segmenter._pipeline = CpuPipeline(network)
+            if i == 0:
+                segmenter(frame_rgb, channel_order='rgb')
+            found = segmenter(frame_rgb, channel_order='rgb', confidence=False)
+            mask = found.mask == 255
+            reference = mask if reference is None else reference
+            known = label != VOID
+            labelled[name] += overlap(mask & known, (label == ROAD) & known)
+            agreed[name] += overlap(mask, reference)
+            changed[name] += np.count_nonzero(mask != reference)
+            times_s[name].append(found.network_s)
+    pixels = sum(label.size for _, label in frames)
+    print(f'{len(frames)} frames, {pixels / 1e6:.1f} megapixels')
+    print('| network | median (ms) | time, of eager | IoU | IoU with eager | pixels changed |')
+    print('| --- | --- | --- | --- | --- | --- |')
+    eager = np.array(times_s[REFERENCE])
+    for name in ways:
+        ratio = np.median(np.array(times_s[name]) / eager)
+        ious = ' | '.join(f'{a / b:.4f}' for a, b in (labelled[name], agreed[name]))
+        median_ms = 1e3 * np.median(times_s[name])
+        share = changed[name] / pixels
+        print(f'| {name} | {median_ms:.0f} | {ratio:.2f} | {ious} | {share:.6f} |')
+
+
+if __name__ == '__main__':
+    main()

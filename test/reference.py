@@ -1,0 +1,52 @@
+"""Networks that the faster ones are compared with."""
+
+import numpy as np
+import torch
+
+from fcn_road_seg.model import RoadFCN, fold_batch_norm, road_logit
+
+NETWORKS = [
+    ('vgg16_bn', ('pool4', 'pool3'), (1.0, 1.0)),
+    ('vgg16', ('pool4', 'pool3'), (0.01, 0.001)),
+    ('vgg16', ('pool4',), (1.0,)),
+    ('vgg16', (), ()),
+]
+INPUT_SIZES_HW = [(32, 32), (32, 96), (64, 32), (96, 128)]
+
+
+class ReferenceNetwork:
+    """The checkpoint's network as it is: not folded, in PyTorch's own layout."""
+
+    backend = 'reference'
+
+    def __init__(self, model):
+        self._model = model
+
+    def road_logit(self, frame_rgb):
+        x = torch.from_numpy(frame_rgb).permute(2, 0, 1)[None]
+        return road_logit(self._model.scores(x))[0].numpy()
+
+
+def model_of(config):
+    """Return a network none of whose norms is trivial, and some of whose gains are negative."""
+    torch.manual_seed(5)
+    model = RoadFCN(config).eval().requires_grad_(False)
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.running_mean.uniform_(-0.5, 0.5)
+            norm.running_var.uniform_(0.5, 2.0)
+            norm.weight.uniform_(-1.0, 1.5)
+            norm.bias.uniform_(-0.5, 0.5)
+    return model
+
+
+def assert_logit_is_that_of_the_network(make_network, config, hw):
+    """Compare, on noise, with the network that `make_network` makes of a folded model."""
+    model = model_of(config)
+    frame_rgb = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
+    expected = ReferenceNetwork(model).road_logit(frame_rgb)
+    logit = make_network(fold_batch_norm(model)).road_logit(frame_rgb)
+    assert logit.shape == hw
+    assert logit.dtype == np.float32
+    assert np.ptp(expected) > 1e-3
+    assert np.abs(logit - expected).max() < 1e-5
