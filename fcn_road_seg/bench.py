@@ -193,7 +193,7 @@ def run(args: argparse.Namespace) -> None:
     }
     print_lines(head_lines(report))
     if args.rounds:
-        here = contenders.available(device)
+        here = contenders.available(device, checkpoint)
         names = [n for n in here if n in (contenders.REFERENCE, *(args.networks or here))]
         for name in set(args.networks or ()) - set(names):
             raise BenchError(f'{name} is not to be had on {device}; here are {", ".join(here)}')

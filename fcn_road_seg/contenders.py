@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fcn_road_seg.checkpoint import Checkpoint
 from fcn_road_seg.classic import ClassicFCN8s
 from fcn_road_seg.cpu_pipeline import CpuNetwork
-from fcn_road_seg.devices import has_fast_bfloat16
+from fcn_road_seg.devices import has_exact_int8, has_fast_bfloat16
 from fcn_road_seg.model import RoadFCN, RoadFCNConfig, fold_batch_norm, road_logit
 from fcn_road_seg.torch_network import TorchNetwork
 
@@ -28,6 +28,8 @@ TEXTS = {
     'ncnn': 'ncnn',
     'bfloat16': 'PyTorch bfloat16',
     'float16': 'PyTorch float16',
+    'openvino_bfloat16': 'OpenVINO bfloat16',
+    'openvino_int8': 'OpenVINO int8',
 }
 _SIXTEEN_BITS = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -35,13 +37,16 @@ _SIXTEEN_BITS = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 Contender = Callable[[np.ndarray], Callable[[], Tensor]]
 
 
-def available(device: torch.device) -> list[str]:
+def available(device: torch.device, checkpoint: Checkpoint) -> list[str]:
     """Return the names of what can be computed on this device at a sensible speed."""
     on_cpu = device.type == 'cpu'
+    has_openvino = on_cpu and find_spec('openvino')
     left_out = {
         'ncnn': not (on_cpu and find_spec('ncnn')),
         'bfloat16': not (on_cpu and has_fast_bfloat16()),
         'float16': on_cpu,
+        'openvino_bfloat16': not (has_openvino and has_fast_bfloat16()),
+        'openvino_int8': not (has_openvino and has_exact_int8() and checkpoint.activation_peaks),
     }
     return [name for name in TEXTS if not left_out.get(name)]
 
@@ -57,6 +62,11 @@ def contender(name: str, checkpoint: Checkpoint, device: torch.device) -> Conten
         from fcn_road_seg.ncnn_network import NcnnNetwork
 
         return _on_cpu(NcnnNetwork(model, checkpoint.sha256, torch.get_num_threads()))
+    if name.startswith('openvino_'):
+        from fcn_road_seg.openvino_network import OpenVinoNetwork
+
+        precision, peaks = name.removeprefix('openvino_'), checkpoint.activation_peaks
+        return _on_cpu(OpenVinoNetwork(model, precision, peaks, torch.get_num_threads()))
     dtype = _SIXTEEN_BITS.get(name, torch.float32)
     if device.type == 'cpu':
         return _on_cpu(TorchNetwork(model, dtype))

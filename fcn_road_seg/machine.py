@@ -43,16 +43,13 @@ def described(device: torch.device) -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Return the versions of what computes; None for what is not installed."""
-    try:
-        ncnn = version('ncnn')
-    except PackageNotFoundError:
-        ncnn = None
     return {
         'fcn_road_seg': __version__,
         'python': platform.python_version(),
         'torch': torch.__version__,
         'cuda': torch.version.cuda if torch.cuda.is_available() else None,
-        'ncnn': ncnn,
+        'ncnn': _version('ncnn'),
+        'openvino': _version('openvino'),
         'opencv': cv2.__version__,
         'numpy': np.__version__,
     }
@@ -135,3 +132,10 @@ def _proc_fields(path: str) -> dict[str, str]:
         name, _, value = line.partition(':')
         fields.setdefault(name.strip(), value.strip())
     return fields
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

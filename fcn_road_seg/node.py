@@ -441,7 +441,7 @@ def _loaded(values: dict[str, Any], logger: Any) -> tuple[RoadSegmenter, Sequenc
         f'on {segmenter.device}, {segmenter.precision}, {segmenter.backend}'
     )
     if values['device'] == 'auto' and segmenter.device.type == 'cpu':
-        logger.warning(f'{text}: no GPU is usable, so this will be slow')
+        logger.warning(f'{text}: no GPU is usable, so the CPU computes')
     else:
         logger.info(text)
     if advice := segmenter.advice():

@@ -187,6 +187,7 @@ MAY_IMPORT = {
         'own.devices',
         'own.model',
         'own.ncnn_network',
+        'own.openvino_network',
         'own.torch_network',
     },
     'machine': {'torch', 'cv2'},

@@ -3,10 +3,15 @@ import pytest
 import torch
 
 from fcn_road_seg import contenders
+from fcn_road_seg.checkpoint import default_checkpoint_path, load_checkpoint
 from fcn_road_seg.model import RoadFCNConfig
+from fcn_road_seg.synthetic import SyntheticDrive
 
 CPU = torch.device('cpu')
-OURS = [name for name in contenders.available(CPU) if name != contenders.CLASSIC]
+SHIPPED = load_checkpoint(default_checkpoint_path())
+OURS = [name for name in contenders.available(CPU, SHIPPED) if name != contenders.CLASSIC]
+# What the norm of a logit's difference may be, of the logit's.
+TOLERANCES = {'bfloat16': 3e-2, 'openvino_bfloat16': 3e-2, 'openvino_int8': 0.1}
 
 
 @pytest.mark.parametrize(
@@ -34,30 +39,30 @@ def test_weights_are_those_of_vgg16s_convolutions_and_the_decoder():
 
 
 @pytest.mark.parametrize('name', OURS)
-def test_every_way_computes_the_same_logits(name, random_checkpoint):
-    frame_rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+def test_every_way_computes_the_same_logits(name):
+    frame_rgb = np.ascontiguousarray(SyntheticDrive(3, (64, 96)).render(0.0)[0][..., ::-1])
     with torch.inference_mode():
         expected, logit = (
-            contenders.contender(way, random_checkpoint, CPU)(frame_rgb)()
+            contenders.contender(way, SHIPPED, CPU)(frame_rgb)()
             for way in (contenders.REFERENCE, name)
         )
     assert logit.shape == (64, 96)
     difference = (logit - expected).norm() / expected.norm()
-    assert difference < (3e-2 if name == 'bfloat16' else 1e-4)
+    assert difference < TOLERANCES.get(name, 1e-4)
 
 
-def test_building_one_leaves_the_checkpoint_as_it_was(random_checkpoint):
-    before = random_checkpoint.model.encoder.features[0].weight.clone()
+def test_building_one_leaves_the_checkpoint_as_it_was():
+    before = SHIPPED.model.encoder.features[0].weight.clone()
     for name in OURS:
-        contenders.contender(name, random_checkpoint, CPU)
-    after = random_checkpoint.model.encoder.features[0].weight
+        contenders.contender(name, SHIPPED, CPU)
+    after = SHIPPED.model.encoder.features[0].weight
     assert after.dtype == torch.float32
     assert after.is_contiguous()
     assert after.equal(before)
 
 
 def test_each_device_is_asked_for_what_it_computes_fast():
-    on_gpu = contenders.available(torch.device('cuda'))
+    on_gpu = contenders.available(torch.device('cuda'), SHIPPED)
     assert on_gpu == ['classic', 'eager', 'folded', 'float16']
     assert 'float16' not in OURS
     assert {'eager', 'folded'} <= set(OURS)
@@ -65,4 +70,9 @@ def test_each_device_is_asked_for_what_it_computes_fast():
 
 def test_what_is_not_installed_is_left_out(monkeypatch):
     monkeypatch.setattr(contenders, 'find_spec', lambda name: None)
-    assert 'ncnn' not in contenders.available(CPU)
+    names = contenders.available(CPU, SHIPPED)
+    assert not any('ncnn' in name or 'openvino' in name for name in names)
+
+
+def test_network_that_is_not_calibrated_is_not_computed_in_int8(random_checkpoint):
+    assert 'openvino_int8' not in contenders.available(CPU, random_checkpoint)
