@@ -28,19 +28,21 @@ class _Output:
     message: Callable[[Any, Header], Any]
 
 
-# By topic name under the node's own; `message` takes a Segmentation and the frame's header.
+# By topic name under the node's own; `message` takes a Segmentation and the frame's header. They
+# are sent in this order: a mask before its overlay, three times as large, often had to be sent
+# again, and came half a second late (see benchmarks/README.md).
 OUTPUTS = {
-    'mask': _Output(Image, lambda found, header: image_msg(found.mask, 'mono8', header)),
-    'class_mask': _Output(Image, lambda found, header: image_msg(found.mask & 1, 'mono8', header)),
+    'overlay': _Output(Image, lambda found, header: image_msg(found.overlay_bgr, 'bgr8', header)),
     'confidence': _Output(
         Image, lambda found, header: image_msg(found.confidence, 'mono8', header)
     ),
-    'overlay': _Output(Image, lambda found, header: image_msg(found.overlay_bgr, 'bgr8', header)),
-    'mask/compressed': _Output(
-        CompressedImage, lambda found, header: png_msg(found.mask, 'mono8', header)
-    ),
+    'class_mask': _Output(Image, lambda found, header: image_msg(found.mask & 1, 'mono8', header)),
+    'mask': _Output(Image, lambda found, header: image_msg(found.mask, 'mono8', header)),
     'overlay/compressed': _Output(
         CompressedImage, lambda found, header: jpeg_msg(found.overlay_bgr, header)
+    ),
+    'mask/compressed': _Output(
+        CompressedImage, lambda found, header: png_msg(found.mask, 'mono8', header)
     ),
 }
 CAMERA_INFO = 'camera_info'

@@ -94,6 +94,7 @@ def plot_times(panels: Sequence[TimePanel], path: Path) -> None:
                 xytext=(6, 0),
                 textcoords='offset points',
                 va='center',
+                bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1},
             )
         for index, (text, ms) in enumerate(panel.lines_ms.items()):
             axes.axvline(ms, color='k', linestyle=LINE_STYLES[index % 2], label=text)
