@@ -155,7 +155,7 @@ class RoadSegmenter:
         if self.precision != 'float32':
             return ''
         if has_exact_int8() and self._is_calibrated:
-            return 'precision int8 (pip install openvino); the mask differs slightly'
+            return 'precision int8, by openvino from PyPI; the mask differs slightly'
         if has_fast_bfloat16():
             return 'precision bfloat16, which this CPU has in hardware; the mask differs slightly'
         if self.backend.startswith('torch'):

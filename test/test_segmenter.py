@@ -278,7 +278,7 @@ def test_what_is_for_a_cpu_is_refused_on_a_gpu(
 @pytest.mark.parametrize(
     ('int8', 'bfloat16', 'advice'),
     [
-        (True, True, 'precision int8 (pip install openvino); the mask differs slightly'),
+        (True, True, 'precision int8, by openvino from PyPI; the mask differs slightly'),
         (
             *(False, True),
             'precision bfloat16, which this CPU has in hardware; the mask differs slightly',
