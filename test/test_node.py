@@ -444,11 +444,20 @@ def test_shutdown_transition_in_mid_inference_ends_the_process(connected, random
     assert 'Traceback' not in node.log
 
 
-def test_context_shut_down_from_outside_ends_it_with_status_0(start_node, random_checkpoint_path):
-    program = """
-import sys, threading, rclpy
+def test_context_shut_down_from_outside_ends_it_with_status_0(
+    start_node, random_checkpoint_path, tmp_path
+):
+    wish = tmp_path / 'shut down'
+    program = f"""
+import pathlib, sys, threading, time, rclpy
 from fcn_road_seg.node import main
-threading.Timer(8.0, rclpy.shutdown).start()
+
+def shut_down():
+    while not pathlib.Path({str(wish)!r}).exists():
+        time.sleep(0.05)
+    rclpy.shutdown()
+
+threading.Thread(target=shut_down, daemon=True).start()
 raise SystemExit(main(sys.argv))
 """
     command = (sys.executable, '-c', program)
@@ -456,5 +465,6 @@ raise SystemExit(main(sys.argv))
     peer = Peer(topics=('mask',))
     peer.connect()
     peer.close()
+    wish.touch()
     assert node.wait(timeout_s=30) == 0
     assert 'Traceback' not in node.log
