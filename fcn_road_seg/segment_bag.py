@@ -345,7 +345,10 @@ def segment(
             print(line)
         for camera, topics in work.outputs.items():
             print(f'{camera} -> {_listed(topics.values())}')
-        print(f'checkpoint {segmenter.checkpoint_sha256[:12]} on {segmenter.device_name}')
+        print(
+            f'checkpoint {segmenter.checkpoint_sha256[:12]} on {segmenter.device_name}, '
+            f'{segmenter.precision}, {segmenter.backend}'
+        )
         began_s = time.monotonic()
         work.run()
         seconds = time.monotonic() - began_s
