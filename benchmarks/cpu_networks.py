@@ -73,8 +73,8 @@ def _nchw(frame_rgb: np.ndarray) -> np.ndarray:
 def networks(
     checkpoint: Checkpoint, calibration: list[np.ndarray], folder: Path
 ) -> Iterator[tuple[str, CpuNetwork]]:
-    model = fold_batch_norm(checkpoint.model).requires_grad_(False)
     """Yield each way's name and network, the reference first."""
+    model = fold_batch_norm(checkpoint.model).requires_grad_(False)
     yield REFERENCE, EagerNetwork(checkpoint)
     yield 'PyTorch folded, channels_last', TorchNetwork(fold_batch_norm(model), torch.float32)
     yield 'ncnn', NcnnNetwork(model, checkpoint.sha256, torch.get_num_threads())

@@ -33,8 +33,7 @@ from fcn_road_seg.synthetic import SyntheticDrive
 from fcn_road_seg.torch_network import TorchNetwork
 
 FRAME_HW = (375, 1242)
-# At the network's size 2 x multiply-adds, as counted in the design.
-WORK = {(256, 256): 40.6e9, (192, 640): 76.0e9, (352, 1216): 264.9e9}
+SIZES_HW = ((256, 256), (192, 640), (352, 1216))
 TARGET_HW = (352, 1216)
 PICTURES = {'.jpeg', '.jpg', '.png'}
 
@@ -398,7 +397,7 @@ def measure(variant: Variant, task: Task, result: dict[str, Any]) -> None:
     began_s = time.perf_counter()
     pipeline = made(variant, task.checkpoint)
     sizes = result['sizes'] = {}
-    for input_hw in WORK:
+    for input_hw in SIZES_HW:
         for overlay in (False, True):
             name = f'{input_hw[0]} x {input_hw[1]}, {"mask, overlay" if overlay else "mask"}'
             request = task.request(input_hw, overlay=overlay)
@@ -412,7 +411,7 @@ def measure(variant: Variant, task: Task, result: dict[str, Any]) -> None:
     result['logits'] = logit_errors(pipeline, frame, task.request((192, 640)), task.checkpoint)
     if variant.pipeline is not WithoutGraph:
         stages = result['stages_ms'] = {}
-        for input_hw in WORK:
+        for input_hw in SIZES_HW:
             name = f'{input_hw[0]} x {input_hw[1]}'
             stages[name] = stages_ms(pipeline, frame, task.request(input_hw), task.iterations)
         result['kernels'] = slowest_kernels(pipeline, frame, request)

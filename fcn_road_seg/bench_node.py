@@ -6,14 +6,13 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -26,6 +25,7 @@ from std_msgs.msg import Header
 from tqdm import tqdm
 
 from fcn_road_seg.image_msgs import image_msg
+from fcn_road_seg.live_node import running_node
 from fcn_road_seg.machine import peak_memory_mib
 
 PERCENTILES = (50, 95, 99)
@@ -34,7 +34,6 @@ HELLO_PERIOD_S = 2.0
 # For the frame at work and the one that waits behind it, on a slow CPU.
 LAST_MASK_TIMEOUT_S = 30.0
 STATUS_TIMEOUT_S = 10.0
-END_TIMEOUT_S = 10.0
 # Of the node's diagnostics.
 COUNTED = ('frames received', 'frames segmented', 'frames dropped', 'frames refused')
 
@@ -215,12 +214,13 @@ def watched_node(
     # Of its own, so that nothing else on this machine or network takes part.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     namespace = f'bench_{os.getpid()}'
+    ros_args = [word for parameter in parameters for word in ('-p', parameter)]
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     listener = Listener(namespace, ('mask', 'overlay') if overlay else ('mask',))
     try:
         with (
             log_path.open('w') as log,
-            _running_node(namespace, parameters, log) as process,
+            running_node(namespace, ros_args, log) as process,
             _running_camera(namespace, frames_bgr) as camera,
         ):
             node = WatchedNode(process, camera, listener, log_path)
@@ -229,26 +229,6 @@ def watched_node(
     finally:
         listener.destroy_node()
         rclpy.try_shutdown()
-
-
-@contextmanager
-def _running_node(
-    namespace: str, parameters: Sequence[str], log: IO[str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    words = [word for parameter in parameters for word in ('-p', parameter)]
-    command = [sys.executable, '-m', 'fcn_road_seg', 'segment', '--ros-args', *words]
-    process = subprocess.Popen(
-        [*command, '-r', f'__ns:=/{namespace}'], stdout=log, stderr=subprocess.STDOUT
-    )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from fcn_road_seg.demo_sources import (
     rendered_shots,
 )
 from fcn_road_seg.image_msgs import to_frame
+from fcn_road_seg.live_node import running_node
 from fcn_road_seg.pictures import sheet
 from fcn_road_seg.video import VideoError, written_video
 
@@ -155,22 +156,17 @@ def play(
             args=(Path(folder), [shot.offset_s for shot in shots], topic, camera_link),
             daemon=True,
         )
-        segment = subprocess.Popen(
-            _node_command(namespace, node_args), stdout=log, stderr=subprocess.STDOUT
-        )
+        # reliable: what gets lost is then lost to a newer frame, not to a full socket.
+        ros_args = ['-p', 'input_reliability:=reliable', *node_args]
+        camera.start()
         try:
-            camera.start()
-            print(f'starting the node (its log: {log_path})')
-            _wait_until_connected(recorder, segment, link)
-            link.send('stream')
-            stamps_ns = _record(recorder, segment, camera, link, len(shots))
-            link.send('done')
+            with running_node(namespace, ros_args, log) as segment:
+                print(f'starting the node (its log: {log_path})')
+                _wait_until_connected(recorder, segment, link)
+                link.send('stream')
+                stamps_ns = _record(recorder, segment, camera, link, len(shots))
+                link.send('done')
         finally:
-            segment.send_signal(signal.SIGINT)
-            try:
-                segment.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                segment.kill()
             camera.terminate()
             camera.join()
             recorder.destroy_node()
@@ -178,12 +174,6 @@ def play(
     if segment.returncode:
         raise DemoError(f'the node ended with status {segment.returncode}; see {log_path}')
     return stamps_ns, recorder.recording
-
-
-def _node_command(namespace: str, node_args: Sequence[str]) -> list[str]:
-    # reliable: what gets lost is then lost to a newer frame, not to a full socket.
-    ros_args = ['-r', f'__ns:=/{namespace}', '-p', 'input_reliability:=reliable', *node_args]
-    return [sys.executable, '-m', 'fcn_road_seg', 'segment', '--ros-args', *ros_args]
 
 
 def _wait_until_connected(

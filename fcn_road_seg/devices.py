@@ -14,7 +14,7 @@ def has_fast_bfloat16(cpu_info: Path = _CPU_INFO) -> bool:
     Without it bfloat16 is emulated, several times slower than float32. Where the system does not
     tell (no /proc), the answer is no.
     """
-    return 'amx_bf16' in _cpu_flags(cpu_info)
+    return 'amx_bf16' in cpu_flags(cpu_info)
 
 
 def has_exact_int8(cpu_info: Path = _CPU_INFO) -> bool:
@@ -23,12 +23,13 @@ def has_exact_int8(cpu_info: Path = _CPU_INFO) -> bool:
     Without it they are summed in 16 bits, which overflow. Where the system does not tell (no
     /proc), the answer is no.
     """
-    return not _cpu_flags(cpu_info).isdisjoint({'avx512_vnni', 'avx_vnni', 'amx_int8'})
+    return not cpu_flags(cpu_info).isdisjoint({'avx512_vnni', 'avx_vnni', 'amx_int8'})
 
 
-def _cpu_flags(cpu_info: Path) -> set[str]:
+def cpu_flags(cpu_info: Path = _CPU_INFO) -> set[str]:
+    """Return what the CPU can do, as Linux names it on x86 and on Arm; nothing without /proc."""
     try:
-        found = re.search(r'^flags\s*:(.*)$', cpu_info.read_text(), re.MULTILINE)
+        found = re.search(r'^(?:flags|Features)\s*:(.*)$', cpu_info.read_text(), re.MULTILINE)
     except OSError:
         return set()
     return set(found[1].split()) if found else set()

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from fcn_road_seg import __version__
+from fcn_road_seg.devices import cpu_flags
 
 # What decides how fast convolutions are, on x86 and on Arm.
 CPU_FLAGS = ('avx2', 'avx512f', 'avx512_bf16', 'amx_bf16', 'amx_int8', 'asimdhp', 'bf16', 'sve')
@@ -27,7 +28,7 @@ COPIED_MIB = {'cpu': 256, 'cuda': 1024}
 def described(device: torch.device) -> dict[str, Any]:
     """Return names, sizes (GiB) and load of the machine, ready for JSON; None where unknown."""
     cpu = _proc_fields('/proc/cpuinfo')
-    flags = (cpu.get('flags') or cpu.get('Features', '')).split()
+    flags = cpu_flags()
     memory_kib = _proc_fields('/proc/meminfo').get('MemTotal', '').partition(' ')[0]
     on_gpu = device.type == 'cuda'
     return {

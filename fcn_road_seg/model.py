@@ -188,6 +188,12 @@ class RoadFCN(nn.Module):
         return self.scores(frames_rgb).softmax(dim=1)
 
 
+def weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the two tensors of a convolution, transposed or not, free of autograd."""
+    state = layer.state_dict()
+    return state['weight'], state['bias']
+
+
 def fold_batch_norm(model: RoadFCN) -> RoadFCN:
     """Return an evaluation copy on plain `vgg16`, with the encoder's batch norm folded in.
 

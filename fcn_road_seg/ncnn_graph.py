@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fcn_road_seg.model import Decoder, RoadFCN
+from fcn_road_seg.model import Decoder, RoadFCN, weight_and_bias
 
 # Raise it with every change of the layers or of their weights' order.
 GRAPH_VERSION = 1
@@ -61,7 +61,7 @@ class NcnnGraph:
         blob, pool_count, skipped = INPUT, 0, {}
         for i, layer in enumerate(features):
             if isinstance(layer, nn.Conv2d):
-                blob = self._convolution(f'conv{i}', blob, *_parameters(layer), relu=True)
+                blob = self._convolution(f'conv{i}', blob, *weight_and_bias(layer), relu=True)
             elif isinstance(layer, nn.MaxPool2d):
                 pool_count += 1
                 name = f'pool{pool_count}'
@@ -79,7 +79,7 @@ class NcnnGraph:
             blob = self._convolution(f'deconv{i}', blob, weight, bias, relu=True)
             blob = self._layer('PixelShuffle', f'shuffle{i}', [blob], '0=2')
             if i < len(skipped):
-                weight, bias = _parameters(decoder.skips[i])
+                weight, bias = weight_and_bias(decoder.skips[i])
                 weight = weight * decoder.skip_scales[i]
                 other = self._convolution(f'skip{i}', skipped[i], weight, bias, relu=False)
                 blob = self._layer('BinaryOp', f'sum{i}', [blob, other], '0=0')
@@ -123,11 +123,6 @@ class NcnnGraph:
         return outputs[0]
 
 
-def _parameters(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    state = layer.state_dict()
-    return state['weight'], state['bias']
-
-
 def _gain_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Return what a batch norm multiplies by and adds, in float64 as rounding adds up."""
     assert isinstance(norm, nn.BatchNorm2d)
@@ -141,7 +136,7 @@ def _as_1x1(deconv: nn.Module, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
 
     Channels are ordered (output, row, column), as a pixel shuffle takes them.
     """
-    weight, bias = (parameter.double() for parameter in _parameters(deconv))
+    weight, bias = (parameter.double() for parameter in weight_and_bias(deconv))
     bias = bias[:, None, None].expand(weight.shape[1:])
     if norm is not None:
         gain, shift = _gain_and_shift(norm)

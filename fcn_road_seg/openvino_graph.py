@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor, nn
 
-from fcn_road_seg.model import Decoder, RoadFCN
+from fcn_road_seg.model import Decoder, RoadFCN, weight_and_bias
 from fcn_road_seg.silent_openvino import openvino, ops
 
 # -128 is left out, so that 0 stays 0 and the range is symmetric.
@@ -77,7 +77,7 @@ class OpenVinoGraph:
         self, x: openvino.Node, layer: nn.Module, scale: float = 1.0
     ) -> openvino.Node:
         """Add `layer` for `scale * x`."""
-        weight, bias = _parameters(layer)
+        weight, bias = weight_and_bias(layer)
         border = [weight.shape[-1] // 2] * 2
         y = ops.convolution(
             x, _weight(weight * scale, 0, int8=self._int8), [1, 1], border, border, [1, 1]
@@ -85,7 +85,7 @@ class OpenVinoGraph:
         return ops.add(y, _channels(bias))
 
     def _deconvolution(self, x: openvino.Node, layer: nn.Module, *, int8: bool) -> openvino.Node:
-        weight, bias = _parameters(layer)
+        weight, bias = weight_and_bias(layer)
         y = ops.convolution_backprop_data(x, _weight(weight, 1, int8=int8), [2, 2])
         return ops.add(y, _channels(bias))
 
@@ -113,11 +113,6 @@ def _batch_norm(x: openvino.Node, norm: nn.Module) -> openvino.Node:
     names = ('weight', 'bias', 'running_mean', 'running_var')
     gain, shift, mean, variance = (_constant(state[name].numpy()) for name in names)
     return ops.batch_norm_inference(x, gain, shift, mean, variance, norm.eps)
-
-
-def _parameters(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    state = layer.state_dict()
-    return state['weight'], state['bias']
 
 
 def _channels(values: Tensor) -> openvino.Node:

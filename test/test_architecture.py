@@ -164,6 +164,7 @@ MAY_IMPORT = {
         'own.datasets',
         'own.demo_sources',
         'own.image_msgs',
+        'own.live_node',
         'own.pictures',
         'own.video',
     },
@@ -190,7 +191,7 @@ MAY_IMPORT = {
         'own.openvino_network',
         'own.torch_network',
     },
-    'machine': {'torch', 'cv2'},
+    'machine': {'torch', 'cv2', 'own.devices'},
     'timing': {'tqdm'},
     'bench_networks': {
         'torch',
@@ -204,7 +205,15 @@ MAY_IMPORT = {
         'own.segmenter',
         'own.timing',
     },
-    'bench_node': {'rclpy', *MESSAGES, 'tqdm', 'own.image_msgs', 'own.machine'},
+    'bench_node': {
+        'rclpy',
+        *MESSAGES,
+        'tqdm',
+        'own.image_msgs',
+        'own.live_node',
+        'own.machine',
+    },
+    'live_node': set(),
     'bench_report': {'own.contenders', 'own.machine', 'own.plots'},
     'bench': {
         'own.bench_networks',

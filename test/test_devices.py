@@ -1,6 +1,6 @@
 import pytest
 
-from fcn_road_seg.devices import has_exact_int8, has_fast_bfloat16
+from fcn_road_seg.devices import cpu_flags, has_exact_int8, has_fast_bfloat16
 
 
 def cpu_info(folder, flags):
@@ -52,3 +52,10 @@ def test_cpu_of_another_kind_has_neither(tmp_path):
     path.write_text('processor\t: 0\nFeatures\t: fp asimd asimddp\n')
     assert has_fast_bfloat16(path) is False
     assert has_exact_int8(path) is False
+
+
+def test_flags_of_arm_are_read_too_and_none_without_proc(tmp_path):
+    path = tmp_path / 'cpuinfo'
+    path.write_text('processor\t: 0\nFeatures\t: fp asimd asimdhp bf16\n')
+    assert cpu_flags(path) == {'fp', 'asimd', 'asimdhp', 'bf16'}
+    assert cpu_flags(tmp_path / 'none') == set()

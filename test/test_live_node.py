@@ -1,0 +1,32 @@
+import pytest
+from peer import Peer
+
+from fcn_road_seg.live_node import running_node
+
+
+@pytest.fixture
+def log(tmp_path):
+    with (tmp_path / 'node.log').open('w') as file:
+        yield file
+
+
+def test_node_is_ended_with_status_0(log, tmp_path):
+    peer = Peer(namespace='here', topics=())
+    with running_node('here', ['-p', 'autostart:=false'], log) as process:
+        assert peer.state() == 'unconfigured'
+    peer.close()
+    assert process.returncode == 0
+    assert 'Traceback' not in (tmp_path / 'node.log').read_text()
+
+
+def test_node_is_ended_when_its_user_fails(log):
+    with pytest.raises(ValueError, match='mine'), running_node('here', [], log) as process:
+        raise ValueError('mine')
+    assert process.returncode is not None
+
+
+def test_node_that_cannot_start_leaves_its_status_and_its_reason(log, tmp_path):
+    with running_node('here', ['-p', 'device:=tpu'], log) as process:
+        process.wait(60)
+    assert process.returncode == 1
+    assert "device 'tpu' is unknown" in (tmp_path / 'node.log').read_text()
