@@ -40,7 +40,8 @@ clean:
 python: $(READY)
 	@echo $(PYTHON)
 
-# On stderr, so that `make python` prints one line.
+# On stderr, so that `make python` prints one line. A new venv's setuptools may be too old for the
+# newest PyTorch, and uv keeps what it finds; --upgrade for all would fetch all of it anew each time.
 $(READY): setup.py
 	@{ set -e; \
 	$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -50,5 +51,6 @@ $(READY): setup.py
 	$(PYTHON3) -m venv --clear $(if $(ROS_DISTRO),--system-site-packages) '$(VENV)' || { \
 	    echo 'make: no venv module; on Debian and Ubuntu: apt install python3-venv'; exit 1; }; \
 	'$(PYTHON)' -m pip install --quiet --disable-pip-version-check uv; \
-	'$(PYTHON)' -m uv pip install --upgrade --python '$(PYTHON)' --editable '.[$(EXTRAS)]'; \
+	'$(PYTHON)' -m uv pip install --upgrade-package setuptools --python '$(PYTHON)' \
+	    --editable '.[$(EXTRAS)]'; \
 	touch $@; } >&2
