@@ -83,15 +83,6 @@ def _scaled_rgb(frame: np.ndarray, request: Request) -> np.ndarray:
     return scaled
 
 
-def _at_frame_size(logit: np.ndarray, frame_hw: tuple[int, int], request: Request) -> np.ndarray:
-    if request.hidden_input_rows:
-        rows = ((request.hidden_input_rows, 0), (0, 0))
-        logit = np.pad(logit, rows, mode='edge')
-    logit = cv2.resize(logit, frame_hw[::-1], interpolation=cv2.INTER_LINEAR)
-    logit[: request.hidden_rows] = -np.inf
-    return logit
-
-
 def _confidence(logit: np.ndarray) -> np.ndarray:
     p_road = torch.sigmoid(torch.from_numpy(logit))
     return p_road.mul_(255).round_().to(torch.uint8).numpy()

@@ -20,13 +20,15 @@ from torch import Tensor, nn
 
 from fcn_road_seg.model import Decoder, RoadFCN, weight_and_bias
 
-# Raise it with every change of the layers or of their weights' order.
+# Raise it with every change of the weights or of their order.
 GRAPH_VERSION = 1
 INPUT, OUTPUT = 'frame', 'road_logit'
 
 _MAGIC = 7767517
 # What ncnn puts before weights that are neither quantised nor in 16 bits.
 _RAW_FLOAT32 = torch.zeros(1)
+# Neither Winograd nor a matrix product, whose transforms cost more than three channels' sums.
+_DIRECT = '31=96'
 _CLASSES = 2
 _SUB_PIXELS = 4
 
@@ -109,6 +111,8 @@ class NcnnGraph:
     ) -> str:
         channels, size = weight.shape[0], weight.shape[-1]
         options = f'0={channels} 1={size} 4={size // 2} 5=1 6={weight.numel()} 9={int(relu)}'
+        if blob == INPUT:
+            options += f' {_DIRECT}'
         self._weights += [_RAW_FLOAT32, weight, bias]
         return self._layer('Convolution', name, [blob], options)
 
