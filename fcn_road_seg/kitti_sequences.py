@@ -93,6 +93,11 @@ def find_sequence(folder: Path, rate_hz: Fraction | None = None) -> KittiSequenc
         folder = inner[0]
     if not _has_road(folder):
         raise SequenceError(_no_sequence(folder))
+    if _is_bare_sequence(folder):
+        raise SequenceError(
+            f'{folder} has neither times.txt and calib.txt, as an odometry sequence has, nor '
+            'calib, as a road folder has; unpack the calibration files to it, too'
+        )
     rate_hz = rate_hz or DEFAULT_ROAD_RATE_HZ
     return KittiSequence('road folder', list(_road_frames(folder, rate_hz)), one_size=False)
 
@@ -218,7 +223,8 @@ def _in_file(file: Path, camera: Callable[[dict[str, np.ndarray]], Camera]) -> C
 def _stamps(file: Path, parse: Callable[[str], int]) -> list[int | str]:
     """Return a stamp (ns) for each line, or what is wrong with it."""
     try:
-        lines = file.read_text(encoding='ascii').splitlines()
+        # Blank lines at the end are an editor's, and no frames'.
+        lines = file.read_text(encoding='ascii').rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SequenceError(
             f'{file} cannot be read ({error}); it has the time of each frame'
@@ -245,9 +251,12 @@ def _numbered(folder: Path) -> dict[int, Path]:
 
 def _images(folder: Path) -> list[Path]:
     """Return the image files of a folder by name, but for hidden ones."""
-    listed = folder.iterdir() if folder.is_dir() else ()
+    if not folder.is_dir():
+        raise SequenceError(
+            f'{folder} is not there; unpack the images of the left colour camera to it'
+        )
     paths = sorted(
-        p for p in listed if p.suffix.lower() in SUFFIXES and not p.name.startswith('.')
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith('.')
     )
     if not paths:
         raise SequenceError(f'{folder} holds no image ({", ".join(SUFFIXES)})')
@@ -256,6 +265,15 @@ def _images(folder: Path) -> list[Path]:
 
 def _has_road(folder: Path) -> bool:
     return (folder / 'image_2').is_dir()
+
+
+def _is_bare_sequence(folder: Path) -> bool:
+    """Return whether these are an odometry sequence's images, unpacked without the rest.
+
+    Their names are numbers alone, those of the road benchmark's begin with um_, umm_ or uu_.
+    """
+    has_calibration = (folder / 'calib').is_dir()
+    return not has_calibration and all(p.stem.isdigit() for p in _images(folder / 'image_2'))
 
 
 def _no_sequence(folder: Path) -> str:

@@ -131,6 +131,23 @@ def test_missing_and_unreadable_times_are_problems_of_their_frames(tmp_path):
     }
 
 
+@pytest.mark.parametrize('end', ['', '\n', '\n\n\n', '\r\n \r\n'])
+def test_blank_lines_at_the_end_and_line_ends_of_windows_are_no_times(tmp_path, end):
+    drive = raw_drive(tmp_path, count=3)
+    text = '\r\n'.join(timestamps(3)) + end
+    (drive / 'image_02/timestamps.txt').write_bytes(text.encode())
+    calib = tmp_path / DAY / 'calib_cam_to_cam.txt'
+    calib.write_bytes(calib.read_bytes().replace(b'\n', b'\r\n'))
+    sequence = find_sequence(drive)
+    assert [frame.stamp_ns - START_NS for frame in sequence.frames] == [
+        964_389_445,
+        1_964_389_452,
+        2_964_389_459,
+    ]
+    assert not problems(sequence)
+    assert sequence.frames[0].camera.p.ravel().tolist() == P2
+
+
 def test_number_far_beyond_the_times_costs_nothing(tmp_path):
     drive = raw_drive(tmp_path, count=2)
     (drive / 'image_02/data/0000000001.png').rename(drive / 'image_02/data/9999999999.png')
@@ -153,7 +170,7 @@ def test_drive_is_known_by_its_own_name_when_it_is_the_working_folder(tmp_path, 
     [
         (f'{DAY}/calib_cam_to_cam.txt', 'has no calib_cam_to_cam.txt beside it'),
         (f'{DAY}/{DAY}_drive_0005_sync/image_02/timestamps.txt', 'timestamps.txt cannot be read'),
-        (f'{DAY}/{DAY}_drive_0005_sync/image_02/data', 'data holds no image'),
+        (f'{DAY}/{DAY}_drive_0005_sync/image_02/data', 'data is not there; unpack the images'),
     ],
 )
 def test_raw_drive_that_lacks_a_part_says_which(tmp_path, removed, reason):
@@ -164,6 +181,14 @@ def test_raw_drive_that_lacks_a_part_says_which(tmp_path, removed, reason):
         find_sequence(drive)
 
 
+def test_folder_without_an_image_says_what_it_looked_for(tmp_path):
+    data = raw_drive(tmp_path) / 'image_02/data'
+    for path in data.iterdir():
+        path.rename(path.with_suffix('.bmp'))
+    with pytest.raises(SequenceError, match=r'data holds no image \(\.png, \.jpg, \.jpeg\)'):
+        find_sequence(data.parents[1])
+
+
 def test_odometry_sequence_that_lacks_a_part_says_which(tmp_path):
     folder = odometry_sequence(tmp_path, ['0', '0.1'])
     (folder / 'times.txt').unlink()
@@ -172,6 +197,19 @@ def test_odometry_sequence_that_lacks_a_part_says_which(tmp_path):
     (folder / 'times.txt').write_text('0\n')
     (folder / 'calib.txt').write_text(ODOMETRY_CALIB.replace('P2', 'P3'))
     with pytest.raises(CalibrationError, match=r'calib\.txt: calibration has no P2'):
+        find_sequence(folder)
+    # As the grey archive leaves it.
+    (folder / 'image_2').rename(folder / 'image_0')
+    (folder / 'calib.txt').write_text(ODOMETRY_CALIB)
+    with pytest.raises(SequenceError, match=r'image_2 is not there; unpack .* left colour'):
+        find_sequence(folder)
+
+
+def test_odometry_images_alone_are_not_taken_for_a_road_folder(tmp_path):
+    folder = odometry_sequence(tmp_path, ['0', '0.1'])
+    (folder / 'times.txt').unlink()
+    (folder / 'calib.txt').unlink()
+    with pytest.raises(SequenceError, match=r'neither times\.txt and calib\.txt, .* nor calib'):
         find_sequence(folder)
 
 
