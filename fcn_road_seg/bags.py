@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -92,13 +93,15 @@ class BagReader:
         self.path = Path(path)
         if not self.path.exists():
             raise BagError(f'{path} does not exist; give the folder or file of a rosbag2')
+        _refuse_unmerged(self.path)
         try:
             self._reader = Reader(self.path)
             self._reader.open()
         except Exception as error:  # a foreign file, in one of three formats of others
             raise BagError(
                 f'{path} is no rosbag2 that can be read ({_one_line(error).rstrip(".")}); '
-                "name a bag's folder, or a .mcap or .db3 file"
+                "name a bag's folder, or a .mcap or .db3 file; what a killed recorder left is "
+                "mended by 'mcap recover' or 'ros2 bag reindex'"
             ) from error
         self.topics: dict[str, Topic] = {}
         for connection in self._reader.connections:
@@ -115,10 +118,20 @@ class BagReader:
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Yield the messages of these topics in the order of their times.
 
+        They may be fewer than `topics` tells: in a folder that is of metadata.yaml.
+
         Raises:
             BagError: the bag is damaged; the text says after how many messages.
         """
-        chosen = [c for c in self._reader.connections if c.topic in topics]
+        # Of the files: rosbags passes over a topic of which metadata.yaml tells another QoS than
+        # they do, as one has it who edited it for another ROS.
+        files = getattr(self._reader.storage, 'storages', [self._reader.storage])
+        chosen = [
+            c
+            for file in files
+            for c in file.connections
+            if c.topic in topics and c.msgtype == self.topics[c.topic].type
+        ]
         if not chosen:
             return
         read = self._reader.messages(chosen)
@@ -209,8 +222,9 @@ def written_bag(path: str | Path, storage: str) -> Iterator[BagWriter]:
     lives to do so. `storage` is one of STORAGES. ROS 2 from Humble on plays it.
 
     Raises:
-        BagError: `path` or its '.part' is there already, its folder is not, the bag would have
-            no message, the storage cannot be written, or rosbags is not installed.
+        BagError: `path` or its '.part' is there already, its folder is not, its name is not for
+            sqlite3, the bag would have no message, the storage cannot be written, or rosbags is
+            not installed.
         OSError: the disk is full, for one.
     """
     _require_rosbags()
@@ -221,6 +235,9 @@ def written_bag(path: str | Path, storage: str) -> Iterator[BagWriter]:
     part = path.with_name(path.name + '.part')
     if path.exists():
         raise BagError(f'{path} is there already; remove it or name another')
+    # There rosbags names the file by a URI, and would write to one of another name.
+    if storage == 'sqlite3' and (special := re.search('[#%?]', str(path))):
+        raise BagError(f'{path} has a {special[0]} in it; name another, or write mcap')
     try:
         part.mkdir()
     except FileExistsError as error:
@@ -259,6 +276,18 @@ def _require_rosbags() -> None:
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
         raise BagError(f"rosbags cannot be used ({error}); pip install 'rosbags>=0.11'") from error
+
+
+def _refuse_unmerged(path: Path) -> None:
+    """Raise BagError where sqlite3 keeps messages of a bag beside it, which would be missed."""
+    logs = path.glob('*.db3-wal') if path.is_dir() else [path.with_name(f'{path.name}-wal')]
+    for log in logs:
+        if log.exists() and log.stat().st_size:
+            database = str(log).removesuffix('-wal')
+            raise BagError(
+                f'{log} has messages of the bag: its recorder is at work or was killed; '
+                f"then run: sqlite3 '{database}' 'PRAGMA wal_checkpoint'"
+            )
 
 
 @functools.cache

@@ -65,9 +65,13 @@ class Decoded:
 
 @dataclass
 class Tally:
-    """What became of the frames; `refusals` counts the bad ones by their reason."""
+    """What became of the frames; `refusals` counts the bad ones by their reason.
+
+    `missing` are the messages that the bag tells of, but does not have.
+    """
 
     segmented: int = 0
+    missing: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
 
 
@@ -180,25 +184,37 @@ class BagSegmentation:
             BagError: the bag is damaged, or none of its frames can be read.
         """
         cameras = self.outputs.keys()
-        messages = self._reader.messages(cameras | self._copied)
-        total = sum(self._reader.topics[camera].count for camera in cameras)
+        topics = cameras | self._copied
+        messages = self._reader.messages(topics)
+        total = self._told_of(cameras)
+        self.tally.missing = self._told_of(topics)
         with (
             tqdm(total=total, desc='segment_bag', unit='frame') as progress,
             closing(decoded(messages, cameras)) as items,
         ):
             for item in items:
+                self.tally.missing -= 1
                 if item.message.topic in self._copied:
                     self._bag.write(item.message.topic, item.message.time_ns, item.message.cdr)
                 if item.message.topic not in self.outputs:
                     continue
                 if item.frame is None:
-                    self.tally.refusals[item.refusal] += 1
+                    of = f'{item.message.topic}: ' if len(cameras) > 1 else ''
+                    self.tally.refusals[f'{of}{item.refusal}'] += 1
                 else:
                     self._segment(item, item.frame)
                 progress.update()
         if not self.tally.segmented:
-            ((reason, _),) = self.tally.refusals.most_common(1)
+            reason = max(
+                self.tally.refusals,
+                key=self.tally.refusals.__getitem__,
+                default="they are not in its files; try 'ros2 bag reindex' or 'mcap recover'",
+            )
             raise BagError(f'none of {total} frames can be read: {reason}')
+
+    def _told_of(self, topics: Iterable[str]) -> int:
+        """Return the number of messages that the bag tells of."""
+        return sum(self._reader.topics[topic].count for topic in topics)
 
     def _segment(self, item: Decoded, frame: Frame) -> None:
         topics = self.outputs[item.message.topic]
@@ -242,6 +258,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--topics',
         nargs='+',
+        action='extend',
         default=[],
         metavar='NAME',
         help='of Image or CompressedImage; without it all of them',
@@ -359,6 +376,10 @@ def print_summary(out: Path, tally: Tally, seconds: float) -> None:
     """Print how many frames were segmented, and why others were not."""
     for reason, count in tally.refusals.most_common(REASONS_SHOWN):
         print(f'bad: {count} x {reason}')
+    if others := sum(count for _, count in tally.refusals.most_common()[REASONS_SHOWN:]):
+        print(f'bad: {others} more')
+    if tally.missing > 0:
+        print(f'missing: {tally.missing} messages that the bag tells of are not in its files')
     size_mb = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     print(
         f'{out}: {tally.segmented} frames segmented, {tally.refusals.total()} bad; '

@@ -1,8 +1,10 @@
 import re
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -134,6 +136,15 @@ def test_name_that_is_taken_is_refused_and_what_has_it_stays(tmp_path):
         write_bag(tmp_path / 'nowhere' / 'bag')
 
 
+@pytest.mark.parametrize('special', '#%?')
+def test_name_that_sqlite_would_take_for_another_is_refused(tmp_path, special):
+    path = tmp_path / f'bag{special}41'
+    with pytest.raises(BagError, match=rf'has a \{special} in it; name another, or write mcap'):
+        write_bag(path, storage='sqlite3')
+    assert list(tmp_path.iterdir()) == []
+    assert len(messages_of(write_bag(path))) == 2
+
+
 def test_topic_is_announced_once(tmp_path):
     def write_twice():
         with written_bag(tmp_path / 'bag', 'mcap') as bag:
@@ -244,6 +255,47 @@ def test_what_is_no_whole_bag_is_refused_in_one_line(tmp_path, spoil):
     with pytest.raises(BagError, match='is no rosbag2 that can be read') as caught:
         BagReader(path)
     assert '\n' not in str(caught.value)
+
+
+def test_what_a_killed_recorder_leaves_is_refused_with_the_remedy(tmp_path):
+    path = write_bag(tmp_path / 'bag') / 'bag.mcap'
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(BagError, match="a killed recorder left is mended by 'mcap recover' or"):
+        BagReader(path)
+
+
+def test_messages_that_sqlite_keeps_beside_the_bag_are_not_passed_over(tmp_path):
+    folder = write_bag(tmp_path / 'bag', storage='sqlite3')
+    with closing(sqlite3.connect(folder / 'bag.db3')) as recorder:
+        recorder.execute('PRAGMA journal_mode=WAL')
+        recorder.execute('INSERT INTO messages SELECT 9, topic_id, 9, data FROM messages LIMIT 1')
+        recorder.commit()
+        for path in (folder, folder / 'bag.db3'):
+            with pytest.raises(BagError, match=r'bag\.db3-wal has messages .* wal_checkpoint'):
+                BagReader(path)
+    # sqlite3 itself has put them into the bag.
+    assert len(messages_of(folder / 'bag.db3')) == 3
+
+
+@pytest.mark.parametrize('storage', STORAGES)
+def test_topic_whose_qos_was_edited_in_the_metadata_is_read(tmp_path, storage):
+    path = write_bag(tmp_path / 'bag', storage=storage) / 'metadata.yaml'
+    text = path.read_text()
+    assert 'reliability: 1' in text
+    path.write_text(text.replace('reliability: 1', 'reliability: 2'))
+    assert len(messages_of(tmp_path / 'bag')) == 2
+
+
+def test_bag_in_several_files_is_read_through(tmp_path):
+    whole = write_bag(tmp_path / 'bag', {'/image': [image(STAMP_NS)]})
+    second = write_bag(tmp_path / 'second', {'/image': [image(STAMP_NS + 7)]})
+    (second / 'second.mcap').rename(whole / 'second.mcap')
+    yaml = YAML(typ='safe')
+    metadata = yaml.load(whole / 'metadata.yaml')
+    metadata['rosbag2_bagfile_information']['relative_file_paths'].append('second.mcap')
+    with (whole / 'metadata.yaml').open('w') as file:
+        yaml.dump(metadata, file)
+    assert [found.time_ns for found in messages_of(whole)] == [STAMP_NS, STAMP_NS + 7]
 
 
 def test_bag_that_is_not_there_is_refused(tmp_path):

@@ -76,6 +76,14 @@ def drive(count=3, hw=(60, 200)):
     return [image(STAMP_NS + i * STEP_NS, frame) for i, frame in enumerate(rendered(count, hw))]
 
 
+def claim(bag, count, claimed):
+    """Have metadata.yaml tell of another number of messages than there are."""
+    path = bag / 'metadata.yaml'
+    text = path.read_text()
+    assert f'message_count: {count}' in text
+    path.write_text(text.replace(f'message_count: {count}', f'message_count: {claimed}'))
+
+
 def pixels_of(msg):
     return msg.data.reshape(msg.height, msg.width, -1)
 
@@ -200,7 +208,7 @@ def test_recorded_masks_are_no_cameras_and_give_way_to_those_made_now(tmp_path, 
 
 def test_topics_can_be_named(tmp_path, run):
     bag = write_bag(tmp_path / 'bag', {'/a': drive(2), '/b': drive(3), '/c': drive(1)})
-    found = run(bag, '--topics', '/a', '/b', '/a')
+    found = run(bag, '--topics', '/a', '/b', '--topics', '/a')
     counts = {topic: len(items) for topic, items in found.items()}
     assert counts == {'/a/fcn_road_seg/mask': 2, '/b/fcn_road_seg/mask': 3}
 
@@ -228,6 +236,31 @@ def test_bad_frames_are_counted_with_their_reasons_and_the_others_segmented(tmp_
     assert re.search(r'bad: 1 x size 6 x 0 is outside of 1 to', printed)
     assert re.search(r'bad: 2 x sensor_msgs/msg/Image of 11 bytes is damaged', printed)
     assert re.search(r'3 frames segmented, 4 bad; \d+\.\d s, \d+\.\d frames/s', printed)
+
+
+def test_bad_frames_name_their_camera_and_reasons_beyond_the_tenth_are_counted(
+    tmp_path, run, capsys
+):
+    depth = [image(STAMP_NS + i, encoding=f'16UC{i}') for i in range(2, 14)]
+    run(write_bag(tmp_path / 'bag', {'/depth': depth, '/image': drive(1)}))
+    printed = capsys.readouterr().out
+    assert "bad: 1 x /depth: encoding '16UC2' is not supported" in printed
+    assert 'bad: 2 more\n' in printed
+    assert '1 frames segmented, 12 bad' in printed
+
+
+def test_messages_that_only_the_metadata_tells_of_are_counted(tmp_path, run, capsys):
+    bag = write_bag(tmp_path / 'bag', {'/image': drive(3)})
+    claim(bag, 3, 5)
+    assert len(run(bag)['/fcn_road_seg/mask']) == 3
+    assert 'missing: 2 messages that the bag tells of' in capsys.readouterr().out
+
+
+def test_bag_whose_files_lack_all_frames_gives_no_bag(tmp_path, refusal, random_checkpoint_path):
+    bag = write_bag(tmp_path / 'bag', {'/image': [], '/other': [image()]})
+    claim(bag, 0, 5)
+    text = refusal(bag, '--topics', '/image', '--checkpoint', str(random_checkpoint_path))
+    assert 'none of 5 frames can be read: they are not in its files' in text
 
 
 def test_bag_of_bad_frames_alone_gives_no_bag(tmp_path, refusal, random_checkpoint_path):
