@@ -126,12 +126,8 @@ class BagReader:
         # Of the files: rosbags passes over a topic of which metadata.yaml tells another QoS than
         # they do, as one has it who edited it for another ROS.
         files = getattr(self._reader.storage, 'storages', [self._reader.storage])
-        chosen = [
-            c
-            for file in files
-            for c in file.connections
-            if c.topic in topics and c.msgtype == self.topics[c.topic].type
-        ]
+        types = {name: topic.type for name, topic in self.topics.items() if name in topics}
+        chosen = [c for f in files for c in f.connections if types.get(c.topic) == c.msgtype]
         if not chosen:
             return
         read = self._reader.messages(chosen)
@@ -232,12 +228,13 @@ def written_bag(path: str | Path, storage: str) -> Iterator[BagWriter]:
 
     # Its files are named after the folder they are made in.
     path = Path(path).absolute()
-    part = path.with_name(path.name + '.part')
-    if path.exists():
+    # Also if it is a link to nothing, which could not be replaced in the end.
+    if os.path.lexists(path):
         raise BagError(f'{path} is there already; remove it or name another')
     # There rosbags names the file by a URI, and would write to one of another name.
     if storage == 'sqlite3' and (special := re.search('[#%?]', str(path))):
         raise BagError(f'{path} has a {special[0]} in it; name another, or write mcap')
+    part = path.with_name(path.name + '.part')
     try:
         part.mkdir()
     except FileExistsError as error:

@@ -38,7 +38,7 @@ def written_video(path: str | Path, rate_hz: float) -> Iterator[Callable[[np.nda
     with written_whole(path) as part:
         # OpenCV takes the format from the name's end.
         film = part.with_name(part.name + SUFFIX)
-        writer = _Writer(film, rate_hz)
+        writer = _Writer(film, rate_hz, path)
         try:
             yield writer.add
             writer.close()
@@ -48,8 +48,10 @@ def written_video(path: str | Path, rate_hz: float) -> Iterator[Callable[[np.nda
 
 
 class _Writer:
-    def __init__(self, film: Path, rate_hz: float) -> None:
+    def __init__(self, film: Path, rate_hz: float, name: Path) -> None:
+        """Write to `film`; errors speak of `name`."""
         self._film = film
+        self._name = name
         self._rate_hz = rate_hz
         self._hw = (0, 0)
         self._count = 0
@@ -62,17 +64,19 @@ class _Writer:
             self._hw = h, w
             codec = cv2.VideoWriter.fourcc(*'mp4v')
             if not self._writer.open(str(self._film), codec, self._rate_hz, (w, h)):
-                raise VideoError(f'{self._film} cannot be written by this OpenCV; leave it out')
+                raise VideoError(f'{self._name} cannot be written by this OpenCV; leave it out')
         self._writer.write(letterboxed(picture_bgr, self._hw))
         self._count += 1
 
     def close(self) -> None:
         self._writer.release()
         if not self._count:
-            raise VideoError(f'{self._film} would have no picture, and is not written')
+            raise VideoError(f'{self._name} would have no picture, and is not written')
         # It does not tell of a full disk.
-        written = int(cv2.VideoCapture(str(self._film)).get(cv2.CAP_PROP_FRAME_COUNT))
+        # -1 of a film without its index, which is written last.
+        counted = int(cv2.VideoCapture(str(self._film)).get(cv2.CAP_PROP_FRAME_COUNT))
+        written = max(0, counted)
         if written != self._count:
             raise VideoError(
-                f'{self._film} has {written} of {self._count} pictures; is the disk full?'
+                f'{self._name} has {written} of {self._count} pictures; is the disk full?'
             )

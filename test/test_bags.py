@@ -128,6 +128,10 @@ def test_name_that_is_taken_is_refused_and_what_has_it_stays(tmp_path):
     with pytest.raises(BagError, match='is there already; remove it or name another'):
         write_bag(path)
     assert len(messages_of(path)) == 2
+    (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
+    for taken in (tmp_path / 'link', '/'):
+        with pytest.raises(BagError, match='is there already; remove it or name another'):
+            write_bag(taken)
     (tmp_path / 'other.part').mkdir()
     with pytest.raises(BagError, match=r'other\.part is there: another run is at work'):
         write_bag(tmp_path / 'other')
