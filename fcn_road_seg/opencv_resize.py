@@ -64,17 +64,30 @@ class OpenCvResize:
         rows = frame[self._first_source_row :].flatten(1)
         # Columns before rows, as OpenCV does: it shows in the last digit.
         taps = rows.index_select(1, self._column_at).unflatten(1, (self._taps[1], -1))
-        narrow = (taps * self._column_share).sum(1, dtype=self._column_share.dtype)
+        narrow = _added_in_order((taps * self._column_share).unbind(1))
         if not self._by_area:
             narrow = narrow >> 4
         taps = narrow.index_select(0, self._row_at).unflatten(0, (self._taps[0], -1))
         taps = taps * self._row_share
         if self._by_area:
-            scaled = taps.sum(0).mul_(self._scale).add_(self._offset).round_()
+            scaled = _added_in_order(taps.unbind(0))
+            scaled = scaled.mul_(self._scale).add_(self._offset).round_()
         else:
-            whole = (taps >> 16).sum(0, dtype=torch.int32)
+            whole = _added_in_order((taps >> 16).unbind(0))
             scaled = ((whole + 2) >> 2).float()
         return scaled.unflatten(1, (self._columns, 3))
+
+
+def _added_in_order(taps: tuple[Tensor, ...]) -> Tensor:
+    """Return the sum of `taps`, the first of which is overwritten.
+
+    One after the other, as OpenCV adds them. `Tensor.sum` has another order on each device, and
+    where a mean lies between two grey levels, as one of thousands does, its last digit decides.
+    """
+    total = taps[0]
+    for tap in taps[1:]:
+        total += tap
+    return total
 
 
 def _area_taps(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:

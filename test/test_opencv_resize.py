@@ -61,6 +61,13 @@ def test_camera_sizes_are_resized_as_opencv_does(frame_hw, input_hw):
     assert differing_share(picture(frame_hw, 3), input_hw) <= 1e-5
 
 
+@pytest.mark.parametrize('frame_hw', [(1080, 1920), (1200, 1920)])
+def test_means_of_many_pixels_between_two_levels_round_as_opencv_does(frame_hw):
+    # One of thousands lies exactly there, where the order of its 300 summands decides.
+    frame = np.random.default_rng(1).integers(0, 256, (*frame_hw, 3), np.uint8)
+    assert differing_share(frame, (64, 96)) == 0
+
+
 @pytest.mark.parametrize('factors', [(2, 2), (2, 3), (3, 2), (3, 3), (4, 2), (4, 4), (7, 5)])
 def test_whole_factors_round_as_opencv_does(factors):
     # Halves are frequent there, and every eighth value of 2 x 2 is one.
