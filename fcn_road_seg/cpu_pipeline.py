@@ -65,7 +65,8 @@ class CpuPipeline:
     def _overlay(self, frame_bgr: np.ndarray, mask: np.ndarray, style: OverlayStyle) -> np.ndarray:
         color_bgr = style.color_rgb[::-1]
         if self._tint.shape != frame_bgr.shape or tuple(self._tint[0, 0]) != color_bgr:
-            self._tint = np.full_like(frame_bgr, color_bgr)
+            # Not np.full_like, which takes over a layout that OpenCV does not write to.
+            self._tint = np.full(frame_bgr.shape, color_bgr, np.uint8)
             self._blended = np.empty_like(self._tint)
         alpha = style.alpha
         cv2.addWeighted(frame_bgr, 1 - alpha, self._tint, alpha, 0, dst=self._blended)

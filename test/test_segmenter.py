@@ -98,6 +98,28 @@ def test_padded_rows_give_the_same_results(segmenter, frame):
     assert np.array_equal(result.overlay_bgr, expected.overlay_bgr)
 
 
+@pytest.mark.parametrize(
+    'in_layout',
+    [
+        np.asfortranarray,
+        lambda frame: np.ascontiguousarray(frame.transpose(2, 0, 1)).transpose(1, 2, 0),
+        lambda frame: np.ascontiguousarray(frame[::-1, ::-1, ::-1])[::-1, ::-1, ::-1],
+        lambda frame: np.repeat(frame, 2, axis=1)[:, ::2],
+    ],
+    ids=['columns', 'planes', 'backwards', 'every second pixel'],
+)
+def test_first_frame_may_lie_in_memory_in_any_way(random_checkpoint, segmenter, frame, in_layout):
+    laid_out = in_layout(frame)
+    assert not laid_out.flags.c_contiguous
+    assert np.array_equal(laid_out, frame)
+    balanced(segmenter, frame)
+    first = RoadSegmenter(random_checkpoint, device='cpu')
+    first.threshold, first.overlay_style = segmenter.threshold, segmenter.overlay_style
+    found, expected = first(laid_out, overlay=True), segmenter(frame, overlay=True)
+    assert np.array_equal(found.mask, expected.mask)
+    assert np.array_equal(found.overlay_bgr, expected.overlay_bgr)
+
+
 def test_frame_is_left_as_it_was(segmenter, frame):
     before = frame.copy()
     frame.flags.writeable = False
