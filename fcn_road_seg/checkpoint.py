@@ -186,7 +186,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f'{path} is damaged: its metadata do not match their SHA-256')
     try:
         return _build(metadata, tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = ' '.join(str(error).split())
         raise CheckpointError(f'{path} does not describe a network: {reason}') from error
 
@@ -226,6 +226,10 @@ def _build(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Checkp
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     if missing or unexpected:
         raise ValueError(f'tensors missing {missing}, not expected {unexpected}')
+    for name, tensor in tensors.items():
+        # It would find no road in any frame, without a word: NaN is below every threshold.
+        if not tensor.isfinite().all():
+            raise ValueError(f'{name} holds values that are not finite; train it again')
     return Checkpoint(
         model=model.eval().requires_grad_(False),
         input_rule=InputRule(rule['pixels'], tuple(fixed_hw) if fixed_hw else None),

@@ -1,8 +1,10 @@
+import copy
 import hashlib
 import json
 import math
 import pickle
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
@@ -167,6 +169,21 @@ def test_tensor_of_another_shape_is_refused(random_checkpoint, tmp_path, monkeyp
     save_checkpoint(random_checkpoint, tmp_path / 'c.safetensors')
     monkeypatch.undo()
     refused(tmp_path / 'c.safetensors', 'does not describe a network: .*size mismatch')
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_network_that_is_not_finite_is_refused(random_checkpoint, tmp_path, value):
+    model = copy.deepcopy(random_checkpoint.model)
+    model.encoder.features[10].weight[3, 2, 0, 0] = value
+    save_checkpoint(replace(random_checkpoint, model=model), tmp_path / 'c.safetensors')
+    refused(tmp_path / 'c.safetensors', r'encoder\.features\.10\.weight holds .* not finite')
+
+
+@pytest.mark.parametrize('description', [None, [], 'vgg16'])
+def test_description_that_is_none_is_refused(stored, tmp_path, description):
+    path = tmp_path / 'changed.safetensors'
+    rewritten(stored, path, lambda content: content.update(model=description))
+    refused(path, 'does not describe a network: ')
 
 
 def test_foreign_safetensors_file_is_refused(tmp_path):
