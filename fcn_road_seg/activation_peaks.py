@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
 
-from fcn_road_seg.checkpoint import Checkpoint, InputRule
+from fcn_road_seg.checkpoint import Checkpoint
+from fcn_road_seg.cpu_pipeline import scaled_to
 from fcn_road_seg.model import RoadFCN, fold_batch_norm
 
 # Of the rendered alone or of driving frames alone, they hardly differ: 64 of any mix will do.
@@ -31,8 +31,11 @@ def measured_peaks(checkpoint: Checkpoint, frames_rgb: Iterable[np.ndarray]) -> 
         ValueError: there is no frame.
     """
     model = fold_batch_norm(checkpoint.model)
-    rule = checkpoint.input_rule
-    peaks = [_peaks_of(model, _scaled(frame_rgb, rule)) for frame_rgb in frames_rgb]
+    input_hw = checkpoint.input_rule.input_hw
+    peaks = [
+        _peaks_of(model, scaled_to(frame_rgb, input_hw(frame_rgb.shape[:2])))
+        for frame_rgb in frames_rgb
+    ]
     if not peaks:
         raise ValueError('no frame to measure activations on; give one at least')
     return tuple(max(float(peak), _SMALLEST_PEAK) for peak in np.mean(peaks, axis=0))
@@ -44,16 +47,11 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def _scaled(frame_rgb: np.ndarray, rule: InputRule) -> torch.Tensor:
-    h, w = rule.input_hw(frame_rgb.shape[:2])
-    scaled = cv2.resize(frame_rgb, (w, h), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(scaled).permute(2, 0, 1)[None]
-
-
 @torch.inference_mode()
-def _peaks_of(model: RoadFCN, frame_rgb: torch.Tensor) -> list[float]:
+def _peaks_of(model: RoadFCN, frame_rgb: np.ndarray) -> list[float]:
     peaks = []
-    x = model.normalise(frame_rgb.to(model.mean.device))
+    x = torch.from_numpy(frame_rgb).permute(2, 0, 1)[None]
+    x = model.normalise(x.to(model.mean.device))
     for layer in model.encoder.features:
         x = layer(x)
         if isinstance(layer, nn.ReLU):

@@ -73,12 +73,17 @@ class CpuPipeline:
         return cv2.copyTo(self._blended, mask, frame_bgr.copy())
 
 
-def _scaled_rgb(frame: np.ndarray, request: Request) -> np.ndarray:
-    h, w = request.input_hw
+def scaled_to(frame: np.ndarray, input_hw: tuple[int, int]) -> np.ndarray:
+    """Return an (H, W, 3) uint8 frame at the network's input size, as the network sees it."""
+    h, w = input_hw
     # Reducing by area averages what a plain bilinear look-up would skip (aliasing).
     reduces = h < frame.shape[0] and w < frame.shape[1]
     method = cv2.INTER_AREA if reduces else cv2.INTER_LINEAR
-    scaled = cv2.resize(frame, (w, h), interpolation=method)[request.hidden_input_rows :]
+    return cv2.resize(frame, (w, h), interpolation=method)
+
+
+def _scaled_rgb(frame: np.ndarray, request: Request) -> np.ndarray:
+    scaled = scaled_to(frame, request.input_hw)[request.hidden_input_rows :]
     if request.channel_order == 'bgr':
         cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB, dst=scaled)
     return scaled

@@ -48,6 +48,14 @@ def test_frames_are_seen_at_the_networks_size(counting):
     assert measured_peaks(counting, [large])[0] == pytest.approx(15 / 255)
 
 
+@pytest.mark.parametrize(('hw', 'level'), [((16, 32), 135), ((64, 32), 90)])
+def test_frames_are_enlarged_as_the_pipeline_does(counting, hw, level):
+    # Between pixels: 3/4 of a spot's light along a side that doubles, 1/2 along one that halves.
+    spotted = frame_of(0, hw)
+    spotted[10, 20] = 240
+    assert measured_peaks(counting, [spotted])[0] == pytest.approx(level / 255)
+
+
 def test_silent_layer_has_a_peak_that_a_checkpoint_takes(counting):
     peaks = measured_peaks(counting, [frame_of(0)])
     assert set(peaks) == {1e-6}

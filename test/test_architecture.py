@@ -47,7 +47,7 @@ MAY_IMPORT = {
     'openvino_network': {'own.model', 'own.openvino_graph', 'own.silent_openvino'},
     'openvino_graph': {'torch', 'own.model', 'own.silent_openvino'},
     'silent_openvino': {'openvino'},
-    'activation_peaks': {'torch', 'cv2', 'own.checkpoint', 'own.model'},
+    'activation_peaks': {'torch', 'own.checkpoint', 'own.cpu_pipeline', 'own.model'},
     'image_msgs': {'cv2', 'cv_bridge', *MESSAGES},
     'bags': {'rosbags'},
     'kitti_sequences': {'own.calibration'},
