@@ -76,9 +76,9 @@ class EightChannels(nn.Module):
         self.bias = convolution.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.conv2d(
-            functional.pad(x, (0, 0, 0, 0, 0, 5)), self.weight, self.bias, padding=1
-        )
+        # Padded as rows of pixels: padded as planes, it would be copied into another layout.
+        padded = functional.pad(x.permute(0, 2, 3, 1), (0, 5)).permute(0, 3, 1, 2)
+        return functional.conv2d(padded, self.weight, self.bias, padding=1)
 
 
 def with_cudnn_epilogues(model: RoadFCN) -> None:
@@ -157,7 +157,7 @@ def made(variant: Variant, checkpoint: Checkpoint) -> CudaPipeline:
 
 
 def forget() -> None:
-    """Give back what a variant held that is referred to no more."""
+    """Give back what is referred to no more, so that a variant's memory is its own."""
     torch._dynamo.reset()
     gc.collect()
     torch.cuda.empty_cache()
@@ -516,6 +516,7 @@ def main() -> None:
     }
     for name in args.variants:
         result = found['variants'][name] = {}
+        forget()
         try:
             with torch.inference_mode():
                 measure(VARIANTS[name], task, result)
@@ -523,7 +524,6 @@ def main() -> None:
             # A candidate that this machine cannot run must not cost the others' figures.
             traceback.print_exc()
             result['error'] = f'{type(error).__name__}: {error}'
-        forget()
         print(f'{name}: {result.get("took_s", math.nan):.0f} s', flush=True)
         # After each: a run that is cut off leaves what it has.
         (args.out / 'gpu.json').write_text(json.dumps(found, indent=1))

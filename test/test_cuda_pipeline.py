@@ -1,4 +1,7 @@
-"""The pipeline of GPUs: on a CPU, where nothing is captured, and on a GPU where there is one."""
+"""The pipeline of GPUs: on a CPU, where nothing is captured, and on a GPU where there is one.
+
+On a machine with a GPU and without ROS: python -m pytest -m gpu test/test_cuda_pipeline.py
+"""
 
 import gc
 import threading
@@ -233,14 +236,27 @@ def test_float32_on_the_gpu_is_the_reference(on_gpu, reference, random_checkpoin
     balance(frame, reference, on_gpu)
     for _ in range(3):
         found, expected = on_gpu(frame, overlay=True), reference(frame, overlay=True)
-        # At most one pixel of 100,000, and of a small frame one.
-        assert_same(found, expected, 1 - max(1e-5, 1 / found.mask.size))
+        # The logits of random weights lie so near each other that those of 20 pixels of 1080 x
+        # 1920 are within 1e-6 of the threshold.
+        assert_same(found, expected, 1 - max(1e-4, 1 / found.mask.size))
     on_cpu = segmenter_on('cpu', random_checkpoint)
     on_cpu(frame)
     (x, logit), (x_cpu, logit_cpu) = (network_input_and_logit(each) for each in (on_gpu, on_cpu))
     # One grey level is 0.017 or more.
     assert ((x - x_cpu).abs() > 1e-3).float().mean() <= 1e-5
     assert (logit - logit_cpu).abs().max() < 1e-3
+
+
+@gpu_only
+def test_float32_on_the_gpu_gives_the_cpus_mask_by_the_shipped_checkpoint():
+    checkpoint = load_checkpoint(default_checkpoint_path())
+    on_gpu = RoadSegmenter(checkpoint, 'cuda', 'float32')
+    reference = RoadSegmenter(checkpoint, 'cpu', backend='torch')
+    for seed in range(4):
+        frame, _ = SyntheticDrive(seed).render(1.0)
+        found, expected = (each(frame, overlay=True) for each in (on_gpu, reference))
+        assert 0.05 < np.mean(expected.mask == 255) < 0.9
+        assert_same(found, expected, 1 - 1e-5)
 
 
 @gpu_only
