@@ -24,6 +24,7 @@ class _Slot:
     program: FrameProgram
     staging: Tensor
     has_run: bool = False
+    captures: bool = True
     graph: torch.cuda.CUDAGraph | None = None
 
     def compute(self) -> None:
@@ -63,9 +64,9 @@ class CudaPipeline:
         with torch.cuda.stream(self._stream):
             slot = self._slot(frame, request)
             slot.program.stage(frame, request, slot.staging.numpy())
-            if slot.graph is None and slot.has_run and self._stream is not None:
-                # Should the capture fail, then this frame fails, and the next goes without one.
-                slot.has_run = False
+            if slot.captures and slot.has_run and self._stream is not None:
+                # Once: where it fails, this frame fails, and those that follow go without one.
+                slot.captures = False
                 slot.graph = self._capture(slot)
             if slot.graph is None:
                 with self._arithmetic():

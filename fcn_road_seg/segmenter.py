@@ -196,6 +196,7 @@ def _resolve_device(name: str) -> torch.device:
             raise SegmenterError(
                 f'device {name!r} is not here ({count} GPUs usable); use auto or cpu'
             )
+        device = torch.device('cuda', device.index or 0)
     return device
 
 
