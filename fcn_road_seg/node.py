@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import queue
 import signal
@@ -33,6 +34,7 @@ from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.task import Future
+from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool
 
@@ -387,7 +389,8 @@ class SegmentNode(LifecycleNode):
             ExternalShutdownException: the context was shut down meanwhile.
             Exception: what loading raised.
         """
-        result: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # Not a SimpleQueue: a signal may turn its timed get into one without end (CPython).
+        result: queue.Queue[Any] = queue.Queue()
 
         def load() -> None:
             try:
@@ -426,7 +429,8 @@ def _loaded(values: dict[str, Any], logger: Any) -> tuple[RoadSegmenter, Sequenc
 
     began_s = time.monotonic()
     size = values['input_height'], values['input_width']
-    checkpoint_path = values['checkpoint'] or default_checkpoint_path()
+    # No shell expands the ~ of checkpoint:=~/my.safetensors.
+    checkpoint_path = os.path.expanduser(values['checkpoint']) or default_checkpoint_path()
     segmenter = RoadSegmenter(
         checkpoint_path,
         values['device'],
@@ -476,16 +480,38 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until a signal or its shutdown; return 0, or 1 if it cannot start."""
-    rclpy.init(args=None if args is None else list(args))
+    try:
+        return _run(list(sys.argv if args is None else args))
+    except (KeyboardInterrupt, ExternalShutdownException):
+        rclpy.try_shutdown()
+        return 0
+
+
+def _check_arguments(argv: list[str]) -> None:
+    """Show the help if asked for, and refuse what only --ros-args would have had read."""
+    parser = argparse.ArgumentParser(
+        prog='segment',
+        usage='%(prog)s [-h] [--ros-args -r image:=/my/camera/image_raw -p NAME:=VALUE ...]',
+        description='Turn camera frames into road masks, as a ROS 2 node.',
+        epilog=f'Parameters: {", ".join(parameter.name for parameter in PARAMETERS)}.',
+    )
+    parser.parse_args(remove_ros_args(argv)[1:])
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        _check_arguments(argv)
+        rclpy.init(args=argv)
+    except RuntimeError as error:
+        # Arguments that ROS cannot read, or a parameter file among them.
+        get_logger(NODE_NAME).fatal(f'{type(error).__name__}: {error}')
+        return 1
     try:
         node = SegmentNode()
     except ParameterError as error:
         get_logger(NODE_NAME).fatal(str(error))
         rclpy.try_shutdown()
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        rclpy.try_shutdown()
-        return 0
     except RuntimeError as error:
         # rclpy's errors are of this kind: a signal has taken the context away, or a QoS override
         # cannot be had.
@@ -495,21 +521,23 @@ def main(args: Sequence[str] | None = None) -> int:
         rclpy.try_shutdown()
         return 1
     try:
-        if node.autostart and not node.start() and rclpy.ok():
-            get_logger(NODE_NAME).fatal(node.failure)
-            return 1
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin_until_future_complete(node.finished)
-        if node.finished.done():
-            # The answer to who asked for the transition is still on its way.
-            time.sleep(ANSWER_S)
+        try:
+            if node.autostart and not node.start() and rclpy.ok():
+                get_logger(NODE_NAME).fatal(node.failure)
+                return 1
+            executor = SingleThreadedExecutor()
+            executor.add_node(node)
+            executor.spin_until_future_complete(node.finished)
+            if node.finished.done():
+                # The answer to who asked for the transition is still on its way.
+                time.sleep(ANSWER_S)
+        except RCLError:
+            # So rclpy's calls end when a signal takes the context away under them. Python may
+            # raise its interrupt only here, which is why this has a `try` of its own.
+            if rclpy.ok():
+                raise
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except RCLError:
-        # So rclpy's calls end when a signal takes the context away under them.
-        if rclpy.ok():
-            raise
     finally:
         # What follows takes a second or so, and a second signal (of a shell to all its group and
         # of a launch file to its nodes, say) must not break it off.

@@ -1,5 +1,6 @@
 import re
 import signal
+import subprocess
 import sys
 import time
 from array import array
@@ -16,6 +17,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
 from fcn_road_seg.image_msgs import image_msg
+from fcn_road_seg.node import LOADER_POLL_S
 from fcn_road_seg.parameters import PARAMETERS
 from fcn_road_seg.synthetic import SyntheticDrive
 
@@ -205,10 +207,61 @@ def test_signal_while_the_network_loads_ends_it_with_status_0(start_node, signal
     assert 'Traceback' not in node.log
 
 
+def run_program(program):
+    """Run a Python program; return its exit status, how long it took in s, and its output."""
+    began_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, time.monotonic() - began_s, done.stdout + done.stderr
+
+
+def test_signal_in_the_wait_for_a_loader_that_keeps_python_busy_ends_it():
+    # CPython's SimpleQueue.get(timeout) then waits for ever.
+    status, duration_s, log = run_program(f"""
+import signal, threading, time
+from fcn_road_seg import node
+
+def load(*_):
+    time.sleep({0.3 * LOADER_POLL_S})
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+    sum(range(30_000_000))
+    time.sleep(30)
+
+node._loaded = load
+raise SystemExit(node.main())
+""")
+    assert status == 0
+    assert duration_s < 20
+    assert 'Traceback' not in log
+
+
+def test_interrupt_while_an_error_is_handled_ends_it_with_status_0():
+    status, _, log = run_program("""
+import rclpy
+from fcn_road_seg import node
+
+def context_is_gone():
+    raise RuntimeError('the context is invalid')
+
+def interrupt():
+    raise KeyboardInterrupt
+
+node.SegmentNode, rclpy.ok = context_is_gone, interrupt
+raise SystemExit(node.main())
+""")
+    assert status == 0
+    assert 'Traceback' not in log
+
+
 @pytest.mark.parametrize(
     ('ros_args', 'reason'),
     [
+        (('--params-file', '/nowhere.yaml'), "params file: '--params-file /nowhere.yaml'"),
+        (('-r', '__ns:=/front-cam'), "remap rule: '-r __ns:=/front-cam'"),
+        (('--nonsense',), "['--nonsense']"),
         (('-p', 'checkpoint:=/nowhere.safetensors'), '/nowhere.safetensors does not exist'),
+        (('-p', 'checkpoint:=~/nowhere.safetensors'), f'{Path.home()}/nowhere.safetensors does'),
         (('-p', 'device:=cuda:99'), "device 'cuda:99' is not here"),
         (('-p', 'input_height:=100', '-p', 'input_width:=100'), 'in steps of 32'),
         (('-p', 'overlay_alpha:=1'), 'overlay_alpha is a decimal number'),
@@ -220,6 +273,13 @@ def test_node_that_cannot_start_says_why_in_one_line_and_fails(start_node, ros_a
     (line,) = [line for line in node.log.splitlines() if 'FATAL' in line]
     assert reason in line
     assert 'Traceback' not in node.log
+
+
+def test_argument_that_nobody_would_read_is_refused():
+    command = [sys.executable, '-m', 'fcn_road_seg', 'segment', '--device', 'cpu']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert 'unrecognized arguments: --device cpu' in done.stderr
 
 
 def test_manager_configures_activates_deactivates_cleans_up_and_again(
