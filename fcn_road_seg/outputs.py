@@ -54,14 +54,20 @@ class Outputs:
 
     def __init__(self, node: Node, class_names: Sequence[str], *, every_frame: bool) -> None:
         self._node = node
-        qos = QoSProfile(depth=DEPTH_OF_EVERY_FRAME if every_frame else DEPTH)
+        depth = DEPTH_OF_EVERY_FRAME if every_frame else DEPTH
         overriding = QoSOverridingOptions.with_default_policies()
         types = {
             **{name: output.type for name, output in OUTPUTS.items()},
             CAMERA_INFO: CameraInfo,
         }
         self._publishers = {
-            name: node.create_publisher(kind, f'~/{name}', qos, qos_overriding_options=overriding)
+            name: node.create_publisher(
+                kind,
+                f'~/{name}',
+                # One for each: rclpy writes a topic's overrides into it.
+                QoSProfile(depth=depth),
+                qos_overriding_options=overriding,
+            )
             for name, kind in types.items()
         }
         self._label_info = self._publish_label_info(class_names)
