@@ -5,6 +5,7 @@ ros2 launch fcn_road_seg kitti_playback.launch.py bag:=/data/drive_0001 rviz:=tr
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -63,10 +64,15 @@ def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     command += ['--qos-profile-overrides-path', str(qos_file), '--disable-keyboard-controls']
     command += ['--loop'] if given['loop'] == 'true' else []
     play = ExecuteProcess(cmd=command, name='player', output='screen')
-    found = transport_of(bag, given['image'])
+    image = given['image']
+    if not image.startswith('/'):
+        image = '/'.join(['', *filter(None, [given.get('namespace', '').strip('/')]), image])
+    found = transport_of(bag, image)
+    # Now, as what is given here is gone when the bag ends, if this file is included in a group.
+    on_exit = partial(on_end, stays=given.get('rviz') == 'true')
     return [
         SetLaunchConfiguration('image_transport', given.get('image_transport') or found),
-        RegisterEventHandler(OnProcessExit(target_action=play, on_exit=on_end)),
+        RegisterEventHandler(OnProcessExit(target_action=play, on_exit=on_exit)),
         RegisterEventHandler(EventHandler(matcher=is_ready, entities=[play], handle_once=True)),
     ]
 
@@ -110,13 +116,15 @@ def is_ready(event: object) -> bool:
     return isinstance(event, ProcessIO) and READY in event.text
 
 
-def on_end(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """End the node after its bag, unless RViz is there to look at the last frame."""
+def on_end(
+    event: ProcessExited, context: LaunchContext, *, stays: bool
+) -> list[LaunchDescriptionEntity]:
+    """End the node after its bag, unless RViz stays for a look at the last frame."""
     if context.is_shutdown:
         return []
     if event.returncode:
         raise RuntimeError(f'ros2 bag play ended with status {event.returncode}; see above')
-    if context.launch_configurations['rviz'] == 'true':
+    if stays:
         return [LogInfo(msg='the bag has ended; Ctrl-C ends the node and RViz')]
     return [TimerAction(period=LAST_MASKS_S, actions=[Shutdown(reason='the bag has ended')])]
 

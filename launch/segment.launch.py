@@ -27,10 +27,15 @@ NODE_ARGUMENTS = {
 def nodes(context: LaunchContext) -> list[Node]:
     """Return the nodes; a function of the context, to see which arguments were given."""
     given = {name: LaunchConfiguration(name).perform(context) for name in NODE_ARGUMENTS}
+    params_file = Path(LaunchConfiguration('params_file').perform(context)).expanduser()
+    if not params_file.is_file():
+        # Launch would only warn, and start the node at its defaults.
+        raise RuntimeError(
+            f'params_file {params_file} does not exist; leave it out, or copy the default'
+        )
     namespace = LaunchConfiguration('namespace').perform(context).strip('/')
     use_sim_time = {'use_sim_time': LaunchConfiguration('use_sim_time')}
     image = LaunchConfiguration('image')
-    prefix = f'/{namespace}' if namespace else ''
     return [
         Node(
             package=PACKAGE,
@@ -39,7 +44,7 @@ def nodes(context: LaunchContext) -> list[Node]:
             namespace=namespace,
             # The later one wins: an argument that was given beats the file.
             parameters=[
-                LaunchConfiguration('params_file'),
+                str(params_file),
                 use_sim_time,
                 {name: value for name, value in given.items() if value},
             ],
@@ -60,10 +65,11 @@ def nodes(context: LaunchContext) -> list[Node]:
             namespace=namespace,
             arguments=['-d', str(SHARE / 'config' / 'segment.rviz')],
             parameters=[use_sim_time],
-            # The configuration is saved for the default topic names.
+            # The configuration is saved for the default topic names. Relative ones are in the
+            # node's namespace, whoever includes this file in one of theirs.
             remappings=[
                 ('/image', image),
-                *((f'/{PACKAGE}/{name}', f'{prefix}/{PACKAGE}/{name}') for name in OUTPUTS),
+                *((f'/{PACKAGE}/{name}', f'{PACKAGE}/{name}') for name in OUTPUTS),
             ],
             condition=IfCondition(LaunchConfiguration('rviz')),
         ),

@@ -21,6 +21,20 @@ from fcn_road_seg.synthetic import SyntheticDrive
 
 CAMERA = '/kitti/camera_color_left'
 QOS_FILE = REPOSITORY / 'config' / 'kitti_qos.yaml'
+PLAYBACK = REPOSITORY / 'launch' / 'kitti_playback.launch.py'
+# What is given in a group is forgotten behind it.
+GROUP = """
+from launch import LaunchDescription
+from launch.actions import GroupAction, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+def generate_launch_description():
+    source = PythonLaunchDescriptionSource({file!r})
+    given = {given}.items()
+    return LaunchDescription(
+        [GroupAction([IncludeLaunchDescription(source, launch_arguments=given)])]
+    )
+"""
 pytestmark = pytest.mark.skipif(
     any(find_spec(name) is None for name in ('launch', 'launch_ros')),
     reason='launch and launch_ros come with ROS 2, not PyPI',
@@ -42,8 +56,7 @@ def prefix():
 class Launched:
     """A running launch; `log` is what it and its processes printed so far."""
 
-    def __init__(self, arguments, env, log_path):
-        file = REPOSITORY / 'launch' / 'kitti_playback.launch.py'
+    def __init__(self, file, arguments, env, log_path):
         command = [sys.executable, str(Path(__file__).parent / 'launched.py'), str(file)]
         self._log_path = log_path
         with log_path.open('w') as log:
@@ -78,8 +91,8 @@ def launch(prefix, tmp_path):
         'ROS_LOG_DIR': str(tmp_path / 'log'),
     }
 
-    def start(*arguments):
-        started.append(Launched(arguments, env, tmp_path / f'launch_{len(started)}.log'))
+    def start(*arguments, file=PLAYBACK):
+        started.append(Launched(file, arguments, env, tmp_path / f'launch_{len(started)}.log'))
         return started[-1]
 
     yield start
@@ -157,6 +170,20 @@ def test_compressed_bag_is_played_again_and_again(launch, peer, scenes, tmp_path
     assert 'Traceback' not in launched.log
 
 
+def test_bag_in_a_group_of_somebody_elses_launch_file_ends_all_as_it_does_alone(
+    launch, peer, scenes, tmp_path
+):
+    # Relative, as a camera's topic is that of the node's namespace.
+    bag = write_bag(tmp_path / 'bag', {'/front/image': raw_msgs(frames_of(scenes)[:3])})
+    given = {'bag': str(bag), 'namespace': 'front', 'image': 'image', 'device': 'cpu'}
+    file = tmp_path / 'vehicle.launch.py'
+    file.write_text(GROUP.format(file=str(PLAYBACK), given=given))
+    launched = launch(file=file)
+    peer.spin_until(launched.has_ended)
+    assert launched.process.returncode == 0, launched.log
+    assert '3 received' in launched.log
+
+
 @pytest.mark.parametrize(
     ('arguments', 'text'),
     [
@@ -164,6 +191,8 @@ def test_compressed_bag_is_played_again_and_again(launch, peer, scenes, tmp_path
         (['rate:=0'], "rate '0' is no rate; give a number above 0, such as 1.0"),
         (['rate:=fast'], "rate 'fast' is no rate; give a number above 0"),
         (['qos_file:=/nowhere'], 'qos_file /nowhere does not exist'),
+        (['image:=/a', 'params_file:=/nowhere'], 'params_file /nowhere does not exist; leave it'),
+        (['image:=c', 'namespace:=/b/'], 'has no images on /b/c, but on /a, /b; set image'),
         ([], 'has no images on /kitti/camera_color_left/image_raw, but on /a, /b; set image'),
     ],
 )

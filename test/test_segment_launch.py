@@ -23,6 +23,7 @@ else:
     import launch_testing.asserts
     import launch_testing.markers
     import numpy as np
+    from launch_ros.actions import PushRosNamespace
     from launched import REPOSITORY, own_prefix
     from peer import Peer, iou_of, pixels_of
     from rcl_interfaces.srv import GetParameters
@@ -40,21 +41,23 @@ else:
                 str(REPOSITORY / 'launch' / 'segment.launch.py')
             ),
             launch_arguments={
-                'image': '/car/image',
+                'image': 'image',
                 'namespace': 'car',
                 'device': 'cpu',
                 'use_sim_time': 'true',
                 'rviz': 'true',
             }.items(),
         )
-        return launch.LaunchDescription([included, launch_testing.actions.ReadyToTest()])
+        # As a vehicle's own launch file puts it into a namespace of its own.
+        pushed = launch.actions.GroupAction([PushRosNamespace('fleet'), included])
+        return launch.LaunchDescription([pushed, launch_testing.actions.ReadyToTest()])
 
     class TestSegmentLaunch(unittest.TestCase):
         """With the node running."""
 
         @classmethod
         def setUpClass(cls):
-            cls.peer = Peer(namespace='car')
+            cls.peer = Peer(namespace='fleet/car')
             cls.peer.connect()
 
         @classmethod
@@ -81,7 +84,7 @@ else:
 
         def test_launch_arguments_reach_the_node(self):
             client = self.peer.node.create_client(
-                GetParameters, '/car/fcn_road_seg/get_parameters'
+                GetParameters, '/fleet/car/fcn_road_seg/get_parameters'
             )
             self.peer.spin_until(client.service_is_ready)
             names = ['device', 'checkpoint', 'use_sim_time']
@@ -96,7 +99,7 @@ else:
             environments = []
             for process in Path('/proc').glob('[0-9]*'):
                 try:
-                    if b'__ns:=/car' in (process / 'cmdline').read_bytes():
+                    if b'__ns:=/fleet/car' in (process / 'cmdline').read_bytes():
                         environments.append((process / 'environ').read_bytes())
                 except OSError:
                     continue  # It has ended meanwhile.
