@@ -37,6 +37,23 @@ def nodes(context: LaunchContext) -> list[Node]:
     use_sim_time = {'use_sim_time': LaunchConfiguration('use_sim_time')}
     image = LaunchConfiguration('image')
     return [
+        # First: launch fails here if rviz2 is not installed, and would leave a node that it had
+        # begun to start behind, running.
+        Node(
+            package='rviz2',
+            executable='rviz2',
+            name='rviz2',
+            namespace=namespace,
+            arguments=['-d', str(SHARE / 'config' / 'segment.rviz')],
+            parameters=[use_sim_time],
+            # The configuration is saved for the default topic names. Relative ones are in the
+            # node's namespace, whoever includes this file in one of theirs.
+            remappings=[
+                ('/image', image),
+                *((f'/{PACKAGE}/{name}', f'{PACKAGE}/{name}') for name in OUTPUTS),
+            ],
+            condition=IfCondition(LaunchConfiguration('rviz')),
+        ),
         Node(
             package=PACKAGE,
             executable='segment',
@@ -57,21 +74,6 @@ def nodes(context: LaunchContext) -> list[Node]:
                 'GLIBC_TUNABLES': os.environ.get('GLIBC_TUNABLES', 'glibc.malloc.hugetlb=1')
             },
             output='screen',
-        ),
-        Node(
-            package='rviz2',
-            executable='rviz2',
-            name='rviz2',
-            namespace=namespace,
-            arguments=['-d', str(SHARE / 'config' / 'segment.rviz')],
-            parameters=[use_sim_time],
-            # The configuration is saved for the default topic names. Relative ones are in the
-            # node's namespace, whoever includes this file in one of theirs.
-            remappings=[
-                ('/image', image),
-                *((f'/{PACKAGE}/{name}', f'{PACKAGE}/{name}') for name in OUTPUTS),
-            ],
-            condition=IfCondition(LaunchConfiguration('rviz')),
         ),
     ]
 

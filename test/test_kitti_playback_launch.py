@@ -207,6 +207,18 @@ def test_argument_that_cannot_be_is_told_before_anything_starts(launch, tmp_path
     assert 'process started' not in launched.log
 
 
+def test_rviz_that_is_not_installed_leaves_no_node_behind(launch, prefix, peer, scenes, tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/front/image': raw_msgs(frames_of(scenes)[:1])})
+    entry = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages' / 'rviz2'
+    entry.unlink()
+    launched = launch(f'bag:={bag}', 'image:=/front/image', 'rviz:=true')
+    assert launched.process.wait(timeout=30) == 1
+    entry.touch()
+    assert "package 'rviz2' not found" in launched.log
+    peer.spin_for(5.0)
+    assert 'fcn_road_seg' not in peer.node.get_node_names()
+
+
 @pytest.mark.parametrize(
     ('metadata', 'text'),
     [(None, 'does not exist'), ('a: [', 'is damaged'), ('a: 1', 'is damaged')],
