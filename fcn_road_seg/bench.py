@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import re
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -16,7 +17,13 @@ import numpy as np
 
 from fcn_road_seg import contenders, machine
 from fcn_road_seg.bench_networks import Hw, Subject, measure_memory, measure_networks, size_text
-from fcn_road_seg.bench_report import head_lines, network_lines, node_lines, write_chart
+from fcn_road_seg.bench_report import (
+    head_lines,
+    memory_lines,
+    network_lines,
+    node_lines,
+    write_chart,
+)
 from fcn_road_seg.checkpoint import (
     CheckpointError,
     InputRule,
@@ -157,12 +164,17 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print the figures, and write them with their chart; return 0."""
+    """Measure, print the figures, write them with their chart; return 0, or 130 if interrupted."""
     args = parse_args(argv)
+    # Its default would leave the live node running.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(args)
     except (BenchError, CheckpointError, SegmenterError, OSError) as error:
         raise SystemExit(f'bench: {error}') from error
+    except KeyboardInterrupt:
+        print(f'bench: interrupted; the tables printed so far are in {args.out}', file=sys.stderr)
+        return 130
     return 0
 
 
@@ -200,12 +212,15 @@ def run(args: argparse.Namespace) -> None:
         report |= measure_networks(
             checkpoint, segmenter, frames_bgr[0], args.sizes, names, args.rounds, args.seconds
         )
+        # At once: what comes next may fail, or take too long for who waits for it.
+        save(report, args.out)
+        draw(report, args.out)
+        print_lines(network_lines(report))
         subject = Subject(path, str(device), args.threads)
         largest_hw = max(args.sizes, key=math.prod)
         report['memory'] = measure_memory(subject, names, largest_hw, args.frame)
-        # Before the node, which may fail: what is measured is not lost.
         save(report, args.out)
-        print_lines(network_lines(report))
+        print_lines(memory_lines(report))
     if args.node:
         # Later ones beat these.
         own = [f'checkpoint:={path}', f'device:={device}', f'num_threads:={args.threads}']
@@ -218,11 +233,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def save(report: Mapping[str, Any], folder: Path) -> None:
-    """Write `bench.json` and, where there is matplotlib, `bench.png`."""
+    """Write `bench.json`."""
     with written_whole(folder / 'bench.json') as part:
         part.write_text(json.dumps(report, indent=2) + '\n')
-    if 'sizes' not in report:
-        return
+
+
+def draw(report: Mapping[str, Any], folder: Path) -> None:
+    """Write `bench.png`, where there is matplotlib."""
     try:
         write_chart(report, folder / 'bench.png')
     except ImportError as error:

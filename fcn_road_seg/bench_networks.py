@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from tqdm import tqdm
 from fcn_road_seg import contenders, machine
 from fcn_road_seg.bench_report import SEGMENTER
 from fcn_road_seg.checkpoint import Checkpoint, InputRule, load_checkpoint
+from fcn_road_seg.helper_process import helper_process
 from fcn_road_seg.model import RoadFCNConfig
 from fcn_road_seg.segmenter import RoadSegmenter
 from fcn_road_seg.timing import Spread, interleaved
@@ -27,6 +26,10 @@ from fcn_road_seg.timing import Spread, interleaved
 Hw = tuple[int, int]
 Key = tuple[str, str]
 Sample = Callable[[], Mapping[Key, float]]
+
+# OpenMP's threads wait for more work for some 5 ms, at full speed: PyTorch's or ncnn's would take
+# a core from OpenVINO's, which are others (int8 at 256 x 256 then takes a fifth longer).
+PAUSE_S = 0.02
 
 
 def size_text(hw: Hw) -> str:
@@ -65,7 +68,9 @@ def measure_networks(
             samples.append(_segmenter_sample(segmenter, hw, frame_bgr, overlay=overlay))
     others = machine.OtherProcesses()
     with torch.inference_mode():
-        taken = interleaved(samples, rounds, budget_s)
+        taken = interleaved(
+            samples, rounds, budget_s, pause_s=PAUSE_S if device.type == 'cpu' else 0.0
+        )
     share = others.share()
     peaks = {name: max(taken['peak', name]) for name in (*dtypes, 'copy')}
     return {
@@ -184,18 +189,22 @@ def measure_memory(
     in memory, `before_mib` what it had when all was imported; on a GPU `peak_mib` is what PyTorch
     reserves there, and `before_mib` 0.
     """
-    spawn = multiprocessing.get_context('spawn')
     report: dict[str, Any] = {'size': size_text(input_hw)}
     for name in tqdm((*names, SEGMENTER), desc='memory', unit='network'):
-        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            running = pool.submit(_memory_mib, subject, name, input_hw, frame_hw)
+        with helper_process(_tell_memory, subject, name, input_hw, frame_hw) as link:
             try:
-                before_mib, peak_mib = running.result()
-            except BrokenProcessPool:
-                print(f'bench: {name} was ended while its memory was measured', file=sys.stderr)
+                before_mib, peak_mib = link.recv()
+            except EOFError:
+                print(f'bench: {name} ended while its memory was measured', file=sys.stderr)
                 before_mib = peak_mib = None
         report[name] = {'before_mib': before_mib, 'peak_mib': peak_mib}
     return report
+
+
+def _tell_memory(
+    subject: Subject, name: str, input_hw: Hw, frame_hw: Hw, link: Connection
+) -> None:
+    link.send(_memory_mib(subject, name, input_hw, frame_hw))
 
 
 def _memory_mib(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -16,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -24,8 +21,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tqdm import tqdm
 
+from fcn_road_seg.helper_process import helper_process
 from fcn_road_seg.image_msgs import image_msg
-from fcn_road_seg.live_node import running_node
+from fcn_road_seg.live_node import StatusListener, frames_between, running_node
 from fcn_road_seg.machine import peak_memory_mib
 
 PERCENTILES = (50, 95, 99)
@@ -33,9 +31,6 @@ START_TIMEOUT_S = 90.0
 HELLO_PERIOD_S = 2.0
 # For the frame at work and the one that waits behind it, on a slow CPU.
 LAST_MASK_TIMEOUT_S = 30.0
-STATUS_TIMEOUT_S = 10.0
-# Of the node's diagnostics.
-COUNTED = ('frames received', 'frames segmented', 'frames dropped', 'frames refused')
 
 
 class NodeBenchError(RuntimeError):
@@ -48,8 +43,6 @@ def run_camera(path: Path, topic: str, link: Connection) -> None:
     Takes (count, rate in Hz) pairs, answers each with the stamps in ns, and ends with None: not
     earlier, because a publisher that leaves takes its undelivered frames along.
     """
-    # Ctrl-C is for who started this process, and ends it by SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('bench_camera')
     publisher = node.create_publisher(Image, topic, 1)
@@ -68,18 +61,15 @@ def run_camera(path: Path, topic: str, link: Connection) -> None:
 
 
 class Listener(Node):
-    """When which output was received: `latency_ms[topic]` by stamp in ns; and the last status."""
+    """When which output was received: `latency_ms[topic]` by stamp in ns."""
 
     def __init__(self, namespace: str, topics: Sequence[str]) -> None:
         super().__init__('bench_listener', namespace=namespace)
         self.latency_ms: dict[str, dict[int, float]] = {topic: {} for topic in topics}
-        self.statuses = 0
-        self.status: dict[str, str] = {}
-        self._status_name = f'/{namespace}/fcn_road_seg: segmentation'
+        self.status = StatusListener(self, namespace)
         for topic in topics:
             name = f'fcn_road_seg/{topic}'
             self.create_subscription(Image, name, self._noting(self.latency_ms[topic]), 10)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_status, 10)
 
     def _noting(self, latency_ms: dict[int, float]) -> Callable[[Image], None]:
         def note(msg: Image) -> None:
@@ -87,12 +77,6 @@ class Listener(Node):
             latency_ms[stamp_ns] = (time.time_ns() - stamp_ns) / 1e6
 
         return note
-
-    def _on_status(self, msg: DiagnosticArray) -> None:
-        for status in msg.status:
-            if status.name == self._status_name:
-                self.statuses += 1
-                self.status = {entry.key: entry.value for entry in status.values}
 
 
 class WatchedNode:
@@ -142,7 +126,7 @@ class WatchedNode:
         )
         cpu_s = _cpu_s(self._process.pid) - cpu_before_s
         after = self._next_status()
-        became = {key: int(after[key]) - int(before[key]) for key in COUNTED}
+        became = frames_between(before, after)
         latency_ms = {
             topic: [received[stamp] for stamp in stamps_ns if stamp in received]
             for topic, received in outputs.items()
@@ -153,43 +137,40 @@ class WatchedNode:
             'precision': after['precision'],
             'sent_hz': _mean_hz(stamps_ns),
             'frames_sent': count,
-            **{key.replace(' ', '_'): value for key, value in became.items()},
+            **became,
             **{f'{topic}s_received': len(values) for topic, values in latency_ms.items()},
             **{f'{topic}_latency_ms': _percentiles(v) for topic, v in latency_ms.items()},
             'inference_ms': _told_percentiles(after, 'inference'),
             'overhead_ms': _told_percentiles(after, 'overhead'),
-            'cpu_ms_per_frame': round(1e3 * cpu_s / max(1, became['frames segmented']), 1),
+            'cpu_ms_per_frame': round(1e3 * cpu_s / max(1, became['frames_segmented']), 1),
             'peak_memory_mib': peak_memory_mib(self._process.pid),
         }
 
     def _send(self, count: int, rate_hz: float, progress: tqdm | None = None) -> list[int]:
         """Have frames sent; return their stamps in ns."""
-        self._camera.send((count, rate_hz))
         masks = self._listener.latency_ms['mask']
         earlier = len(masks)
-        while not self._camera.poll():
-            self._spin_once()
-            if progress is not None:
-                progress.update(len(masks) - earlier - progress.n)
         try:
+            self._camera.send((count, rate_hz))
+            while not self._camera.poll():
+                self._spin_once()
+                if progress is not None:
+                    progress.update(len(masks) - earlier - progress.n)
             return self._camera.recv()
-        except EOFError as error:
+        except (EOFError, OSError) as error:
             raise self._error('lost its camera, which ended early') from error
 
     def _next_status(self) -> dict[str, str]:
-        """Return a status that was made from now on."""
-        # One may be under way already.
-        count = self._listener.statuses + 2
-        if not self._spin_until(lambda: self._listener.statuses >= count, STATUS_TIMEOUT_S):
-            raise self._error('gives no diagnostics')
-        return self._listener.status
+        try:
+            return self._listener.status.next(self._spin_once)
+        except TimeoutError as error:
+            raise self._error(f'gives {error}') from error
 
-    def _spin_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Spin until `done` or the timeout; return which."""
+    def _spin_until(self, done: Callable[[], bool], timeout_s: float) -> None:
+        """Spin until `done` or the timeout."""
         deadline_s = time.monotonic() + timeout_s
         while not done() and time.monotonic() < deadline_s:
             self._spin_once()
-        return done()
 
     def _spin_once(self) -> None:
         self._executor.spin_once(timeout_sec=0.05)
@@ -233,21 +214,11 @@ def watched_node(
 
 @contextmanager
 def _running_camera(namespace: str, frames_bgr: np.ndarray) -> Iterator[Connection]:
-    spawn = multiprocessing.get_context('spawn')
-    link, camera_link = spawn.Pipe()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'frames.npy')
         np.save(path, frames_bgr)
-        topic = f'/{namespace}/image'
-        camera = spawn.Process(target=run_camera, args=(path, topic, camera_link), daemon=True)
-        camera.start()
-        try:
-            # Else the camera's end would not be noticed here.
-            camera_link.close()
+        with helper_process(run_camera, path, f'/{namespace}/image') as link:
             yield link
-        finally:
-            camera.terminate()
-            camera.join()
 
 
 def _mean_hz(stamps_ns: Sequence[int]) -> float | None:

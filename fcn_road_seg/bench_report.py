@@ -26,7 +26,7 @@ def head_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def network_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the times of the networks and the segmenter, beside the floor, and the memory."""
+    """Yield the times of the networks and the segmenter, beside the floor."""
     yield ''
     peaks = report['peaks']
     rates = [f'{v:g} GFLOP/s in {k.partition("_")[0]}' for k, v in peaks.items() if 'flop' in k]
@@ -45,13 +45,17 @@ def network_lines(report: Mapping[str, Any]) -> Iterator[str]:
             speed = f'{network["speed"]["median"]:.2f}'
             yield f'  {TEXTS[name]:36}{_spread(network["time_ms"])}{speed:>14}'
         for dtype, floor_ms in figures['floor_ms'].items():
-            yield f'  {f"floor, {dtype}":36}{floor_ms:9.1f}'
+            yield f'  {f"floor, {dtype}":36}{_digits(floor_ms):>9}'
         for of in ('mask', 'overlay'):
             text = f'{report["frame"]} frame to {of}'
             yield f'  {text:36}{_spread(figures[f"frame_to_{of}_ms"])}'
             if f'around_{of}_ms' in figures:
                 text = '  of it around the network'
                 yield f'  {text:36}{_spread(figures[f"around_{of}_ms"])}'
+
+
+def memory_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the peak memory of each network and of the segmenter."""
     yield ''
     memory = report['memory']
     yield f'{"peak memory, " + memory["size"]:38}{"MiB":>9}{"of it before loading":>24}'
@@ -83,7 +87,7 @@ def node_lines(report: Mapping[str, Any]) -> Iterator[str]:
         for text, key in rows.items():
             if key in node:
                 values = ''.join(
-                    f'{"n/a" if value is None else format(value, ".1f"):>9}'
+                    f'{"n/a" if value is None else _digits(value):>9}'
                     for value in node[key].values()
                 )
                 yield f'  {text:36}{values}'
@@ -107,7 +111,7 @@ def write_chart(report: Mapping[str, Any], path: Path) -> None:
             TimeBar(
                 TEXTS[name],
                 tuple(network['time_ms'][q] for q in ('q1', 'median', 'q3')),
-                f'{network["time_ms"]["median"]:.0f} ms, {network["speed"]["median"]:.2f}x',
+                f'{_digits(network["time_ms"]["median"])} ms, {network["speed"]["median"]:.2f}x',
                 name in (CLASSIC, REFERENCE),
             )
             for name, network in figures['networks'].items()
@@ -119,5 +123,10 @@ def write_chart(report: Mapping[str, Any], path: Path) -> None:
 
 
 def _spread(times_ms: Mapping[str, float]) -> str:
-    quartiles = f'{times_ms["q1"]:.1f} .. {times_ms["q3"]:.1f}'
-    return f'{times_ms["median"]:9.1f}{quartiles:>20}{times_ms["least"]:10.1f}'
+    least, q1, median, q3 = (_digits(times_ms[of]) for of in ('least', 'q1', 'median', 'q3'))
+    return f'{median:>9}{f"{q1} .. {q3}":>20}{least:>10}'
+
+
+def _digits(ms: float) -> str:
+    """Return three digits, or all that stand before the point: 1308, 12.7, 0.052."""
+    return f'{ms:.{3 if ms < 1 else 2 if ms < 10 else 1 if ms < 100 else 0}f}'

@@ -66,7 +66,13 @@ def contender(name: str, checkpoint: Checkpoint, device: torch.device) -> Conten
         from fcn_road_seg.openvino_network import OpenVinoNetwork
 
         precision, peaks = name.removeprefix('openvino_'), checkpoint.activation_peaks
-        return _on_cpu(OpenVinoNetwork(model, precision, peaks, torch.get_num_threads()))
+
+        def at(frame_rgb: np.ndarray) -> Callable[[], Tensor]:
+            # One for each size: it keeps but a few, and would be compiled again in every round.
+            network = OpenVinoNetwork(model, precision, peaks, torch.get_num_threads())
+            return _on_cpu(network)(frame_rgb)
+
+        return at
     dtype = _SIXTEEN_BITS.get(name, torch.float32)
     if device.type == 'cpu':
         return _on_cpu(TorchNetwork(model, dtype))

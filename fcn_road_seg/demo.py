@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import signal
 import struct
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -39,8 +38,9 @@ from fcn_road_seg.demo_sources import (
     image_shots,
     rendered_shots,
 )
+from fcn_road_seg.helper_process import helper_process
 from fcn_road_seg.image_msgs import to_frame
-from fcn_road_seg.live_node import running_node
+from fcn_road_seg.live_node import StatusListener, frames_between, running_node
 from fcn_road_seg.pictures import sheet
 from fcn_road_seg.video import VideoError, written_video
 
@@ -84,6 +84,7 @@ class Recorder(Node):
     def __init__(self, namespace: str) -> None:
         super().__init__('recorder', namespace=namespace)
         self.recording = Recording()
+        self.status = StatusListener(self, namespace)
         deep = QoSProfile(depth=100)
         self.create_subscription(Image, 'fcn_road_seg/mask', self._on_mask, deep)
         self.create_subscription(Image, 'fcn_road_seg/overlay', self._on_overlay, deep)
@@ -102,8 +103,6 @@ def run_camera(folder: Path, offsets_s: Sequence[float], topic: str, link: Conne
     Stamps them anew, answers with the stamps in ns, and ends with 'done': not earlier, because a
     publisher that leaves takes its undelivered frames along.
     """
-    # Ctrl-C is the demo's to handle; it ends this process by SIGTERM, which must not wait.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('demo_camera')
     image_type = CompressedImage if topic.endswith('/compressed') else Image
@@ -131,8 +130,10 @@ def stamped(cdr: bytes, stamp_ns: int) -> bytes:
 
 def play(
     shots: Sequence[Shot], node_args: Sequence[str], log_path: Path
-) -> tuple[list[int], Recording]:
-    """Send `shots`, all of one type, through the node; return their stamps in ns, and what came.
+) -> tuple[list[int], Recording, dict[str, int]]:
+    """Send `shots`, all of one type, through the node.
+
+    Returns their stamps in ns, what came back, and what the node says became of them.
 
     Raises:
         DemoError: the node or the camera did not start, or ended on the way.
@@ -144,36 +145,33 @@ def play(
     if shots[0].type is CompressedImage:
         topic += '/compressed'
         node_args = ['-p', 'image_transport:=compressed', *node_args]
-    spawn = multiprocessing.get_context('spawn')
-    link, camera_link = spawn.Pipe()
-    rclpy.init(args=[])
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     recorder = Recorder(namespace)
-    with tempfile.TemporaryDirectory() as folder, log_path.open('w') as log:
-        for index, shot in enumerate(shots):
-            Path(folder, f'{index:06d}.cdr').write_bytes(shot.cdr)
-        camera = spawn.Process(
-            target=run_camera,
-            args=(Path(folder), [shot.offset_s for shot in shots], topic, camera_link),
-            daemon=True,
-        )
-        # reliable: what gets lost is then lost to a newer frame, not to a full socket.
-        ros_args = ['-p', 'input_reliability:=reliable', *node_args]
-        camera.start()
-        try:
-            with running_node(namespace, ros_args, log) as segment:
+    # reliable: what gets lost is then lost to a newer frame, not to a full socket.
+    ros_args = ['-p', 'input_reliability:=reliable', *node_args]
+    offsets_s = [shot.offset_s for shot in shots]
+    try:
+        with tempfile.TemporaryDirectory() as folder, log_path.open('w') as log:
+            for index, shot in enumerate(shots):
+                Path(folder, f'{index:06d}.cdr').write_bytes(shot.cdr)
+            with (
+                helper_process(run_camera, Path(folder), offsets_s, topic) as link,
+                running_node(namespace, ros_args, log) as segment,
+            ):
                 print(f'starting the node (its log: {log_path})')
                 _wait_until_connected(recorder, segment, link)
+                before = _next_status(recorder, segment)
                 link.send('stream')
-                stamps_ns = _record(recorder, segment, camera, link, len(shots))
-                link.send('done')
-        finally:
-            camera.terminate()
-            camera.join()
-            recorder.destroy_node()
-            rclpy.try_shutdown()
+                stamps_ns = _record(recorder, segment, link, len(shots))
+                became = frames_between(before, _next_status(recorder, segment))
+    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+        raise DemoError('the camera process ended early') from error
+    finally:
+        recorder.destroy_node()
+        rclpy.try_shutdown()
     if segment.returncode:
         raise DemoError(f'the node ended with status {segment.returncode}; see {log_path}')
-    return stamps_ns, recorder.recording
+    return stamps_ns, recorder.recording, became
 
 
 def _wait_until_connected(
@@ -200,7 +198,6 @@ def _wait_until_connected(
 def _record(
     recorder: Recorder,
     segment: subprocess.Popen[bytes],
-    camera: multiprocessing.process.BaseProcess,
     link: Connection,
     count: int,
 ) -> list[int]:
@@ -210,22 +207,39 @@ def _record(
     recording = recorder.recording
     with tqdm(total=count, desc='masks', unit='mask') as progress:
         while time.monotonic() < deadline:
-            rclpy.spin_once(recorder, timeout_sec=0.05)
+            _spin_once(recorder, segment)
             progress.update(len(recording.masks) - progress.n)
-            if segment.poll() is not None:
-                raise DemoError(f'the node ended with status {segment.returncode}')
             if not stamps_ns and link.poll():
                 stamps_ns = link.recv()
                 deadline = time.monotonic() + LAST_MASK_TIMEOUT_S
-            elif not stamps_ns and not camera.is_alive():
-                raise DemoError('the camera process ended early')
             if stamps_ns and recording.has(stamps_ns[-1]):
                 break
     return stamps_ns
 
 
-def summarise(shots: Sequence[Shot], stamps_ns: Sequence[int], recording: Recording) -> dict:
-    """Return the figures of a run, as they go to `summary.json`."""
+def _next_status(recorder: Recorder, segment: subprocess.Popen[bytes]) -> dict[str, str]:
+    try:
+        return recorder.status.next(lambda: _spin_once(recorder, segment))
+    except TimeoutError as error:
+        raise DemoError(f'the node gives {error}; its log may say why') from error
+
+
+def _spin_once(recorder: Recorder, segment: subprocess.Popen[bytes]) -> None:
+    rclpy.spin_once(recorder, timeout_sec=0.05)
+    if segment.poll() is not None:
+        raise DemoError(f'the node ended with status {segment.returncode}; its log may say why')
+
+
+def summarise(
+    shots: Sequence[Shot],
+    stamps_ns: Sequence[int],
+    recording: Recording,
+    became: Mapping[str, int],
+) -> dict:
+    """Return the figures of a run, as they go to `summary.json`.
+
+    `became` is what the node says of the frames: not all without a mask were dropped by it.
+    """
     pairs = [
         (shot.label, recording.masks[stamp])
         for shot, stamp in zip(shots, stamps_ns, strict=True)
@@ -236,9 +250,9 @@ def summarise(shots: Sequence[Shot], stamps_ns: Sequence[int], recording: Record
     latency_ms = list(recording.latency_ms.values())
     return {
         'frames_sent': len(stamps_ns),
+        **became,
         'masks_received': len(recording.masks),
         'overlays_received': len(recording.overlays_bgr),
-        'frames_dropped': len(stamps_ns) - len(recording.masks),
         'latency_ms': {
             f'p{q}': round(float(np.percentile(latency_ms, q)), 1) if latency_ms else None
             for q in (50, 95)
@@ -368,29 +382,37 @@ def shots_of(args: argparse.Namespace) -> list[Shot]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo; return 0 if every check held."""
+    """Run the demo; return 0 if every check held, or 130 after an interrupt."""
     args = parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
+    # Its default would leave the node running.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     node_args = [word for parameter in args.parameter for word in ('-p', parameter)]
     try:
+        args.out.mkdir(parents=True, exist_ok=True)
         shots = shots_of(args)
-        stamps_ns, recording = play(shots, node_args, args.out / 'node.log')
-        summary = summarise(shots, stamps_ns, recording)
+        stamps_ns, recording, became = play(shots, node_args, args.out / 'node.log')
+        summary = summarise(shots, stamps_ns, recording, became)
         (args.out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
         write_pictures(args.out, shots, stamps_ns, recording)
         latency_ms = summary['latency_ms']
         print(
             f'{summary["frames_sent"]} frames sent at {mean_rate_hz(shots):.3g} Hz, '
+            f'{became["frames_received"]} received by the node, '
+            f'{became["frames_segmented"]} segmented, '
+            f'{became["frames_dropped"]} dropped for a newer frame, '
+            f'{became["frames_refused"]} refused; '
             f'{summary["masks_received"]} masks received, '
-            f'{summary["frames_dropped"]} dropped for a newer frame; '
             f'latency p50 {latency_ms["p50"]} ms, p95 {latency_ms["p95"]} ms'
         )
         if summary['iou'] is not None:
             print(f'IoU of the masks with the exact labels: {summary["iou"]:.3f}')
         check(shots, stamps_ns, recording, summary)
-    except (DemoError, VideoError) as error:
+    except (DemoError, VideoError, OSError) as error:
         print(f'demo: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print('demo: interrupted', file=sys.stderr)
+        return 130
     print(f'look at {args.out}/contact_sheet.png and {args.out}/overlay.mp4')
     return 0
 

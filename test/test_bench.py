@@ -8,7 +8,7 @@ import cv2
 import pytest
 import torch
 
-from fcn_road_seg import bench, contenders
+from fcn_road_seg import bench, bench_report, contenders
 from fcn_road_seg.checkpoint import load_checkpoint
 from fcn_road_seg.model import RoadFCNConfig
 
@@ -98,17 +98,16 @@ def test_printed_table_and_chart_show_the_report(tiny):
         start = next(i for i, line in enumerate(lines) if line.startswith(size))
         for name, line in zip(NAMES, lines[start + 1 :], strict=False):
             assert contenders.TEXTS[name] in line
-            assert f'{figures["networks"][name]["time_ms"]["median"]:.1f}' in line
+            assert line.split()[-6] == bench_report._digits(
+                figures['networks'][name]['time_ms']['median']
+            )
     assert cv2.imread(str(tiny.out / 'bench.png')) is not None
 
 
-def test_without_matplotlib_the_report_is_written_and_the_chart_is_missed(
-    tiny, tmp_path, monkeypatch, capsys
-):
+def test_without_matplotlib_the_chart_is_missed(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, 'fcn_road_seg.plots')
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
-    bench.save(tiny.report, tmp_path)
-    assert json.loads((tmp_path / 'bench.json').read_text()) == tiny.report
+    bench.draw(tiny.report, tmp_path)
     assert not (tmp_path / 'bench.png').exists()
     assert 'no chart' in capsys.readouterr().err
 
@@ -153,3 +152,28 @@ def test_node_without_ros_is_refused_before_anything_is_measured(tmp_path, monke
     with pytest.raises(SystemExit, match='--node needs ROS 2'):
         bench.main(['--node', '--out', str(tmp_path)])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('ms', 'text'),
+    [(1308.2, '1308'), (126.4, '126'), (12.71, '12.7'), (3.5, '3.50'), (0.0519, '0.052')],
+)
+def test_short_times_keep_their_digits(ms, text):
+    assert bench_report._digits(ms) == text
+
+
+def test_times_are_kept_when_their_memory_cannot_be_measured(
+    random_checkpoint_path, tmp_path, monkeypatch, capsys
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, 'measure_memory', interrupted)
+    argv = ['--checkpoint', str(random_checkpoint_path), '--device', 'cpu', '--frame', '48x96']
+    argv += ['--sizes', '32x64', '--networks', 'folded', '--rounds', '1', '--out', str(tmp_path)]
+    assert bench.main(argv) == 130
+    printed = capsys.readouterr()
+    assert 'bench: interrupted' in printed.err
+    assert '32x64, ' in printed.out
+    assert '32x64' in json.loads((tmp_path / 'bench.json').read_text())['sizes']
+    assert (tmp_path / 'bench.png').exists()

@@ -1,4 +1,8 @@
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -45,3 +49,40 @@ def test_node_that_cannot_start_is_told_at_once(tmp_path):
     ):
         pass
     assert '/nowhere.safetensors does not exist' in log_path.read_text()
+
+
+def test_node_bench_that_is_ended_ends_its_node(random_checkpoint_path, tmp_path):
+    command = [sys.executable, '-m', 'fcn_road_seg', 'bench', '--node', '--rounds', '0']
+    command += ['--checkpoint', random_checkpoint_path, '--device', 'cpu', '--out', tmp_path]
+    log_path = tmp_path / 'overlay_off.log'
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        while run.poll() is None:
+            if log_path.exists() and 'waiting for frames' in log_path.read_text():
+                break
+            time.sleep(0.1)
+        run.send_signal(signal.SIGTERM)
+        _, error = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert 'bench: interrupted' in error.decode()
+    assert 'Traceback' not in error.decode()
+    # Its last words.
+    assert 'frames: ' in log_path.read_text()
+
+
+def no_camera(path, topic, link):
+    """End at the first command, as a camera process that fails."""
+    link.recv()
+
+
+def test_camera_that_ends_is_told(random_checkpoint_path, tmp_path, monkeypatch):
+    monkeypatch.setattr('fcn_road_seg.bench_node.run_camera', no_camera)
+    with (
+        pytest.raises(NodeBenchError, match='lost its camera'),
+        watched_node(
+            np.zeros((1, 32, 32, 3), np.uint8),
+            [f'checkpoint:={random_checkpoint_path}'],
+            tmp_path / 'node.log',
+            overlay=False,
+        ),
+    ):
+        pass

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,21 @@ def test_every_way_computes_the_same_logits(name):
     assert logit.shape == (64, 96)
     difference = (logit - expected).norm() / expected.norm()
     assert difference < TOLERANCES.get(name, 1e-4)
+
+
+@pytest.mark.skipif(not any('openvino' in name for name in OURS), reason='no OpenVINO')
+def test_openvino_compiles_each_of_many_sizes_once():
+    (name, *_) = (name for name in OURS if 'openvino' in name)
+    network = contenders.contender(name, SHIPPED, CPU)
+    runs = [network(np.zeros((32, 32 * i, 3), np.uint8)) for i in range(1, 6)]
+    passes_s = []
+    for _ in range(2):
+        began_s = time.perf_counter()
+        for run in runs:
+            run()
+        passes_s.append(time.perf_counter() - began_s)
+    # To compile takes twenty times as long as to run.
+    assert passes_s[1] < passes_s[0] / 2
 
 
 def test_building_one_leaves_the_checkpoint_as_it_was():

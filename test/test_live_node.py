@@ -1,6 +1,9 @@
+import time
+
 import pytest
 from peer import Peer
 
+from fcn_road_seg import live_node
 from fcn_road_seg.live_node import running_node
 
 
@@ -30,3 +33,12 @@ def test_node_that_cannot_start_leaves_its_status_and_its_reason(log, tmp_path):
         process.wait(60)
     assert process.returncode == 1
     assert "device 'tpu' is unknown" in (tmp_path / 'node.log').read_text()
+
+
+def test_silent_node_is_told_and_not_waited_for(monkeypatch):
+    monkeypatch.setattr(live_node, 'STATUS_TIMEOUT_S', 0.3)
+    peer = Peer(namespace='nobody', topics=())
+    status = live_node.StatusListener(peer.node, 'nobody')
+    with pytest.raises(TimeoutError, match=r'no diagnostics for 0\.3 s'):
+        status.next(lambda: time.sleep(0.05))
+    peer.close()

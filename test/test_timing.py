@@ -1,3 +1,4 @@
+import itertools
 import time
 
 from fcn_road_seg.timing import MIN_ROUNDS, Spread, interleaved
@@ -34,6 +35,18 @@ def test_rounds_take_every_sample_in_turn_and_there_and_back():
     assert ''.join(recorder.calls) == 'abc' + 'abc' + 'cba' + 'abc'
     # The first three calls warm up.
     assert taken == {'a': [4, 9, 10], 'b': [5, 8, 11], 'c': [6, 7, 12]}
+
+
+def test_every_sample_comes_after_a_pause():
+    began_s = []
+
+    def sample():
+        began_s.append(time.monotonic())
+        return {'a': 1}
+
+    interleaved([sample, sample], rounds=2, budget_s=60, pause_s=0.03)
+    assert len(began_s) == 6
+    assert min(b - a for a, b in itertools.pairwise(began_s)) >= 0.03
 
 
 def test_a_sample_may_measure_several_things():
