@@ -195,20 +195,29 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     if not path.is_file():
         raise CheckpointError(f'{path} does not exist; give the path of a .safetensors file')
     try:
-        with path.open('rb') as file:
-            head = file.read(4)
-        # Told apart only for the message: what torch.save writes is a zip or a bare pickle.
-        if head.startswith((b'PK\x03\x04', b'\x80')):
-            raise CheckpointError(
-                f'{path} is a pickle (torch.save), which is never read; convert it to safetensors'
-            )
         with safe_open(path, framework='pt') as file:
             names = file.keys()
             return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
+        if _is_pickle(path):
+            raise CheckpointError(
+                f'{path} is a pickle (torch.save), which is never read; convert it to safetensors'
+            ) from error
         raise CheckpointError(
             f'{path} is not a readable safetensors file ({error}); copy it again'
         ) from error
+
+
+def _is_pickle(path: Path) -> bool:
+    """Return whether a file that is not in safetensors may be one of torch.save's.
+
+    A file in safetensors may begin with the same bytes: they are the length of its header.
+    """
+    try:
+        with path.open('rb') as file:
+            return file.read(4).startswith((b'PK\x03\x04', b'\x80'))
+    except OSError:
+        return False
 
 
 def _build(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Checkpoint:

@@ -32,7 +32,6 @@ from fcn_road_seg.datasets import (
 from fcn_road_seg.files import written_whole
 from fcn_road_seg.metrics import BirdsEyeView, RoadHistogram
 from fcn_road_seg.pictures import compared, sheet
-from fcn_road_seg.plots import plot_precision_recall
 from fcn_road_seg.segmenter import RoadSegmenter
 from fcn_road_seg.sources import (
     RENDERED_VAL_SEED,
@@ -41,6 +40,11 @@ from fcn_road_seg.sources import (
     split_rule,
 )
 from fcn_road_seg.stress import STRESSES
+
+try:
+    from fcn_road_seg.plots import plot_precision_recall
+except ImportError as missing:
+    raise SystemExit(f'evaluate: {missing}; pip install matplotlib') from missing
 
 WORST_COUNT = 12
 SUBMISSION_NAME = 'road_submission.zip'

@@ -9,16 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    LearningRateMonitor,
-    ModelCheckpoint,
-)
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from fcn_road_seg.activation_peaks import FRAME_COUNT, measured_peaks, spread
 from fcn_road_seg.checkpoint import (
@@ -39,15 +31,30 @@ from fcn_road_seg.model import (
 )
 from fcn_road_seg.recipe import PIECES, RECIPES, Recipe
 from fcn_road_seg.sources import Source, add_split_arguments, load_sources, split_rule
-from fcn_road_seg.training import (
-    VAL_IOU_KEY,
-    ProgressPictures,
-    RoadData,
-    RoadTraining,
-    TrainingError,
-    WholeCheckpoints,
-    weight_average,
-)
+
+try:
+    import lightning
+    from lightning.pytorch.callbacks import (
+        Callback,
+        EarlyStopping,
+        LearningRateMonitor,
+        ModelCheckpoint,
+    )
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+    from fcn_road_seg.training import (
+        VAL_IOU_KEY,
+        ProgressPictures,
+        RoadData,
+        RoadTraining,
+        TrainingError,
+        WholeCheckpoints,
+        weight_average,
+    )
+except ImportError as missing:
+    raise SystemExit(
+        f'train: {missing}; pip install lightning matplotlib tensorboard torchmetrics'
+    ) from missing
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -210,6 +210,19 @@ def test_pickle_is_refused_unread(tmp_path, save):
     assert not (tmp_path / 'touched').exists()
 
 
+def test_header_that_is_as_long_as_a_pickles_first_byte_says_is_read(random_checkpoint, tmp_path):
+    path = tmp_path / 'c.safetensors'
+    save_checkpoint(random_checkpoint, path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], 'little')
+    header, tensors = content[8 : 8 + length], content[8 + length :]
+    # Spaces behind the header are the format's own padding.
+    padded = header + b' ' * ((0x80 - length) % 256)
+    path.write_bytes(len(padded).to_bytes(8, 'little') + padded + tensors)
+    assert path.read_bytes().startswith(b'\x80')
+    assert load_checkpoint(path).sha256
+
+
 def test_missing_file_is_refused(tmp_path):
     refused(tmp_path / 'nowhere.safetensors', 'does not exist')
 

@@ -28,3 +28,19 @@ def test_command_explains_itself(command):
         check=True,
     )
     assert f'usage: {command}' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ('command', 'package'),
+    [('train', 'lightning'), ('train', 'torchmetrics'), ('evaluate', 'matplotlib')],
+)
+def test_command_without_its_extra_says_in_one_line_what_to_install(command, package):
+    program = (
+        f'import sys; sys.modules[{package!r}] = None\n'
+        f'from fcn_road_seg.__main__ import main; main([{command!r}, "--help"])'
+    )
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f'{command}: ')
+    assert package in line.partition('; pip install ')[2]
