@@ -284,8 +284,8 @@ def test_int8_on_a_cpu_whose_sums_overflow_is_refused(calibrated_checkpoint, mon
 @pytest.mark.parametrize(
     ('precision', 'backend', 'message'),
     [
-        ('int8', 'auto', "'int8' is for a CPU, not for cuda; use auto"),
-        ('float32', 'openvino', 'on a CPU, not for float32 on cuda; use auto'),
+        ('int8', 'auto', "'int8' is for a CPU, not for cuda:0; use auto"),
+        ('float32', 'openvino', 'on a CPU, not for float32 on cuda:0; use auto'),
     ],
 )
 def test_what_is_for_a_cpu_is_refused_on_a_gpu(
