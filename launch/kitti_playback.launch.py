@@ -39,8 +39,9 @@ ARGUMENTS = {
 }
 # What the node logs once it has subscribed; a bag that is played before is lost on it.
 READY = b'waiting for frames on'
-# For the player and its listeners to find each other; before each round of a loop, too.
-DELAY_S = 2
+# For the player and its listeners to find each other, for which Fast DDS takes 0.1 s or, where an
+# announcement is lost, until the next one after 3 s; before each round of a loop, too.
+DELAY_S = 4
 # For the masks of the last frames.
 LAST_MASKS_S = 3.0
 
