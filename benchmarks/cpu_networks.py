@@ -15,13 +15,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from fcn_road_seg.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
-from fcn_road_seg.cpu_pipeline import CpuNetwork, CpuPipeline
+from fcn_road_seg.cpu_pipeline import CpuNetwork, CpuPipeline, scaled_to
 from fcn_road_seg.datasets import ROAD, VOID, SplitRule, find_frames
 from fcn_road_seg.devices import has_exact_int8, has_fast_bfloat16
 from fcn_road_seg.export import export_onnx
@@ -148,10 +147,7 @@ def main() -> None:
             step = max(1, len(found) // count)
             chosen += [frame.load() for frame in found[::step][:count]]
     rule = checkpoint.input_rule
-    scaled = [
-        cv2.resize(frame, rule.input_hw(frame.shape[:2])[::-1], interpolation=cv2.INTER_AREA)
-        for frame, _ in calibration
-    ]
+    scaled = [scaled_to(frame, rule.input_hw(frame.shape[:2])) for frame, _ in calibration]
     segmenter = RoadSegmenter(checkpoint, 'cpu')
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         compare(segmenter, dict(networks(checkpoint, scaled, Path(folder))), frames)

@@ -40,14 +40,15 @@ class NodeBenchError(RuntimeError):
 def run_camera(path: Path, topic: str, link: Connection) -> None:
     """Publish the frames of a file (.npy, (N, H, W, 3) uint8 BGR) over and over.
 
-    Takes (count, rate in Hz) pairs, answers each with the stamps in ns, and ends with None: not
-    earlier, because a publisher that leaves takes its undelivered frames along.
+    Takes (count, rate in Hz) pairs and answers each with the stamps in ns, until it is ended from
+    outside: a publisher that leaves by itself takes its undelivered frames along.
     """
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('bench_camera')
     publisher = node.create_publisher(Image, topic, 1)
     frames_bgr = np.load(path)
-    for count, rate_hz in iter(link.recv, None):
+    while True:
+        count, rate_hz = link.recv()
         stamps_ns = []
         start_s = time.monotonic()
         for index in range(count):
@@ -57,7 +58,6 @@ def run_camera(path: Path, topic: str, link: Connection) -> None:
             header.stamp.sec, header.stamp.nanosec = divmod(stamps_ns[-1], 1_000_000_000)
             publisher.publish(image_msg(frames_bgr[index % len(frames_bgr)], 'bgr8', header))
         link.send(stamps_ns)
-    rclpy.shutdown()
 
 
 class Listener(Node):
@@ -195,13 +195,12 @@ def watched_node(
     # Of its own, so that nothing else on this machine or network takes part.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     namespace = f'bench_{os.getpid()}'
-    ros_args = [word for parameter in parameters for word in ('-p', parameter)]
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     listener = Listener(namespace, ('mask', 'overlay') if overlay else ('mask',))
     try:
         with (
             log_path.open('w') as log,
-            running_node(namespace, ros_args, log) as process,
+            running_node(namespace, parameters, log) as process,
             _running_camera(namespace, frames_bgr) as camera,
         ):
             node = WatchedNode(process, camera, listener, log_path)

@@ -100,15 +100,16 @@ class Recorder(Node):
 def run_camera(folder: Path, offsets_s: Sequence[float], topic: str, link: Connection) -> None:
     """Publish the messages (.cdr) of `folder`: the first for 'hello', all of them for 'stream'.
 
-    Stamps them anew, answers with the stamps in ns, and ends with 'done': not earlier, because a
-    publisher that leaves takes its undelivered frames along.
+    Stamps them anew and answers with the stamps in ns, until it is ended from outside: a publisher
+    that leaves by itself takes its undelivered frames along.
     """
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('demo_camera')
     image_type = CompressedImage if topic.endswith('/compressed') else Image
     publisher = node.create_publisher(image_type, topic, 1)
     paths = sorted(folder.glob('*.cdr'))
-    for command in iter(link.recv, 'done'):
+    while True:
+        command = link.recv()
         stamps_ns = []
         start = time.monotonic()
         count = len(paths) if command == 'stream' else 1
@@ -118,7 +119,6 @@ def run_camera(folder: Path, offsets_s: Sequence[float], topic: str, link: Conne
             stamps_ns.append(node.get_clock().now().nanoseconds)
             publisher.publish(stamped(cdr, stamps_ns[-1]))
         link.send(stamps_ns)
-    rclpy.shutdown()
 
 
 def stamped(cdr: bytes, stamp_ns: int) -> bytes:
@@ -129,9 +129,9 @@ def stamped(cdr: bytes, stamp_ns: int) -> bytes:
 
 
 def play(
-    shots: Sequence[Shot], node_args: Sequence[str], log_path: Path
+    shots: Sequence[Shot], parameters: Sequence[str], log_path: Path
 ) -> tuple[list[int], Recording, dict[str, int]]:
-    """Send `shots`, all of one type, through the node.
+    """Send `shots`, all of one type, through a node with `parameters`, each NAME:=VALUE.
 
     Returns their stamps in ns, what came back, and what the node says became of them.
 
@@ -144,11 +144,11 @@ def play(
     topic = f'/{namespace}/image'
     if shots[0].type is CompressedImage:
         topic += '/compressed'
-        node_args = ['-p', 'image_transport:=compressed', *node_args]
+        parameters = ['image_transport:=compressed', *parameters]
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     recorder = Recorder(namespace)
     # reliable: what gets lost is then lost to a newer frame, not to a full socket.
-    ros_args = ['-p', 'input_reliability:=reliable', *node_args]
+    parameters = ['input_reliability:=reliable', *parameters]
     offsets_s = [shot.offset_s for shot in shots]
     try:
         with tempfile.TemporaryDirectory() as folder, log_path.open('w') as log:
@@ -156,7 +156,7 @@ def play(
                 Path(folder, f'{index:06d}.cdr').write_bytes(shot.cdr)
             with (
                 helper_process(run_camera, Path(folder), offsets_s, topic) as link,
-                running_node(namespace, ros_args, log) as segment,
+                running_node(namespace, parameters, log) as segment,
             ):
                 print(f'starting the node (its log: {log_path})')
                 _wait_until_connected(recorder, segment, link)
@@ -386,11 +386,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     # Its default would leave the node running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    node_args = [word for parameter in args.parameter for word in ('-p', parameter)]
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         shots = shots_of(args)
-        stamps_ns, recording, became = play(shots, node_args, args.out / 'node.log')
+        stamps_ns, recording, became = play(shots, args.parameter, args.out / 'node.log')
         summary = summarise(shots, stamps_ns, recording, became)
         (args.out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
         write_pictures(args.out, shots, stamps_ns, recording)

@@ -21,16 +21,17 @@ COUNTED = ('frames received', 'frames segmented', 'frames dropped', 'frames refu
 
 @contextmanager
 def running_node(
-    namespace: str, ros_args: Sequence[str], log: IO[str]
+    namespace: str, parameters: Sequence[str], log: IO[str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the node in a namespace, with more arguments for ROS; end it after.
+    """Start the node in a namespace, with `parameters`, each NAME:=VALUE; end it after.
 
     What it prints goes to `log`. Its status is there once it has ended.
     """
-    command = [sys.executable, '-m', 'fcn_road_seg', 'segment', '--ros-args', *ros_args]
-    process = subprocess.Popen(
-        [*command, '-r', f'__ns:=/{namespace}'], stdout=log, stderr=subprocess.STDOUT
-    )
+    command = [sys.executable, '-m', 'fcn_road_seg', 'segment']
+    command += ['--ros-args', '-r', f'__ns:=/{namespace}']
+    # Later ones beat earlier ones.
+    command += [word for parameter in parameters for word in ('-p', parameter)]
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:

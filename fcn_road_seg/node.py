@@ -521,21 +521,8 @@ def _run(argv: list[str]) -> int:
         rclpy.try_shutdown()
         return 1
     try:
-        try:
-            if node.autostart and not node.start() and rclpy.ok():
-                get_logger(NODE_NAME).fatal(node.failure)
-                return 1
-            executor = SingleThreadedExecutor()
-            executor.add_node(node)
-            executor.spin_until_future_complete(node.finished)
-            if node.finished.done():
-                # The answer to who asked for the transition is still on its way.
-                time.sleep(ANSWER_S)
-        except RCLError:
-            # So rclpy's calls end when a signal takes the context away under them. Python may
-            # raise its interrupt only here, which is why this has a `try` of its own.
-            if rclpy.ok():
-                raise
+        if not _ran(node):
+            return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
@@ -551,6 +538,30 @@ def _run(argv: list[str]) -> int:
         sys.stdout.flush()
         os._exit(0)
     return 0
+
+
+def _ran(node: SegmentNode) -> bool:
+    """Spin until the node has finished; return False if it cannot be configured.
+
+    Raises:
+        KeyboardInterrupt, ExternalShutdownException: it was ended from outside.
+    """
+    try:
+        if node.autostart and not node.start() and rclpy.ok():
+            get_logger(NODE_NAME).fatal(node.failure)
+            return False
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin_until_future_complete(node.finished)
+        if node.finished.done():
+            # The answer to who asked for the transition is still on its way.
+            time.sleep(ANSWER_S)
+    except RCLError:
+        # So rclpy's calls end when a signal takes the context away under them. Python may raise
+        # its interrupt only here, so that who calls this catches that one.
+        if rclpy.ok():
+            raise
+    return True
 
 
 if __name__ == '__main__':

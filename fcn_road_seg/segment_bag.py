@@ -205,11 +205,8 @@ class BagSegmentation:
                     self._segment(item, item.frame)
                 progress.update()
         if not self.tally.segmented:
-            reason = max(
-                self.tally.refusals,
-                key=self.tally.refusals.__getitem__,
-                default="they are not in its files; try 'ros2 bag reindex' or 'mcap recover'",
-            )
+            not_there = "they are not in its files; try 'ros2 bag reindex' or 'mcap recover'"
+            ((reason, _),) = self.tally.refusals.most_common(1) or [(not_there, 0)]
             raise BagError(f'none of {total} frames can be read: {reason}')
 
     def _told_of(self, topics: Iterable[str]) -> int:
@@ -374,9 +371,10 @@ def segment(
 
 def print_summary(out: Path, tally: Tally, seconds: float) -> None:
     """Print how many frames were segmented, and why others were not."""
-    for reason, count in tally.refusals.most_common(REASONS_SHOWN):
+    reasons = tally.refusals.most_common()
+    for reason, count in reasons[:REASONS_SHOWN]:
         print(f'bad: {count} x {reason}')
-    if others := sum(count for _, count in tally.refusals.most_common()[REASONS_SHOWN:]):
+    if others := sum(count for _, count in reasons[REASONS_SHOWN:]):
         print(f'bad: {others} more')
     if tally.missing > 0:
         print(f'missing: {tally.missing} messages that the bag tells of are not in its files')

@@ -72,10 +72,9 @@ class _Writer:
         self._writer.release()
         if not self._count:
             raise VideoError(f'{self._name} would have no picture, and is not written')
-        # It does not tell of a full disk.
-        # -1 of a film without its index, which is written last.
-        counted = int(cv2.VideoCapture(str(self._film)).get(cv2.CAP_PROP_FRAME_COUNT))
-        written = max(0, counted)
+        # The writer does not tell of a full disk; the reader tells -1 of a film without its index,
+        # which is written last.
+        written = max(0, int(cv2.VideoCapture(str(self._film)).get(cv2.CAP_PROP_FRAME_COUNT)))
         if written != self._count:
             raise VideoError(
                 f'{self._name} has {written} of {self._count} pictures; is the disk full?'

@@ -15,7 +15,7 @@ def log(tmp_path):
 
 def test_node_is_ended_with_status_0(log, tmp_path):
     peer = Peer(namespace='here', topics=())
-    with running_node('here', ['-p', 'autostart:=false'], log) as process:
+    with running_node('here', ['autostart:=false'], log) as process:
         assert peer.state() == 'unconfigured'
     peer.close()
     assert process.returncode == 0
@@ -29,7 +29,7 @@ def test_node_is_ended_when_its_user_fails(log):
 
 
 def test_node_that_cannot_start_leaves_its_status_and_its_reason(log, tmp_path):
-    with running_node('here', ['-p', 'device:=tpu'], log) as process:
+    with running_node('here', ['device:=tpu'], log) as process:
         process.wait(60)
     assert process.returncode == 1
     assert "device 'tpu' is unknown" in (tmp_path / 'node.log').read_text()
