@@ -19,16 +19,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from fcn_road_seg.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
-from fcn_road_seg.cpu_pipeline import CpuNetwork, CpuPipeline, scaled_to
-from fcn_road_seg.datasets import ROAD, VOID, SplitRule, find_frames
-from fcn_road_seg.devices import has_exact_int8, has_fast_bfloat16
-from fcn_road_seg.export import export_onnx
-from fcn_road_seg.model import fold_batch_norm, road_logit
-from fcn_road_seg.ncnn_network import NcnnNetwork
-from fcn_road_seg.openvino_network import OpenVinoNetwork
-from fcn_road_seg.segmenter import RoadSegmenter
-from fcn_road_seg.torch_network import TorchNetwork
+from fcn_road_seg.datasets.labels import ROAD, VOID
+from fcn_road_seg.datasets.splits import SplitRule, find_frames
+from fcn_road_seg.inference.backends.ncnn_backend import NcnnNetwork
+from fcn_road_seg.inference.backends.openvino_backend import OpenVinoNetwork
+from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
+from fcn_road_seg.inference.interfaces import CpuNetwork
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.model.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.input_rule import scaled_to
+from fcn_road_seg.model.onnx_export import export_onnx
+from fcn_road_seg.model.road_fcn import fold_batch_norm, road_logit
+from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 
 REFERENCE = 'PyTorch eager'
 CALIBRATION_FRAMES = 64

@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from fcn_road_seg.image_msgs import image_msg
+from fcn_road_seg.messages.image import image_msg
 
 TOPIC = 'dds_benchmark'
 QUIET_S = 2.0

@@ -24,13 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcn_road_seg.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
-from fcn_road_seg.cpu_pipeline import CpuPipeline
-from fcn_road_seg.cuda_pipeline import CudaPipeline
-from fcn_road_seg.model import RoadFCN, fold_batch_norm
-from fcn_road_seg.segmentation import OverlayStyle, Request, Segmentation
+from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
+from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
+from fcn_road_seg.inference.interfaces import OverlayStyle, Request, Segmentation
+from fcn_road_seg.model.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 from fcn_road_seg.synthetic import SyntheticDrive
-from fcn_road_seg.torch_network import TorchNetwork
 
 FRAME_HW = (375, 1242)
 SIZES_HW = ((256, 256), (192, 640), (352, 1216))

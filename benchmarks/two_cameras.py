@@ -24,8 +24,8 @@ def memory_mib() -> float:
 
 def work(link: Connection, cameras: int, threads: int, frames: int) -> None:
     """Segment `frames` frames of each camera in turn; tell memory and seconds."""
-    from fcn_road_seg.checkpoint import default_checkpoint_path
-    from fcn_road_seg.segmenter import RoadSegmenter
+    from fcn_road_seg.inference.segmenter import RoadSegmenter
+    from fcn_road_seg.model.checkpoint import default_checkpoint_path
 
     segmenter = RoadSegmenter(default_checkpoint_path(), 'cpu', num_threads=threads)
     segmenter.warm_up(FRAME_HW)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = {
-    'segment': ('fcn_road_seg.node', 'the ROS 2 node'),
-    'demo': ('fcn_road_seg.demo', 'camera, node, mask and overlay on this machine'),
-    'train': ('fcn_road_seg.train', 'train a network and write its checkpoint'),
-    'evaluate': ('fcn_road_seg.evaluate', 'measure a checkpoint on labelled frames'),
-    'kitti_to_bag': ('fcn_road_seg.kitti_to_bag', 'a KITTI drive as a rosbag2'),
-    'segment_bag': ('fcn_road_seg.segment_bag', 'every frame of a rosbag2, offline'),
-    'bench': ('fcn_road_seg.bench', 'time network and node on this machine'),
-    'calibrate': ('fcn_road_seg.calibrate', 'give an older checkpoint what int8 needs'),
-    'export': ('fcn_road_seg.export', 'write a checkpoint as an ONNX model'),
+    'segment': ('fcn_road_seg.commands.segment', 'the ROS 2 node'),
+    'demo': ('fcn_road_seg.commands.demo', 'camera, node, mask and overlay on this machine'),
+    'train': ('fcn_road_seg.commands.train', 'train a network and write its checkpoint'),
+    'evaluate': ('fcn_road_seg.commands.evaluate', 'measure a checkpoint on labelled frames'),
+    'kitti_to_bag': ('fcn_road_seg.commands.kitti_to_bag', 'a KITTI drive as a rosbag2'),
+    'segment_bag': ('fcn_road_seg.commands.segment_bag', 'every frame of a rosbag2, offline'),
+    'bench': ('fcn_road_seg.commands.bench', 'time network and node on this machine'),
+    'calibrate': ('fcn_road_seg.commands.calibrate', 'give an older checkpoint what int8 needs'),
+    'export': ('fcn_road_seg.commands.export', 'write a checkpoint as an ONNX model'),
 }
 
 

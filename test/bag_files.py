@@ -16,16 +16,10 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 from ruamel.yaml import YAML
 
-from fcn_road_seg.bags import (
-    COMPRESSED_IMAGE,
-    IMAGE,
-    BagMessage,
-    BagReader,
-    header,
-    message,
-    written_bag,
-)
-from fcn_road_seg.image_msgs import image_fields
+from fcn_road_seg.bags.reader import BagMessage, BagReader
+from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, header, message
+from fcn_road_seg.bags.writer import written_bag
+from fcn_road_seg.messages.image import image_fields
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
 STAMP_NS = 1_317_042_145_964_389_445

@@ -12,8 +12,8 @@ from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from fcn_road_seg.compressed_msgs import jpeg_msg
-from fcn_road_seg.image_msgs import image_msg
+from fcn_road_seg.messages.compressed_image import jpeg_msg
+from fcn_road_seg.messages.image import image_msg
 
 # A drive of 2011, as KITTI's.
 START_NS = 1_317_046_453_072_943_147

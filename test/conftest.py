@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fcn_road_seg.checkpoint import Checkpoint, InputRule, save_checkpoint
-from fcn_road_seg.model import RoadFCN
+from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import RoadFCN
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).parents[1]
 NODE = """#!{python}
 import sys
 sys.path.insert(0, {repository!r})
-from fcn_road_seg.node import main
+from fcn_road_seg.commands.segment import main
 raise SystemExit(main())
 """
 STAND_IN = """#!/bin/sh

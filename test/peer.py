@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from fcn_road_seg.image_msgs import image_msg
+from fcn_road_seg.messages.image import image_msg
 
 TIMEOUT_S = 60.0
 

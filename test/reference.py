@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fcn_road_seg.model import RoadFCN, fold_batch_norm, road_logit
+from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
 
 NETWORKS = [
     ('vgg16_bn', ('pool4', 'pool3'), (1.0, 1.0)),

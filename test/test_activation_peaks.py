@@ -5,9 +5,10 @@ import pytest
 import torch
 from reference import model_of
 
-from fcn_road_seg.activation_peaks import measured_peaks, spread
-from fcn_road_seg.checkpoint import Checkpoint, InputRule
-from fcn_road_seg.model import RoadFCN, RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.activation_ranges import measured_peaks, spread
+from fcn_road_seg.model.checkpoint import Checkpoint
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm
 
 RULE = InputRule(fixed_hw=(32, 64))
 

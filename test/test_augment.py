@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from fcn_road_seg.augment import Augmentation, cast_shadows, paste_occluders
-from fcn_road_seg.checkpoint import InputRule
-from fcn_road_seg.datasets import BACKGROUND, ROAD, VOID
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.synthetic.cast_shadows import cast_shadows
+from fcn_road_seg.training.augmentation import Augmentation, paste_occluders
 
 ZOOM, LIGHT = (0.7, 1.8), 1.0
 

@@ -24,16 +24,9 @@ from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from ruamel.yaml import YAML
 from sensor_msgs.msg import Image
 
-from fcn_road_seg.bags import (
-    CAMERA_INFO,
-    COMPRESSED_IMAGE,
-    IMAGE,
-    STORAGES,
-    BagError,
-    BagMessage,
-    BagReader,
-    written_bag,
-)
+from fcn_road_seg.bags.reader import BagMessage, BagReader
+from fcn_road_seg.bags.typestore import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagError
+from fcn_road_seg.bags.writer import STORAGES, written_bag
 
 # As ROS gives it in share/sensor_msgs/msg/Image.json.
 IMAGE_HASH = 'RIHS01_d31d41a9a4c4bc8eae9be757b0beed306564f7526c88ea6a4588fb9582527d47'
@@ -50,7 +43,8 @@ def use_up(path, program, **settings):
     """Run a program that opens `written_bag` of `path` as `bag`, in a process of its own."""
     text = f"""
 import os, signal, sys
-from fcn_road_seg.bags import IMAGE, header, message, written_bag
+from fcn_road_seg.bags.typestore import IMAGE, header, message
+from fcn_road_seg.bags.writer import written_bag
 with written_bag({str(path)!r}, sys.argv[1]) as bag:
     bag.add('/image', IMAGE)
     {program}

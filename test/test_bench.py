@@ -8,9 +8,11 @@ import cv2
 import pytest
 import torch
 
-from fcn_road_seg import bench, bench_report, contenders
-from fcn_road_seg.checkpoint import load_checkpoint
-from fcn_road_seg.model import RoadFCNConfig
+from fcn_road_seg.bench import report as bench_report
+from fcn_road_seg.bench import variants as contenders
+from fcn_road_seg.commands import bench
+from fcn_road_seg.model.checkpoint import load_checkpoint
+from fcn_road_seg.model.road_fcn import RoadFCNConfig
 
 NAMES = ['eager', 'folded']
 
@@ -105,7 +107,7 @@ def test_printed_table_and_chart_show_the_report(tiny):
 
 
 def test_without_matplotlib_the_chart_is_missed(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, 'fcn_road_seg.plots')
+    monkeypatch.delitem(sys.modules, 'fcn_road_seg.viz.plots')
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     bench.draw(tiny.report, tmp_path)
     assert not (tmp_path / 'bench.png').exists()
@@ -147,7 +149,7 @@ def test_what_cannot_be_measured_is_said_in_one_line(argv, text, tmp_path):
 
 
 def test_node_without_ros_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, 'fcn_road_seg.bench_node', raising=False)
+    monkeypatch.delitem(sys.modules, 'fcn_road_seg.bench.node', raising=False)
     monkeypatch.setitem(sys.modules, 'rclpy', None)
     with pytest.raises(SystemExit, match='--node needs ROS 2'):
         bench.main(['--node', '--out', str(tmp_path)])

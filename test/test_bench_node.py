@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from fcn_road_seg import bench
-from fcn_road_seg.bench_node import NodeBenchError, watched_node
+from fcn_road_seg.bench.errors import NodeBenchError
+from fcn_road_seg.bench.node import watched_node
+from fcn_road_seg.commands import bench
 
 
 def test_live_node_is_measured_with_the_overlay_off_and_on(
@@ -75,7 +76,7 @@ def no_camera(path, topic, link):
 
 
 def test_camera_that_ends_is_told(random_checkpoint_path, tmp_path, monkeypatch):
-    monkeypatch.setattr('fcn_road_seg.bench_node.run_camera', no_camera)
+    monkeypatch.setattr('fcn_road_seg.bench.node.run_camera', no_camera)
     with (
         pytest.raises(NodeBenchError, match='lost its camera'),
         watched_node(

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from fcn_road_seg import calibrate
-from fcn_road_seg.checkpoint import default_checkpoint_path, load_checkpoint, save_checkpoint
+from fcn_road_seg.commands import calibrate
+from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from fcn_road_seg.calibration import CalibrationError, matrix, read_calibration, road_to_image
+from fcn_road_seg.datasets.kitti_calibration import (
+    CalibrationError,
+    matrix,
+    read_calibration,
+    road_to_image,
+)
 
 SAMPLE = Path(__file__).parents[2] / 'shared/data/kitti_road_sample/training/calib'
 

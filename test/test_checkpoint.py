@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from fcn_road_seg.checkpoint import (
+from fcn_road_seg.model.checkpoint import (
     Checkpoint,
     CheckpointError,
-    InputRule,
     Provenance,
     default_checkpoint_path,
     load_checkpoint,
     save_checkpoint,
 )
+from fcn_road_seg.model.input_rule import InputRule
 
 PEAKS = tuple(0.1 + i for i in range(13))
 
@@ -234,7 +234,7 @@ def test_failed_save_leaves_the_earlier_file(random_checkpoint, tmp_path, monkey
     def full_disk(*args, **kwargs):
         raise OSError('No space left on device')
 
-    monkeypatch.setattr('fcn_road_seg.checkpoint.save_file', full_disk)
+    monkeypatch.setattr('fcn_road_seg.model.checkpoint.save_file', full_disk)
     with pytest.raises(OSError, match='No space left'):
         save_checkpoint(random_checkpoint, path)
     assert path.read_bytes() == b'earlier'

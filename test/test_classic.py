@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fcn_road_seg.classic import ClassicFCN8s
+from fcn_road_seg.bench.classic_fcn8s import ClassicFCN8s
 
 
 @pytest.fixture(scope='module')

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from fcn_road_seg import image_msgs
-from fcn_road_seg.compressed_msgs import compressed_to_frame, jpeg_msg, png_msg
-from fcn_road_seg.image_msgs import ImageError
+from fcn_road_seg.messages import image as image_msgs
+from fcn_road_seg.messages.compressed_image import compressed_to_frame, jpeg_msg, png_msg
+from fcn_road_seg.messages.image import ImageError
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fcn_road_seg import contenders
-from fcn_road_seg.checkpoint import default_checkpoint_path, load_checkpoint
-from fcn_road_seg.model import RoadFCNConfig
+from fcn_road_seg.bench import variants as contenders
+from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.road_fcn import RoadFCNConfig
 from fcn_road_seg.synthetic import SyntheticDrive
 
 CPU = torch.device('cpu')

@@ -13,14 +13,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fcn_road_seg.checkpoint import default_checkpoint_path, load_checkpoint
-from fcn_road_seg.cpu_pipeline import CpuPipeline
-from fcn_road_seg.cuda_pipeline import _KEPT_PROGRAMS, CudaPipeline
-from fcn_road_seg.model import fold_batch_norm
-from fcn_road_seg.segmentation import OverlayStyle
-from fcn_road_seg.segmenter import RoadSegmenter
+from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
+from fcn_road_seg.inference.cuda_pipeline import _KEPT_PROGRAMS, CudaPipeline
+from fcn_road_seg.inference.interfaces import OverlayStyle
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.road_fcn import fold_batch_norm
 from fcn_road_seg.synthetic import SyntheticDrive
-from fcn_road_seg.torch_network import TorchNetwork
 
 needs_gpu = [
     pytest.mark.gpu,

@@ -7,21 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis.extra import numpy as npst
 
-from fcn_road_seg.datasets import (
-    BACKGROUND,
-    ROAD,
-    VOID,
-    DatasetError,
-    RoadFrames,
-    SplitRule,
-    camvid_label,
-    find_frames,
-    find_test_frames,
-    idd_lite_label,
-    kitti_road_label,
-    plain_label,
-    reduced,
-)
+from fcn_road_seg.datasets.camvid import camvid_label
+from fcn_road_seg.datasets.frames import DatasetError, reduced
+from fcn_road_seg.datasets.idd_lite import idd_lite_label
+from fcn_road_seg.datasets.image_mask import plain_label
+from fcn_road_seg.datasets.kitti_road import find_test_frames, kitti_road_label
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
+from fcn_road_seg.datasets.splits import SplitRule, find_frames
+from fcn_road_seg.training.data_module import RoadFrames
 
 
 def write(path, pixels):

@@ -12,9 +12,10 @@ from camera_bags import PERIOD_NS, jpeg_msgs, raw_msgs, write_bag
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
-from fcn_road_seg import demo
-from fcn_road_seg.demo import Recording
-from fcn_road_seg.demo_sources import DemoError, shot_of
+from fcn_road_seg.commands import demo
+from fcn_road_seg.demo.frames import shot_of
+from fcn_road_seg.live.camera_process import DemoError
+from fcn_road_seg.live.recorder import Recording
 from fcn_road_seg.synthetic import SyntheticDrive
 
 

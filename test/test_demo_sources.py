@@ -10,8 +10,9 @@ from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from sensor_msgs.msg import CompressedImage, Image
 
-from fcn_road_seg import demo_sources
-from fcn_road_seg.demo_sources import DemoError, bag_shots, image_shots
+from fcn_road_seg.demo import frames as demo_sources
+from fcn_road_seg.demo.frames import bag_shots, image_shots
+from fcn_road_seg.live.camera_process import DemoError
 
 FRAMES = [np.random.default_rng(i).integers(0, 256, (20, 30, 3), np.uint8) for i in range(3)]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fcn_road_seg.devices import cpu_flags, has_exact_int8, has_fast_bfloat16
+from fcn_road_seg.utils.cpu_features import cpu_flags, has_exact_int8, has_fast_bfloat16
 
 
 def cpu_info(folder, flags):

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
 
-from fcn_road_seg.diagnostics import KEYS, PUBLISHED, WINDOW_S, Facts, Health, diagnostic_array
+from fcn_road_seg.ros.diagnostics import KEYS, Facts, Health, diagnostic_array
+from fcn_road_seg.ros.frame_statistics import PUBLISHED, WINDOW_S
 
 NAME = '/fcn_road_seg: segmentation'
 ACTIVE = Facts('active')

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from fcn_road_seg import evaluate
-from fcn_road_seg.datasets import BACKGROUND, ROAD, VOID
-from fcn_road_seg.evaluate import Example, Tally, measure
-from fcn_road_seg.metrics import BirdsEyeView
-from fcn_road_seg.stress import STRESSES
+from fcn_road_seg.commands import evaluate
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
+from fcn_road_seg.evaluation.birds_eye_view import BirdsEyeView
+from fcn_road_seg.evaluation.corruptions import STRESSES
+from fcn_road_seg.evaluation.evaluator import Example, Tally, measure
 
 SAMPLE = Path(__file__).parents[2] / 'shared/data/kitti_road_sample'
 needs_sample = pytest.mark.skipif(

@@ -12,8 +12,9 @@ import onnxruntime
 import pytest
 import torch
 
-from fcn_road_seg import __version__, export
-from fcn_road_seg.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg import __version__
+from fcn_road_seg.commands import export
+from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
 from fcn_road_seg.synthetic import SyntheticDrive
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fcn_road_seg.files import written_whole
+from fcn_road_seg.utils.atomic_write import written_whole
 
 
 def test_file_appears_under_its_name_readable_by_all(tmp_path):
@@ -39,7 +39,7 @@ def test_process_killed_while_writing_keeps_the_earlier_file(tmp_path):
     path.write_bytes(b'old')
     program = f"""
 import os, signal
-from fcn_road_seg.files import written_whole
+from fcn_road_seg.utils.atomic_write import written_whole
 with written_whole({str(path)!r}) as part:
     part.write_bytes(b'half')
     os.kill(os.getpid(), signal.SIGKILL)
@@ -52,7 +52,7 @@ def test_disk_with_no_room_keeps_the_earlier_file(tmp_path):
     path = tmp_path / 'a.bin'
     path.write_bytes(b'old')
     program = f"""
-from fcn_road_seg.files import written_whole
+from fcn_road_seg.utils.atomic_write import written_whole
 with written_whole({str(path)!r}) as part:
     part.write_bytes(bytes(100_000))
 """

@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fcn_road_seg.cpu_pipeline import CpuPipeline
-from fcn_road_seg.frame_program import FrameProgram, kind_of
-from fcn_road_seg.model import RoadFCN
-from fcn_road_seg.segmentation import OverlayStyle, Request
-from fcn_road_seg.torch_network import TorchNetwork
+from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
+from fcn_road_seg.inference.cuda_program import FrameProgram, kind_of
+from fcn_road_seg.inference.interfaces import OverlayStyle, Request
+from fcn_road_seg.model.road_fcn import RoadFCN
 
 FRAME_HW = (90, 130)
 REQUEST = Request(

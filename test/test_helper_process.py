@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from fcn_road_seg.helper_process import helper_process
+from fcn_road_seg.utils.child_process import helper_process
 
 
 def answer(word, link):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from fcn_road_seg import image_msgs
-from fcn_road_seg.image_msgs import ENCODINGS, ImageError, image_msg, to_frame
+from fcn_road_seg.messages import image as image_msgs
+from fcn_road_seg.messages.image import ENCODINGS, ImageError, image_msg, to_frame
 
 
 def message(pixels, encoding, padding=0, big_endian=False):

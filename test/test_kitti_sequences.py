@@ -17,8 +17,8 @@ from kitti_trees import (
     timestamps,
 )
 
-from fcn_road_seg.calibration import CalibrationError
-from fcn_road_seg.kitti_sequences import (
+from fcn_road_seg.datasets.kitti_calibration import CalibrationError
+from fcn_road_seg.datasets.kitti_sequences import (
     SequenceError,
     find_sequence,
     parse_seconds,

@@ -20,8 +20,9 @@ from kitti_trees import (
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from fcn_road_seg import kitti_to_bag
-from fcn_road_seg.bags import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagReader
+from fcn_road_seg.bags.reader import BagReader
+from fcn_road_seg.bags.typestore import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
+from fcn_road_seg.commands import kitti_to_bag
 
 IMAGE_TOPIC = '/kitti/camera_color_left/image_raw'
 INFO_TOPIC = '/kitti/camera_color_left/camera_info'

@@ -3,8 +3,8 @@ import time
 import pytest
 from peer import Peer
 
-from fcn_road_seg import live_node
-from fcn_road_seg.live_node import running_node
+from fcn_road_seg.live import node_process as live_node
+from fcn_road_seg.live.node_process import running_node
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fcn_road_seg import machine
+from fcn_road_seg.bench import machine
 
 CPU = torch.device('cpu')
 

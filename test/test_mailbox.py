@@ -1,6 +1,6 @@
 import threading
 
-from fcn_road_seg.mailbox import Mailbox
+from fcn_road_seg.ros.frame_queue import Mailbox
 
 
 def test_newest_item_replaces_the_one_before_and_is_counted():

@@ -9,9 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from fcn_road_seg.calibration import read_calibration, road_to_image
-from fcn_road_seg.datasets import BACKGROUND, ROAD, VOID, kitti_road_label
-from fcn_road_seg.metrics import BirdsEyeView, MaskMeasures, RoadHistogram, RoadMeasures
+from fcn_road_seg.datasets.kitti_calibration import read_calibration, road_to_image
+from fcn_road_seg.datasets.kitti_road import kitti_road_label
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
+from fcn_road_seg.evaluation.birds_eye_view import BirdsEyeView
+from fcn_road_seg.evaluation.metrics import MaskMeasures, RoadHistogram, RoadMeasures
 
 SAMPLE = Path(__file__).parents[2] / 'shared/data/kitti_road_sample/training'
 

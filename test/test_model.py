@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from fcn_road_seg.model import (
+from fcn_road_seg.model.road_fcn import (
     SKIPS,
     RoadFCN,
     RoadFCNConfig,

@@ -14,15 +14,15 @@ from reference import (
     model_of,
 )
 
-from fcn_road_seg.checkpoint import default_checkpoint_path, load_checkpoint
-from fcn_road_seg.cpu_pipeline import CpuPipeline
-from fcn_road_seg.model import RoadFCNConfig, fold_batch_norm
-from fcn_road_seg.segmenter import RoadSegmenter
+from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.road_fcn import RoadFCNConfig, fold_batch_norm
 from fcn_road_seg.synthetic import SyntheticDrive
 
 pytest.importorskip('ncnn', reason='ncnn is not installed')
 
-from fcn_road_seg.ncnn_network import KEPT_FILES, NcnnNetwork, cache_folder
+from fcn_road_seg.inference.backends.ncnn_backend import KEPT_FILES, NcnnNetwork, cache_folder
 
 FRAMES = Path(__file__).parents[2] / 'shared/data'
 

@@ -16,9 +16,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
-from fcn_road_seg.image_msgs import image_msg
-from fcn_road_seg.node import LOADER_POLL_S
-from fcn_road_seg.parameters import PARAMETERS
+from fcn_road_seg.messages.image import image_msg
+from fcn_road_seg.ros.model_loader import LOADER_POLL_S
+from fcn_road_seg.ros.parameters import PARAMETERS
 from fcn_road_seg.synthetic import SyntheticDrive
 
 RELIABLE = ('-p', 'input_reliability:=reliable')
@@ -220,7 +220,7 @@ def test_signal_in_the_wait_for_a_loader_that_keeps_python_busy_ends_it():
     # CPython's SimpleQueue.get(timeout) then waits for ever.
     status, duration_s, log = run_program(f"""
 import signal, threading, time
-from fcn_road_seg import node
+from fcn_road_seg.ros import node
 
 def load(*_):
     time.sleep({0.3 * LOADER_POLL_S})
@@ -239,7 +239,7 @@ raise SystemExit(node.main())
 def test_interrupt_while_an_error_is_handled_ends_it_with_status_0():
     status, _, log = run_program("""
 import rclpy
-from fcn_road_seg import node
+from fcn_road_seg.ros import node
 
 def context_is_gone():
     raise RuntimeError('the context is invalid')
@@ -510,7 +510,7 @@ def test_context_shut_down_from_outside_ends_it_with_status_0(
     wish = tmp_path / 'shut down'
     program = f"""
 import pathlib, sys, threading, time, rclpy
-from fcn_road_seg.node import main
+from fcn_road_seg.commands.segment import main
 
 def shut_down():
     while not pathlib.Path({str(wish)!r}).exists():

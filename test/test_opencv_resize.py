@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcn_road_seg.opencv_resize import OpenCvResize
+from fcn_road_seg.inference.cuda_resize import OpenCvResize
 
 CPU = torch.device('cpu')
 

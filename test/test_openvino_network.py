@@ -11,15 +11,17 @@ from reference import (
     model_of,
 )
 
-from fcn_road_seg.checkpoint import default_checkpoint_path, load_checkpoint
-from fcn_road_seg.devices import has_exact_int8
-from fcn_road_seg.model import RoadFCNConfig, fold_batch_norm
-from fcn_road_seg.segmenter import RoadSegmenter
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.road_fcn import RoadFCNConfig, fold_batch_norm
 from fcn_road_seg.synthetic import SyntheticDrive
+from fcn_road_seg.utils.cpu_features import has_exact_int8
 
-pytest.importorskip('fcn_road_seg.silent_openvino', reason='openvino is not installed')
+pytest.importorskip(
+    'fcn_road_seg.inference.backends.openvino_import', reason='openvino is not installed'
+)
 
-from fcn_road_seg.openvino_network import KEPT_SIZES, OpenVinoNetwork
+from fcn_road_seg.inference.backends.openvino_backend import KEPT_SIZES, OpenVinoNetwork
 
 CONVOLUTIONS = 13
 

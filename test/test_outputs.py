@@ -4,9 +4,9 @@ from peer import Peer, pixels_of, values_of
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 
-from fcn_road_seg.checkpoint import default_checkpoint_path, load_checkpoint
-from fcn_road_seg.diagnostics import PUBLISHED
-from fcn_road_seg.outputs import CAMERA_INFO, DEPTH, OUTPUTS
+from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.ros.frame_statistics import PUBLISHED
+from fcn_road_seg.ros.publishers import CAMERA_INFO, DEPTH, OUTPUTS
 from fcn_road_seg.synthetic import SyntheticDrive
 
 EVERY = (*OUTPUTS, CAMERA_INFO)

@@ -11,7 +11,7 @@ import pytest
 from peer import Peer
 
 from fcn_road_seg.__main__ import COMMANDS
-from fcn_road_seg.checkpoint import DEFAULT_NAME
+from fcn_road_seg.model.checkpoint import DEFAULT_NAME
 
 REPOSITORY = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

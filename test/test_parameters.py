@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcn_road_seg.parameters import PARAMETERS, ParameterError, check_together
+from fcn_road_seg.ros.parameters import PARAMETERS, ParameterError, check_together
 
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
 REPOSITORY = Path(__file__).parents[1]

@@ -1,7 +1,7 @@
 import numpy as np
 
-from fcn_road_seg.datasets import BACKGROUND, ROAD, VOID
-from fcn_road_seg.pictures import compared, letterboxed, sheet
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
+from fcn_road_seg.viz.contact_sheet import compared, letterboxed, sheet
 
 
 def test_found_missed_and_invented_road_have_colours_of_their_own():

@@ -3,7 +3,7 @@ import os
 import cv2
 import numpy as np
 
-from fcn_road_seg.plots import (
+from fcn_road_seg.viz.plots import (
     TimeBar,
     TimePanel,
     plot_curves,

@@ -2,9 +2,9 @@ from dataclasses import fields
 
 import pytest
 
-from fcn_road_seg.augment import Augmentation
-from fcn_road_seg.checkpoint import InputRule
-from fcn_road_seg.recipe import CLASSIC, PIECES, STRONG
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.training.augmentation import Augmentation
+from fcn_road_seg.training.recipes import CLASSIC, PIECES, STRONG
 
 
 def test_classic_is_the_original_recipe():

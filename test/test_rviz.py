@@ -15,8 +15,8 @@ from rclpy.qos import (
 from rviz_displays import qos_of
 from sensor_msgs.msg import Image
 
-from fcn_road_seg.node import NODE_NAME
-from fcn_road_seg.outputs import DEPTH, OUTPUTS
+from fcn_road_seg.ros.node import NODE_NAME
+from fcn_road_seg.ros.publishers import DEPTH, OUTPUTS
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / 'config' / 'segment.rviz').read_text())
 DISPLAYS = {d['Name']: d for d in CONFIG['Visualization Manager']['Displays']}

@@ -22,9 +22,11 @@ from peer import Peer
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
-from fcn_road_seg import kitti_to_bag, segment_bag
-from fcn_road_seg.bags import IMAGE, BagReader, written_bag
-from fcn_road_seg.segmenter import RoadSegmenter
+from fcn_road_seg.bags.reader import BagReader
+from fcn_road_seg.bags.typestore import IMAGE
+from fcn_road_seg.bags.writer import written_bag
+from fcn_road_seg.commands import kitti_to_bag, segment_bag
+from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 STEP_NS = 100_000_000
 # About the median of what the random network says of `rendered`: half of each mask is road.

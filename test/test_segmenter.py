@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from fcn_road_seg import segmenter as segmenter_module
-from fcn_road_seg.activation_peaks import measured_peaks
-from fcn_road_seg.checkpoint import InputRule
-from fcn_road_seg.cuda_pipeline import CudaPipeline
-from fcn_road_seg.devices import has_exact_int8
-from fcn_road_seg.model import RoadFCN, RoadFCNConfig, fold_batch_norm
-from fcn_road_seg.segmentation import OverlayStyle
-from fcn_road_seg.segmenter import RoadSegmenter, SegmenterError
+from fcn_road_seg.inference import segmenter as segmenter_module
+from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
+from fcn_road_seg.inference.interfaces import OverlayStyle
+from fcn_road_seg.inference.options import SegmenterError
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.model.activation_ranges import measured_peaks
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.utils.cpu_features import has_exact_int8
 
 HAS_GPU = torch.cuda.is_available()
 
@@ -213,14 +214,16 @@ def test_backend_that_cannot_be_had_is_refused(
 def test_auto_is_ncnn_for_float32_alone(random_checkpoint):
     pytest.importorskip('ncnn', reason='ncnn is not installed')
     assert RoadSegmenter(random_checkpoint, 'cpu').backend.startswith('ncnn 1.')
-    pytest.importorskip('fcn_road_seg.silent_openvino', reason='openvino is not installed')
+    pytest.importorskip(
+        'fcn_road_seg.inference.backends.openvino_import', reason='openvino is not installed'
+    )
     in_bfloat16 = RoadSegmenter(random_checkpoint, 'cpu', 'bfloat16')
     assert in_bfloat16.backend.startswith('openvino 20')
 
 
 def test_without_ncnn_auto_is_torch_and_ncnn_is_refused(random_checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, 'ncnn', None)
-    monkeypatch.delitem(sys.modules, 'fcn_road_seg.ncnn_network', raising=False)
+    monkeypatch.delitem(sys.modules, 'fcn_road_seg.inference.backends.ncnn_backend', raising=False)
     assert RoadSegmenter(random_checkpoint, 'cpu').backend == f'torch {torch.__version__}'
     with pytest.raises(SegmenterError, match='pip install ncnn, or use torch'):
         RoadSegmenter(random_checkpoint, 'cpu', backend='ncnn')
@@ -258,7 +261,9 @@ def calibrated_checkpoint(random_checkpoint):
 
 @pytest.mark.skipif(not has_exact_int8(), reason='a CPU without VNNI or AMX')
 def test_int8_segments_frames_with_a_calibrated_checkpoint(calibrated_checkpoint, frame):
-    pytest.importorskip('fcn_road_seg.silent_openvino', reason='openvino is not installed')
+    pytest.importorskip(
+        'fcn_road_seg.inference.backends.openvino_import', reason='openvino is not installed'
+    )
     in_int8, in_float32 = (
         RoadSegmenter(calibrated_checkpoint, 'cpu', p) for p in ('int8', 'float32')
     )

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-pytest.importorskip('fcn_road_seg.silent_openvino', reason='openvino is not installed')
+pytest.importorskip(
+    'fcn_road_seg.inference.backends.openvino_import', reason='openvino is not installed'
+)
 
 # Printed is what would reach the network: a look-up, a connection, or a process that does it.
 WATCHED = """
@@ -36,7 +38,7 @@ def test_nothing_is_sent_and_nothing_left_in_the_users_home(tmp_path):
 
 def test_who_imports_the_reporter_himself_still_can(tmp_path):
     pytest.importorskip('openvino_telemetry', reason='the reporter is not installed')
-    statement = 'import fcn_road_seg.silent_openvino, openvino_telemetry'
+    statement = 'import fcn_road_seg.inference.backends.openvino_import, openvino_telemetry'
     events, modules = seen_at(statement, tmp_path)
     assert events == []
     assert 'openvino_telemetry' in modules

@@ -4,8 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fcn_road_seg import sources
-from fcn_road_seg.datasets import DatasetError, RoadFrames, SplitRule
+from fcn_road_seg.datasets.frames import DatasetError
+from fcn_road_seg.datasets.splits import SplitRule
+from fcn_road_seg.training import data_module as sources
+from fcn_road_seg.training.data_module import RoadFrames
 
 
 def own_frames(root, count=5):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fcn_road_seg.stress import STRESSES
+from fcn_road_seg.evaluation.corruptions import STRESSES
 
 
 @pytest.fixture

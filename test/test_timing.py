@@ -1,7 +1,7 @@
 import itertools
 import time
 
-from fcn_road_seg.timing import MIN_ROUNDS, Spread, interleaved
+from fcn_road_seg.bench.timing import MIN_ROUNDS, Spread, interleaved
 
 
 def test_spread_is_minimum_median_and_quartiles():

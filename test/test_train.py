@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fcn_road_seg import train
-from fcn_road_seg.checkpoint import load_checkpoint
+from fcn_road_seg.commands import train
+from fcn_road_seg.model.checkpoint import load_checkpoint
 
 TINY = [
     *('--encoder=vgg16_bn', '--weights=none', '--pixels=6144', '--batch=4'),
@@ -165,7 +165,14 @@ def test_weights_that_cannot_be_had_are_one_line(tmp_path):
 
 
 def test_two_processes_train_one_network(easy_data, tmp_path):
-    command = [sys.executable, '-m', 'fcn_road_seg.train', *TINY, '--data', str(easy_data)]
+    command = [
+        sys.executable,
+        '-m',
+        'fcn_road_seg.commands.train',
+        *TINY,
+        '--data',
+        str(easy_data),
+    ]
     command += ['--crop', '32', '32', '--batch', '2', '--steps', '2', '--val-every', '2']
     command += ['--devices', '2', '--out', str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)

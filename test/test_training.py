@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from fcn_road_seg import training
-from fcn_road_seg.datasets import BACKGROUND, ROAD, VOID
-from fcn_road_seg.model import RoadFCN
-from fcn_road_seg.recipe import STRONG
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
+from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.training import lightning_module as training
+from fcn_road_seg.training.recipes import STRONG
 
 
 def scores_of(p_road):
@@ -96,7 +96,7 @@ def test_disk_with_no_room_leaves_the_checkpoint_before_and_says_so(tmp_path):
     torch.save({'step': 1}, path)
     program = f"""
 import torch
-from fcn_road_seg.training import WholeCheckpoints
+from fcn_road_seg.training.callbacks import WholeCheckpoints
 WholeCheckpoints().save_checkpoint({{'step': 2, 'weights': torch.zeros(100_000)}}, {str(path)!r})
 """
     ended = subprocess.run(

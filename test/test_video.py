@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from fcn_road_seg.video import VideoError, written_video
+from fcn_road_seg.viz.video import VideoError, written_video
 
 TOO_LARGE = """
 import resource, sys
 import numpy as np
-from fcn_road_seg.video import written_video
+from fcn_road_seg.viz.video import written_video
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 rng = np.random.default_rng(0)
 with written_video(sys.argv[1], 10) as add:

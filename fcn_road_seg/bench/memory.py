@@ -1,0 +1,86 @@
+"""TODO: one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from fcn_road_seg.bench import machine
+from fcn_road_seg.bench import variants as contenders
+from fcn_road_seg.bench.networks import Hw, size_text
+from fcn_road_seg.bench.report import SEGMENTER
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.model.checkpoint import load_checkpoint
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.utils.child_process import helper_process
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint's file, and where it runs: cpu or cuda:N, `num_threads` as `RoadSegmenter`."""
+
+    checkpoint_path: Path
+    device: str
+    num_threads: int
+
+
+def measure_memory(
+    subject: Subject, names: Sequence[str], input_hw: Hw, frame_hw: Hw
+) -> dict[str, Any]:
+    """Return the peak memory (MiB) of each network, and of the segmenter, at one size.
+
+    Each loads and runs in a process of its own. On a CPU `peak_mib` is all that the process has
+    in memory, `before_mib` what it had when all was imported; on a GPU `peak_mib` is what PyTorch
+    reserves there, and `before_mib` 0.
+    """
+    report: dict[str, Any] = {'size': size_text(input_hw)}
+    for name in tqdm((*names, SEGMENTER), desc='memory', unit='network'):
+        with helper_process(_tell_memory, subject, name, input_hw, frame_hw) as link:
+            try:
+                before_mib, peak_mib = link.recv()
+            except EOFError:
+                print(f'bench: {name} ended while its memory was measured', file=sys.stderr)
+                before_mib = peak_mib = None
+        report[name] = {'before_mib': before_mib, 'peak_mib': peak_mib}
+    return report
+
+
+def _tell_memory(
+    subject: Subject, name: str, input_hw: Hw, frame_hw: Hw, link: Connection
+) -> None:
+    link.send(_memory_mib(subject, name, input_hw, frame_hw))
+
+
+def _memory_mib(
+    subject: Subject, name: str, input_hw: Hw, frame_hw: Hw
+) -> tuple[float | None, float | None]:
+    before_mib = machine.peak_memory_mib()
+    device = torch.device(subject.device)
+    if name == SEGMENTER:
+        frame = _noise(frame_hw)
+        segmenter = RoadSegmenter(
+            subject.checkpoint_path, subject.device, num_threads=subject.num_threads
+        )
+        segmenter.input_rule = InputRule(fixed_hw=input_hw)
+        segmenter(frame, confidence=False, overlay=True)
+    else:
+        if subject.num_threads:
+            torch.set_num_threads(subject.num_threads)
+        checkpoint = load_checkpoint(subject.checkpoint_path)
+        with torch.inference_mode():
+            contenders.contender(name, checkpoint, device)(_noise(input_hw))()
+    if device.type == 'cuda':
+        return 0.0, torch.cuda.max_memory_reserved(device) / 2**20
+    return before_mib, machine.peak_memory_mib()
+
+
+def _noise(hw: Hw) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)

@@ -1,0 +1,118 @@
+"""The network, and the classic one, computed in every way that is compared."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fcn_road_seg.bench.classic_fcn8s import ClassicFCN8s
+from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.interfaces import CpuNetwork
+from fcn_road_seg.model.checkpoint import Checkpoint
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm, road_logit
+from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
+
+# Speeds are relative to this one.
+REFERENCE = 'eager'
+CLASSIC = 'classic'
+TEXTS = {
+    CLASSIC: 'classic FCN-8s, PyTorch eager',
+    REFERENCE: 'PyTorch eager',
+    'folded': 'PyTorch folded, channels_last',
+    'ncnn': 'ncnn',
+    'bfloat16': 'PyTorch bfloat16',
+    'float16': 'PyTorch float16',
+    'openvino_bfloat16': 'OpenVINO bfloat16',
+    'openvino_int8': 'OpenVINO int8',
+}
+_SIXTEEN_BITS = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+# A frame (H, W, 3) uint8 RGB -> what computes its logits (H, W) once, until they are there.
+Contender = Callable[[np.ndarray], Callable[[], Tensor]]
+
+
+def available(device: torch.device, checkpoint: Checkpoint) -> list[str]:
+    """Return the names of what can be computed on this device at a sensible speed."""
+    on_cpu = device.type == 'cpu'
+    has_openvino = on_cpu and find_spec('openvino')
+    left_out = {
+        'ncnn': not (on_cpu and find_spec('ncnn')),
+        'bfloat16': not (on_cpu and has_fast_bfloat16()),
+        'float16': on_cpu,
+        'openvino_bfloat16': not (has_openvino and has_fast_bfloat16()),
+        'openvino_int8': not (has_openvino and has_exact_int8() and checkpoint.activation_peaks),
+    }
+    return [name for name in TEXTS if not left_out.get(name)]
+
+
+def contender(name: str, checkpoint: Checkpoint, device: torch.device) -> Contender:
+    """Return what one of `available(device)` computes, with `device` holding its weights."""
+    if name == CLASSIC:
+        return _eager(ClassicFCN8s().eval(), device)
+    if name == REFERENCE:
+        return _eager(copy.deepcopy(checkpoint.model), device)
+    model = fold_batch_norm(checkpoint.model).requires_grad_(False)
+    if name == 'ncnn':
+        from fcn_road_seg.inference.backends.ncnn_backend import NcnnNetwork
+
+        return _on_cpu(NcnnNetwork(model, checkpoint.sha256, torch.get_num_threads()))
+    if name.startswith('openvino_'):
+        from fcn_road_seg.inference.backends.openvino_backend import OpenVinoNetwork
+
+        precision, peaks = name.removeprefix('openvino_'), checkpoint.activation_peaks
+
+        def at(frame_rgb: np.ndarray) -> Callable[[], Tensor]:
+            # One for each size: it keeps but a few, and would be compiled again in every round.
+            network = OpenVinoNetwork(model, precision, peaks, torch.get_num_threads())
+            return _on_cpu(network)(frame_rgb)
+
+        return at
+    dtype = _SIXTEEN_BITS.get(name, torch.float32)
+    if device.type == 'cpu':
+        return _on_cpu(TorchNetwork(model, dtype))
+    model.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    return _eager(model, device)
+
+
+def gflop(name: str, config: RoadFCNConfig, hw: tuple[int, int]) -> float:
+    """Return the work for one frame at (H, W): 2 x multiply-adds of direct convolution, in 1e9."""
+    # Nothing is allocated or computed on this device.
+    with torch.device('meta'):
+        network = ClassicFCN8s() if name == CLASSIC else RoadFCN(config)
+        frame = torch.empty(1, 3, *hw, dtype=torch.uint8)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network.eval().scores(frame)
+    return counter.get_total_flops() / 1e9
+
+
+def parameter_count(config: RoadFCNConfig) -> int:
+    """Return how many weights the network has."""
+    with torch.device('meta'):
+        return sum(p.numel() for p in RoadFCN(config).parameters())
+
+
+def _eager(network: nn.Module, device: torch.device) -> Contender:
+    network.requires_grad_(False).to(device)
+
+    def at(frame_rgb: np.ndarray) -> Callable[[], Tensor]:
+        frames = torch.from_numpy(frame_rgb).permute(2, 0, 1)[None].contiguous().to(device)
+
+        def run() -> Tensor:
+            logit = road_logit(network.scores(frames))[0]  # type: ignore[operator]
+            if device.type == 'cuda':
+                torch.cuda.synchronize(device)
+            return logit
+
+        return run
+
+    return at
+
+
+def _on_cpu(network: CpuNetwork) -> Contender:
+    return lambda frame_rgb: lambda: torch.from_numpy(network.road_logit(frame_rgb))

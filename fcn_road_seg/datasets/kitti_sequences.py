@@ -1,0 +1,289 @@
+"""What a folder of KITTI holds: the left colour camera's frames, their stamps, its calibration.
+
+Three layouts: a raw drive (`image_02/data`), an odometry sequence (`image_2`, `times.txt`), and a
+folder of the road benchmark (`image_2`, without times).
+"""
+
+from __future__ import annotations
+
+import calendar
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from fcn_road_seg.datasets.kitti_calibration import CalibrationError, matrix, read_calibration
+
+SUFFIXES = ('.png', '.jpg', '.jpeg')
+DEFAULT_ROAD_RATE_HZ = Fraction(10)
+RAW_CALIBRATION = 'calib_cam_to_cam.txt'
+_NS = 1_000_000_000
+_TIMESTAMP = re.compile(r'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.(\d{1,9})', re.ASCII)
+
+
+class SequenceError(ValueError):
+    """A folder is none of KITTI's three kinds, or lacks a part; one line says which."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera as ROS's CameraInfo tells it, all float64.
+
+    `k` (3, 3) and `d` (5,), in the order k1 k2 p1 p2 k3, are of the frame as it is, `r` (3, 3)
+    rectifies, and `p` (3, 4) projects into the rectified frame. `frame_wh` is the size of the
+    frames that it was calibrated for, where the file tells.
+    """
+
+    k: np.ndarray
+    d: np.ndarray
+    r: np.ndarray
+    p: np.ndarray
+    frame_wh: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class KittiFrame:
+    """One frame: its number, its file, and its stamp in ns since 1970 or since the first frame.
+
+    What is wrong with a frame that cannot be used is `problem`; '' if nothing is known to be.
+    """
+
+    number: int
+    path: Path
+    stamp_ns: int
+    camera: Camera | None = None
+    problem: str = ''
+
+
+@dataclass(frozen=True)
+class KittiSequence:
+    """All frames of a folder in the order of their numbers, those with a problem among them.
+
+    `kind` is for a human. `one_size` tells whether all frames have to be of one size.
+    """
+
+    kind: str
+    frames: Sequence[KittiFrame]
+    one_size: bool
+
+
+def find_sequence(folder: Path, rate_hz: Fraction | None = None) -> KittiSequence:
+    """Return what `folder` holds, without reading a frame.
+
+    `rate_hz` is for the road benchmark, whose frames have no times.
+
+    Raises:
+        SequenceError: it is none of the three, lacks a part, or has times of its own beside
+            `rate_hz`.
+        CalibrationError: a calibration for all frames is missing or damaged.
+    """
+    if (folder / 'image_02').is_dir():
+        return _timed('raw drive', _raw_drive, folder, rate_hz)
+    if any((folder / name).is_file() for name in ('times.txt', 'calib.txt')):
+        return _timed('odometry sequence', _odometry_sequence, folder, rate_hz)
+    # As unpacked, the benchmark has a folder above.
+    inner = [path for path in (folder / 'training', folder / 'testing') if _has_road(path)]
+    if not _has_road(folder) and len(inner) == 1:
+        folder = inner[0]
+    if not _has_road(folder):
+        raise SequenceError(_no_sequence(folder))
+    if _is_bare_sequence(folder):
+        raise SequenceError(
+            f'{folder} has neither times.txt and calib.txt, as an odometry sequence has, nor '
+            'calib, as a road folder has; unpack the calibration files to it, too'
+        )
+    rate_hz = rate_hz or DEFAULT_ROAD_RATE_HZ
+    return KittiSequence('road folder', list(_road_frames(folder, rate_hz)), one_size=False)
+
+
+def parse_timestamp(text: str) -> int:
+    """Return a raw drive's '2011-09-26 13:02:25.964389445' as ns since 1970, taken for UTC.
+
+    Raises:
+        ValueError: it is no such time.
+    """
+    match = _TIMESTAMP.fullmatch(text)
+    if not match:
+        raise ValueError(f"{text[:40]!r} is no time such as '2011-09-26 13:02:25.964389445'")
+    seconds = calendar.timegm(datetime.fromisoformat(match[1]).timetuple())
+    return seconds * _NS + int(match[2].ljust(9, '0'))
+
+
+def parse_seconds(text: str) -> int:
+    """Return an odometry sequence's '1.037513e-01' (s) as ns, exact to the last of its digits.
+
+    Raises:
+        ValueError: it is no such time.
+    """
+    try:
+        seconds = Decimal(text)
+        # So that the exponent cannot ask for a number of a billion digits.
+        if 0 <= seconds < 10**12:
+            return round(seconds * _NS)
+    except InvalidOperation:
+        pass
+    raise ValueError(f"{text[:40]!r} is no number of seconds such as '1.037513e-01'")
+
+
+def _timed(
+    kind: str,
+    read: Callable[[Path], tuple[Path, Sequence[int | str], Camera]],
+    folder: Path,
+    rate_hz: Fraction | None,
+) -> KittiSequence:
+    """Join images and stamps by number: line n of the times is that of image n."""
+    if rate_hz is not None:
+        raise SequenceError(f'{folder} is a {kind}, which has its own times; leave out the rate')
+    images, stamps, camera = read(folder)
+    paths = _numbered(images)
+    frames = []
+    for number in sorted({*paths, *range(len(stamps))}):
+        path = paths.get(number)
+        stamp = stamps[number] if number < len(stamps) else 'has no time'
+        problem = stamp if isinstance(stamp, str) else ''
+        if path is None:
+            problem, path = 'has no image', images / f'{number}'
+        stamp_ns = stamp if isinstance(stamp, int) else 0
+        frames.append(KittiFrame(number, path, stamp_ns, camera, problem))
+    return KittiSequence(kind, frames, one_size=True)
+
+
+def _raw_drive(folder: Path) -> tuple[Path, Sequence[int | str], Camera]:
+    # Beside the drives of the day; within it, where somebody copied it there.
+    drive = Path(os.path.abspath(folder))
+    places = (drive.parent, drive)
+    file = next((p / RAW_CALIBRATION for p in places if (p / RAW_CALIBRATION).is_file()), None)
+    if file is None:
+        raise SequenceError(
+            f'{folder} has no {RAW_CALIBRATION} beside it; '
+            "unpack the calibration of the drive's day there"
+        )
+    stamps = _stamps(folder / 'image_02' / 'timestamps.txt', parse_timestamp)
+    camera = _in_file(file, lambda numbers: _raw_camera(numbers, drive.name))
+    return folder / 'image_02' / 'data', stamps, camera
+
+
+def _odometry_sequence(folder: Path) -> tuple[Path, Sequence[int | str], Camera]:
+    stamps = _stamps(folder / 'times.txt', parse_seconds)
+    return folder / 'image_2', stamps, _in_file(folder / 'calib.txt', _rectified_camera)
+
+
+def _road_frames(folder: Path, rate_hz: Fraction) -> Iterator[KittiFrame]:
+    for number, path in enumerate(_images(folder / 'image_2')):
+        file = folder / 'calib' / f'{path.stem}.txt'
+        camera, problem = None, ''
+        if file.is_file():
+            try:
+                camera = _in_file(file, _rectified_camera)
+            except CalibrationError as error:
+                problem = f'has no calibration: {error}'
+        yield KittiFrame(number, path, round(number * _NS / rate_hz), camera, problem)
+
+
+def _raw_camera(numbers: dict[str, np.ndarray], drive: str) -> Camera:
+    """Return camera 2 of a raw drive: `_extract` is as the camera took it, else rectified."""
+    if not drive.endswith('_extract'):
+        rectified = _rectified_camera(numbers, 'P_rect_02')
+        size = _size(numbers, 'S_rect_02')
+        return Camera(rectified.k, rectified.d, rectified.r, rectified.p, size)
+    return Camera(
+        k=matrix(numbers, 'K_02', (3, 3)),
+        d=matrix(numbers, 'D_02', (1, 5))[0],
+        r=matrix(numbers, 'R_rect_02', (3, 3)),
+        p=matrix(numbers, 'P_rect_02', (3, 4)),
+        frame_wh=_size(numbers, 'S_02'),
+    )
+
+
+def _rectified_camera(numbers: dict[str, np.ndarray], key: str = 'P2') -> Camera:
+    """Return a camera whose frames are rectified already: nothing is left to be undone."""
+    p = matrix(numbers, key, (3, 4))
+    return Camera(k=p[:, :3], d=np.zeros(5), r=np.eye(3), p=p)
+
+
+def _size(numbers: dict[str, np.ndarray], key: str) -> tuple[int, int]:
+    w, h = matrix(numbers, key, (1, 2))[0]
+    return int(w), int(h)
+
+
+def _in_file(file: Path, camera: Callable[[dict[str, np.ndarray]], Camera]) -> Camera:
+    numbers = read_calibration(file)
+    try:
+        return camera(numbers)
+    except CalibrationError as error:
+        raise CalibrationError(f'{file}: {error}') from error
+
+
+def _stamps(file: Path, parse: Callable[[str], int]) -> list[int | str]:
+    """Return a stamp (ns) for each line, or what is wrong with it."""
+    try:
+        # Blank lines at the end are an editor's, and no frames'.
+        lines = file.read_text(encoding='ascii').rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SequenceError(
+            f'{file} cannot be read ({error}); it has the time of each frame'
+        ) from error
+    stamps: list[int | str] = []
+    for line in lines:
+        try:
+            stamps.append(parse(line.strip()) if line.strip() else 'has no time')
+        except ValueError as error:
+            stamps.append(f'has no time: {error}')
+    return stamps
+
+
+def _numbered(folder: Path) -> dict[int, Path]:
+    paths: dict[int, Path] = {}
+    for path in _images(folder):
+        if not (path.stem.isascii() and path.stem.isdigit()):
+            raise SequenceError(f'{path} has no number for a name; move it elsewhere')
+        other = paths.setdefault(int(path.stem), path)
+        if other != path:
+            raise SequenceError(f'{path} and {other.name} have one number; keep one of them')
+    return paths
+
+
+def _images(folder: Path) -> list[Path]:
+    """Return the image files of a folder by name, but for hidden ones."""
+    if not folder.is_dir():
+        raise SequenceError(
+            f'{folder} is not there; unpack the images of the left colour camera to it'
+        )
+    paths = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith('.')
+    )
+    if not paths:
+        raise SequenceError(f'{folder} holds no image ({", ".join(SUFFIXES)})')
+    return paths
+
+
+def _has_road(folder: Path) -> bool:
+    return (folder / 'image_2').is_dir()
+
+
+def _is_bare_sequence(folder: Path) -> bool:
+    """Return whether these are an odometry sequence's images, unpacked without the rest.
+
+    Their names are numbers alone, those of the road benchmark's begin with um_, umm_ or uu_.
+    """
+    has_calibration = (folder / 'calib').is_dir()
+    return not has_calibration and all(p.stem.isdigit() for p in _images(folder / 'image_2'))
+
+
+def _no_sequence(folder: Path) -> str:
+    if not folder.is_dir():
+        return f'{folder} is no folder'
+    inside = sorted(p.parent.name for p in folder.glob('*/image_0*2'))
+    inside += sorted(p.parent.name for p in folder.glob('*/image_2'))
+    if inside:
+        return f'{folder} holds several; name one of {", ".join(inside)}'
+    return (
+        f'{folder} is none of KITTI: a raw drive has image_02/data, an odometry sequence image_2 '
+        'and times.txt, a road folder image_2'
+    )

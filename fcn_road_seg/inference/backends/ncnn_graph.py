@@ -1,0 +1,159 @@
+"""A folded network as ncnn's two files: layers as text, weights as bytes.
+
+What is exact in real numbers makes the graph shorter than the network's own:
+
+- A transposed convolution of kernel 2 and stride 2 is a 1x1 convolution to four times the
+  channels and a pixel shuffle, as no two of its inputs reach the same output.
+- For the same reason the batch norm before one goes into its weights and bias.
+- The last one's channels are ordered so that the maxima and their difference are taken before
+  pixels are shuffled: of one channel, not of sixteen.
+
+The formats: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from fcn_road_seg.model.road_fcn import Decoder, RoadFCN, weight_and_bias
+
+# Raise it with every change of the weights or of their order.
+GRAPH_VERSION = 1
+INPUT, OUTPUT = 'frame', 'road_logit'
+
+_MAGIC = 7767517
+# What ncnn puts before weights that are neither quantised nor in 16 bits.
+_RAW_FLOAT32 = torch.zeros(1)
+# Neither Winograd nor a matrix product, whose transforms cost more than three channels' sums.
+_DIRECT = '31=96'
+_CLASSES = 2
+_SUB_PIXELS = 4
+
+
+class NcnnGraph:
+    """The layers of a folded `RoadFCN`.
+
+    `INPUT` is [3, H, W], normalised RGB with sides in 32s; `OUTPUT` is [1, H, W], the logit of
+    p(road).
+    """
+
+    def __init__(self, model: RoadFCN) -> None:
+        self._layers: list[str] = []
+        self._blob_count = 0
+        self._weights: list[Tensor] = []
+        self._layer('Input', INPUT, [])
+        pool5, skipped = self._encoder(model.encoder.features, model.config.skips)
+        self._decoder(model.decoder, pool5, skipped)
+
+    def text(self) -> str:
+        """Return the content of the .param file."""
+        head = [str(_MAGIC), f'{len(self._layers)} {self._blob_count}']
+        return '\n'.join([*head, *self._layers, ''])
+
+    def weights(self) -> Iterator[bytes]:
+        """Yield the content of the .bin file, piece by piece."""
+        for tensor in self._weights:
+            yield tensor.float().contiguous().numpy().tobytes()
+
+    def _encoder(self, features: nn.Sequential, skips: tuple[str, ...]) -> tuple[str, list[str]]:
+        """Return the blob of pool5 and those that the skips begin with, in their order."""
+        blob, pool_count, skipped = INPUT, 0, {}
+        for i, layer in enumerate(features):
+            if isinstance(layer, nn.Conv2d):
+                blob = self._convolution(f'conv{i}', blob, *weight_and_bias(layer), relu=True)
+            elif isinstance(layer, nn.MaxPool2d):
+                pool_count += 1
+                name = f'pool{pool_count}'
+                blob = self._layer('Pooling', name, [blob], '0=0 1=2 2=2')
+                if name in skips:
+                    self._layer('Split', [f'{name}_on', f'{name}_skip'], [blob])
+                    blob, skipped[name] = f'{name}_on', f'{name}_skip'
+        return blob, [skipped[name] for name in skips]
+
+    def _decoder(self, decoder: Decoder, blob: str, skipped: list[str]) -> None:
+        norm: nn.Module | None = None
+        *inner, last = decoder.deconvs
+        for i, deconv in enumerate(inner):
+            weight, bias = _as_1x1(deconv, norm)
+            blob = self._convolution(f'deconv{i}', blob, weight, bias, relu=True)
+            blob = self._layer('PixelShuffle', f'shuffle{i}', [blob], '0=2')
+            if i < len(skipped):
+                weight, bias = weight_and_bias(decoder.skips[i])
+                weight = weight * decoder.skip_scales[i]
+                other = self._convolution(f'skip{i}', skipped[i], weight, bias, relu=False)
+                blob = self._layer('BinaryOp', f'sum{i}', [blob, other], '0=0')
+            norm = decoder.norms[i]
+        weight, bias = _as_1x1(last, norm)
+        self._head(blob, weight, bias, decoder.norms[-1])
+
+    def _head(self, blob: str, weight: Tensor, bias: Tensor, norm: nn.Module) -> None:
+        weight, bias = _maximum_first(weight), _maximum_first(bias)
+        gain, shift = (
+            _maximum_first(t.repeat_interleave(_SUB_PIXELS)) for t in _gain_and_shift(norm)
+        )
+        channels = len(bias)
+        size = _CLASSES * _SUB_PIXELS
+        blob = self._convolution('last_deconv', blob, weight, bias, relu=True)
+        blob = self._layer('Scale', 'last_norm', [blob], f'0={channels} 1=1')
+        self._weights += [gain, shift]
+        candidates = [f'candidate{i}' for i in range(channels // size)]
+        self._layer('Slice', candidates, [blob], _sizes([size] * len(candidates)))
+        blob = self._layer('Eltwise', 'scores', candidates, '0=2')
+        self._layer('Slice', ['background', 'road'], [blob], _sizes([_SUB_PIXELS] * _CLASSES))
+        blob = self._layer('BinaryOp', 'difference', ['road', 'background'], '0=1')
+        self._layer('PixelShuffle', OUTPUT, [blob], '0=2')
+
+    def _convolution(
+        self, name: str, blob: str, weight: Tensor, bias: Tensor, *, relu: bool
+    ) -> str:
+        channels, size = weight.shape[0], weight.shape[-1]
+        options = f'0={channels} 1={size} 4={size // 2} 5=1 6={weight.numel()} 9={int(relu)}'
+        if blob == INPUT:
+            options += f' {_DIRECT}'
+        self._weights += [_RAW_FLOAT32, weight, bias]
+        return self._layer('Convolution', name, [blob], options)
+
+    def _layer(
+        self, kind: str, outputs: str | list[str], inputs: list[str], options: str = ''
+    ) -> str:
+        """Add a layer; return its first output, by which it is called, too."""
+        outputs = [outputs] if isinstance(outputs, str) else outputs
+        fields = [kind, outputs[0], len(inputs), len(outputs), *inputs, *outputs, options]
+        self._layers.append(' '.join(map(str, fields)))
+        self._blob_count += len(outputs)
+        return outputs[0]
+
+
+def _gain_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return what a batch norm multiplies by and adds, in float64 as rounding adds up."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    state = {name: tensor.double() for name, tensor in norm.state_dict().items()}
+    gain = state['weight'] / (state['running_var'] + norm.eps).sqrt()
+    return gain, state['bias'] - gain * state['running_mean']
+
+
+def _as_1x1(deconv: nn.Module, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
+    """Return weight [4 * O, I, 1, 1] and bias [4 * O] of the same behind `norm`.
+
+    Channels are ordered (output, row, column), as a pixel shuffle takes them.
+    """
+    weight, bias = (parameter.double() for parameter in weight_and_bias(deconv))
+    bias = bias[:, None, None].expand(weight.shape[1:])
+    if norm is not None:
+        gain, shift = _gain_and_shift(norm)
+        bias = bias + torch.einsum('i,ioyx->oyx', shift, weight)
+        weight = weight * gain[:, None, None, None]
+    return weight.permute(1, 2, 3, 0).reshape(-1, len(weight), 1, 1), bias.reshape(-1)
+
+
+def _maximum_first(channels: Tensor) -> Tensor:
+    """Return (class, candidate, sub-pixel) channels in the order (candidate, class, sub-pixel)."""
+    grouped = channels.reshape(_CLASSES, -1, _SUB_PIXELS, *channels.shape[1:])
+    return grouped.transpose(0, 1).reshape(channels.shape)
+
+
+def _sizes(sizes: list[int]) -> str:
+    return f'-23300={len(sizes)},{",".join(map(str, sizes))}'

@@ -1,0 +1,66 @@
+"""The network on a CPU, by OpenVINO: in float32, bfloat16 or int8."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+
+from fcn_road_seg.inference.backends.openvino_graph import OpenVinoGraph
+from fcn_road_seg.inference.backends.openvino_import import openvino
+from fcn_road_seg.model.road_fcn import RoadFCN
+
+# Each has the weights once more, in the order that its convolutions read them.
+KEPT_SIZES = 3
+
+_FLOAT_TYPES = {
+    'float32': openvino.Type.f32,
+    'bfloat16': openvino.Type.bf16,
+    # Of what is not in int8.
+    'int8': openvino.Type.f32,
+}
+
+
+class OpenVinoNetwork:
+    """A folded network, in `precision` float32, bfloat16 or int8, on `num_threads` threads.
+
+    It is compiled for each input size when that is first seen (some tenths of a second), as that
+    makes it faster by a fifth; the last few sizes are kept. `activation_peaks` are the
+    checkpoint's; int8 alone needs them.
+    """
+
+    backend = f'openvino {openvino.__version__.partition("-")[0]}'
+
+    def __init__(
+        self,
+        model: RoadFCN,
+        precision: str,
+        activation_peaks: tuple[float, ...] | None,
+        num_threads: int,
+    ) -> None:
+        self._model = OpenVinoGraph(model, activation_peaks if precision == 'int8' else None).model
+        self._core = openvino.Core()
+        self._config = {
+            'PERFORMANCE_HINT': 'LATENCY',
+            'INFERENCE_PRECISION_HINT': _FLOAT_TYPES[precision],
+            'INFERENCE_NUM_THREADS': num_threads,
+            # Two nodes would be pinned to the same cores.
+            'ENABLE_CPU_PINNING': False,
+        }
+        self._requests: OrderedDict[tuple[int, int], openvino.InferRequest] = OrderedDict()
+
+    def road_logit(self, frame_rgb: np.ndarray) -> np.ndarray:
+        """Return the logit of p(road), (H, W) float32, for (H, W, 3) uint8 RGB."""
+        request = self._request(frame_rgb.shape[:2])
+        request.infer([np.ascontiguousarray(frame_rgb)[None]], share_inputs=True)
+        return request.get_output_tensor().data[0]
+
+    def _request(self, input_hw: tuple[int, int]) -> openvino.InferRequest:
+        if input_hw not in self._requests:
+            if len(self._requests) == KEPT_SIZES:
+                self._requests.popitem(last=False)
+            self._model.reshape([1, *input_hw, 3])
+            compiled = self._core.compile_model(self._model, 'CPU', self._config)
+            self._requests[input_hw] = compiled.create_infer_request()
+        self._requests.move_to_end(input_hw)
+        return self._requests[input_hw]

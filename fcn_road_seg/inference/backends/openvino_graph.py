@@ -1,0 +1,127 @@
+"""A folded network as an OpenVINO model, in floating point or with most of it in int8.
+
+In int8 are the convolutions that read an activation of the encoder, which are 99 % of the work:
+the encoder's own, the first transposed one and those of the skips. Their inputs have 8 bits for
+[0, peak], as nothing behind a ReLU is negative; their weights have 8 bits for each output channel,
+symmetric about 0. The rest of the decoder stays in floating point: it costs 4 % of the time, and
+halves the pixels that change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor, nn
+
+from fcn_road_seg.inference.backends.openvino_import import openvino, ops
+from fcn_road_seg.model.road_fcn import Decoder, RoadFCN, weight_and_bias
+
+# -128 is left out, so that 0 stays 0 and the range is symmetric.
+_LARGEST_INT8 = 127
+_LEVELS = 256
+
+
+class OpenVinoGraph:
+    """The layers of a folded `RoadFCN`; `model` is OpenVINO's.
+
+    It takes [1, H, W, 3] uint8 RGB with sides in 32s, and gives the logit of p(road), [1, H, W]
+    float32. With `activation_peaks`, as a checkpoint has them, it computes in int8.
+    """
+
+    def __init__(self, network: RoadFCN, activation_peaks: tuple[float, ...] | None) -> None:
+        self._int8 = activation_peaks is not None
+        frame = ops.parameter([1, -1, -1, 3], np.uint8, name='frame_rgb')
+        x = ops.transpose(ops.convert(frame, np.float32), _integers(0, 3, 1, 2))
+        x = ops.divide(x, _constant(255 * np.ones((1, 3, 1, 1))))
+        x = ops.divide(ops.subtract(x, _channels(network.mean)), _channels(network.std))
+        if self._int8:
+            # Unlike what follows, it is negative, too; and its range is known.
+            peak = network.normalise_table().abs().max().item()
+            x = _rounded(x, -peak * (_LARGEST_INT8 + 1) / _LARGEST_INT8, peak)
+        pools = self._encoder(network.encoder.features, x, iter(activation_peaks or ()))
+        features = self._decoder(network.decoder, *pools)
+        background, road = ops.split(features, ops.constant(1), 2).outputs()
+        maxima = (ops.reduce_max(half, _integers(1)) for half in (road, background))
+        self.model = openvino.Model([ops.subtract(*maxima)], [frame], 'road_fcn')
+
+    def _encoder(
+        self, features: nn.Sequential, x: openvino.Node, peaks: Iterator[float]
+    ) -> list[openvino.Node]:
+        """Return pool3, pool4 and pool5."""
+        pools = []
+        for layer in features:
+            if isinstance(layer, nn.Conv2d):
+                x = ops.relu(self._convolution(x, layer))
+                if self._int8:
+                    x = _rounded(x, 0.0, next(peaks))
+            elif isinstance(layer, nn.MaxPool2d):
+                x = ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
+                pools.append(x)
+        return pools[2:]
+
+    def _decoder(
+        self, decoder: Decoder, pool3: openvino.Node, pool4: openvino.Node, pool5: openvino.Node
+    ) -> openvino.Node:
+        pools = (pool4, pool3)
+        y = pool5
+        for i, (deconv, norm) in enumerate(zip(decoder.deconvs, decoder.norms, strict=True)):
+            y = ops.relu(self._deconvolution(y, deconv, int8=self._int8 and i == 0))
+            if i < len(decoder.skips):
+                scale = decoder.skip_scales[i]
+                y = ops.add(y, self._convolution(pools[i], decoder.skips[i], scale))
+            y = _batch_norm(y, norm)
+        return y
+
+    def _convolution(
+        self, x: openvino.Node, layer: nn.Module, scale: float = 1.0
+    ) -> openvino.Node:
+        """Add `layer` for `scale * x`."""
+        weight, bias = weight_and_bias(layer)
+        border = [weight.shape[-1] // 2] * 2
+        y = ops.convolution(
+            x, _weight(weight * scale, 0, int8=self._int8), [1, 1], border, border, [1, 1]
+        )
+        return ops.add(y, _channels(bias))
+
+    def _deconvolution(self, x: openvino.Node, layer: nn.Module, *, int8: bool) -> openvino.Node:
+        weight, bias = weight_and_bias(layer)
+        y = ops.convolution_backprop_data(x, _weight(weight, 1, int8=int8), [2, 2])
+        return ops.add(y, _channels(bias))
+
+
+def _rounded(x: openvino.Node, low: float, high: float) -> openvino.Node:
+    ends = [_constant(np.full((1, 1, 1, 1), end)) for end in (low, high)]
+    return ops.fake_quantize(x, *ends, *ends, _LEVELS)
+
+
+def _weight(weight: Tensor, output_axis: int, *, int8: bool) -> openvino.Node:
+    values = weight.double().numpy()
+    if not int8:
+        return _constant(values)
+    others = tuple(axis for axis in range(values.ndim) if axis != output_axis)
+    largest = np.abs(values).max(axis=others, keepdims=True)
+    # A channel of zeros has no scale: any will do.
+    step = np.where(largest > 0, largest, 1.0) / _LARGEST_INT8
+    rounded = ops.constant(np.rint(values / step).astype(np.int8))
+    return ops.multiply(ops.convert(rounded, np.float32), _constant(step))
+
+
+def _batch_norm(x: openvino.Node, norm: nn.Module) -> openvino.Node:
+    assert isinstance(norm, nn.BatchNorm2d)
+    state = norm.state_dict()
+    names = ('weight', 'bias', 'running_mean', 'running_var')
+    gain, shift, mean, variance = (_constant(state[name].numpy()) for name in names)
+    return ops.batch_norm_inference(x, gain, shift, mean, variance, norm.eps)
+
+
+def _channels(values: Tensor) -> openvino.Node:
+    return _constant(values.numpy().reshape(1, -1, 1, 1))
+
+
+def _constant(values: np.ndarray) -> openvino.Node:
+    return ops.constant(values.astype(np.float32))
+
+
+def _integers(*values: int) -> openvino.Node:
+    return ops.constant(np.array(values, np.int64))

@@ -1,0 +1,30 @@
+"""The network on a CPU, by PyTorch."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
+
+
+class TorchNetwork:
+    """A folded network, channels_last, in float32 or bfloat16."""
+
+    backend = f'torch {torch.__version__}'
+
+    def __init__(self, model: RoadFCN, dtype: torch.dtype) -> None:
+        # Looking values up writes RGB rows in the layout that channels_last wants.
+        self._normalise_lut = model.normalise_table().numpy()
+        self._dtype = dtype
+        self._model = model.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        self._input_hwc = np.empty((0, 0, 3), np.float32)
+
+    def road_logit(self, frame_rgb: np.ndarray) -> np.ndarray:
+        """Return the logit of p(road), (H, W) float32, for (H, W, 3) uint8 RGB."""
+        if self._input_hwc.shape != frame_rgb.shape:
+            self._input_hwc = np.empty(frame_rgb.shape, np.float32)
+        cv2.LUT(frame_rgb, self._normalise_lut, dst=self._input_hwc)
+        x = torch.from_numpy(self._input_hwc).permute(2, 0, 1)[None].to(self._dtype)
+        return road_logit(self._model.scores_of_normalised(x))[0].numpy()

@@ -1,0 +1,78 @@
+"""OpenCV on uint8 frames, around a network that runs on the CPU."""
+
+from __future__ import annotations
+
+import time
+
+import cv2
+import numpy as np
+import torch
+
+from fcn_road_seg.inference.interfaces import CpuNetwork, OverlayStyle, Request, Segmentation
+from fcn_road_seg.model.input_rule import scaled_to
+
+
+class CpuPipeline:
+    """Everything between a frame and its results, on the CPU."""
+
+    def __init__(self, network: CpuNetwork) -> None:
+        self.backend = network.backend
+        self._network = network
+        # Kept from frame to frame: fresh memory costs more to come by than these cost to fill.
+        self._logit = np.empty((0, 0), np.float32)
+        self._tint = self._blended = np.empty((0, 0, 3), np.uint8)
+
+    def run(self, frame: np.ndarray, request: Request) -> Segmentation:
+        """Segment one (H, W, 3) uint8 frame, whose rows may be padded."""
+        frame_rgb = _scaled_rgb(frame, request)
+        began_s = time.perf_counter()
+        logit = self._network.road_logit(frame_rgb)
+        network_s = time.perf_counter() - began_s
+        logit = self._at_frame_size(logit, frame.shape[:2], request)
+        # Not cv2.compare: it takes a scalar beside a 1 x 1 or 4 x 1 frame for an array.
+        mask = (logit >= request.logit_threshold).view(np.uint8)
+        mask *= 255
+        overlay = None
+        if request.overlay is not None:
+            overlay = self._overlay(_as_bgr(frame, request), mask, request.overlay)
+        confidence = _confidence(logit) if request.confidence else None
+        return Segmentation(mask, confidence, overlay, network_s)
+
+    def _at_frame_size(
+        self, logit: np.ndarray, frame_hw: tuple[int, int], request: Request
+    ) -> np.ndarray:
+        if request.hidden_input_rows:
+            logit = np.pad(logit, ((request.hidden_input_rows, 0), (0, 0)), mode='edge')
+        if self._logit.shape != frame_hw:
+            self._logit = np.empty(frame_hw, np.float32)
+        cv2.resize(logit, frame_hw[::-1], dst=self._logit, interpolation=cv2.INTER_LINEAR)
+        self._logit[: request.hidden_rows] = -np.inf
+        return self._logit
+
+    def _overlay(self, frame_bgr: np.ndarray, mask: np.ndarray, style: OverlayStyle) -> np.ndarray:
+        color_bgr = style.color_rgb[::-1]
+        if self._tint.shape != frame_bgr.shape or tuple(self._tint[0, 0]) != color_bgr:
+            # Not np.full_like, which takes over a layout that OpenCV does not write to.
+            self._tint = np.full(frame_bgr.shape, color_bgr, np.uint8)
+            self._blended = np.empty_like(self._tint)
+        alpha = style.alpha
+        cv2.addWeighted(frame_bgr, 1 - alpha, self._tint, alpha, 0, dst=self._blended)
+        return cv2.copyTo(self._blended, mask, frame_bgr.copy())
+
+
+def _scaled_rgb(frame: np.ndarray, request: Request) -> np.ndarray:
+    scaled = scaled_to(frame, request.input_hw)[request.hidden_input_rows :]
+    if request.channel_order == 'bgr':
+        cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB, dst=scaled)
+    return scaled
+
+
+def _confidence(logit: np.ndarray) -> np.ndarray:
+    p_road = torch.sigmoid(torch.from_numpy(logit))
+    return p_road.mul_(255).round_().to(torch.uint8).numpy()
+
+
+def _as_bgr(frame: np.ndarray, request: Request) -> np.ndarray:
+    if request.channel_order == 'bgr':
+        return frame
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)

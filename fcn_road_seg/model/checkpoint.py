@@ -1,0 +1,224 @@
+"""One checkpoint file: a network and everything needed to run it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from fcn_road_seg import __version__
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.utils.atomic_write import written_whole
+
+FORMAT = 'fcn_road_seg'
+FORMAT_VERSION = 1
+CLASS_NAMES = ('background', 'road')
+DEFAULT_NAME = 'road_fcn8.safetensors'
+
+
+class CheckpointError(ValueError):
+    """A checkpoint file is missing, foreign, damaged or of another format version."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a checkpoint comes from: free text, and figures as {split: {measure: value}}."""
+
+    training_data: str = 'none (random weights)'
+    licence: str = 'unknown'
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network in evaluation mode with all that is needed to run it.
+
+    `threshold` is the p(road), in (0, 1), from which on a pixel is road; `sha256` covers the
+    tensors' names, types, shapes and bytes as stored. `activation_peaks` are the largest
+    activations behind the encoder's convolutions, in their order, which int8 needs; None where
+    nobody measured them.
+
+    Raises:
+        ValueError: the threshold or the peaks are not in range, or not one peak a convolution.
+    """
+
+    model: RoadFCN
+    input_rule: InputRule
+    threshold: float = 0.5
+    provenance: Provenance = field(default_factory=Provenance)
+    package_version: str = __version__
+    sha256: str = ''
+    activation_peaks: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ValueError(f'threshold {self.threshold} is not between 0 and 1')
+        if self.activation_peaks is not None:
+            _check_peaks(self.activation_peaks, self.model)
+
+
+def _check_peaks(peaks: tuple[float, ...], model: RoadFCN) -> None:
+    count = sum(isinstance(layer, nn.Conv2d) for layer in model.encoder.features)
+    if len(peaks) != count:
+        raise ValueError(f'activation peaks are {len(peaks)}, not {count}: one a convolution')
+    for peak in peaks:
+        # Written so that NaN fails, too.
+        if not 0 < peak < math.inf:
+            raise ValueError(f'activation peak {peak} is not a positive number')
+
+
+def default_checkpoint_path() -> Path:
+    """Return the checkpoint that ships with the package, wherever it is installed.
+
+    That is `share/fcn_road_seg/weights` under the prefix of a colcon or pip installation, and
+    `resource/weights` in a checkout (an editable or symlink installation).
+
+    Raises:
+        CheckpointError: the package was installed without its weights.
+    """
+    for parent in Path(__file__).resolve().parents:
+        for folder in ('share/fcn_road_seg/weights', 'resource/weights'):
+            if (parent / folder / DEFAULT_NAME).is_file():
+                return parent / folder / DEFAULT_NAME
+    raise CheckpointError(
+        f'the default checkpoint {DEFAULT_NAME} is not installed; give one with `checkpoint`'
+    )
+
+
+def save_checkpoint(
+    checkpoint: Checkpoint, path: str | Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write `checkpoint` to a .safetensors file, its tensors in `dtype` (float32 or float16).
+
+    The file appears whole or not at all.
+    """
+    tensors = {
+        name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
+        for name, t in checkpoint.model.state_dict().items()
+    }
+    content = {
+        'model': asdict(checkpoint.model.config),
+        'class_names': CLASS_NAMES,
+        'input_rule': asdict(checkpoint.input_rule),
+        'threshold': checkpoint.threshold,
+        **asdict(checkpoint.provenance),
+        'package_version': checkpoint.package_version,
+        'activation_peaks': checkpoint.activation_peaks,
+    }
+    metadata = {
+        'format': FORMAT,
+        'format_version': str(FORMAT_VERSION),
+        'sha256': _sha256_of_tensors(tensors),
+        'content': json.dumps(content),
+    }
+    metadata['content_sha256'] = _sha256_of_content(metadata['content'])
+    with written_whole(path) as part:
+        save_file(tensors, part, metadata=metadata)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read and check a checkpoint; its model is float32, in evaluation mode, on the CPU.
+
+    Raises:
+        CheckpointError: one sentence that says what is wrong with the file and what to do.
+    """
+    path = Path(path)
+    metadata, tensors = _read(path)
+    if metadata.get('format') != FORMAT:
+        raise CheckpointError(
+            f'{path} is not a checkpoint of fcn_road_seg; make one with its train command'
+        )
+    if metadata.get('format_version') != str(FORMAT_VERSION):
+        raise CheckpointError(
+            f'{path} has format version {metadata.get("format_version")}, this package reads '
+            f'{FORMAT_VERSION}; use the package version that wrote it'
+        )
+    if metadata.get('sha256') != _sha256_of_tensors(tensors):
+        raise CheckpointError(f'{path} is damaged: its tensors do not match their SHA-256')
+    if metadata.get('content_sha256') != _sha256_of_content(metadata.get('content', '')):
+        raise CheckpointError(f'{path} is damaged: its metadata do not match their SHA-256')
+    try:
+        return _build(metadata, tensors)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = ' '.join(str(error).split())
+        raise CheckpointError(f'{path} does not describe a network: {reason}') from error
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(f'{path} does not exist; give the path of a .safetensors file')
+    try:
+        with safe_open(path, framework='pt') as file:
+            names = file.keys()
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, UnicodeDecodeError) as error:
+        if _is_pickle(path):
+            raise CheckpointError(
+                f'{path} is a pickle (torch.save), which is never read; convert it to safetensors'
+            ) from error
+        raise CheckpointError(
+            f'{path} is not a readable safetensors file ({error}); copy it again'
+        ) from error
+
+
+def _is_pickle(path: Path) -> bool:
+    """Return whether a file that is not in safetensors may be one of torch.save's.
+
+    A file in safetensors may begin with the same bytes: they are the length of its header.
+    """
+    try:
+        with path.open('rb') as file:
+            return file.read(4).startswith((b'PK\x03\x04', b'\x80'))
+    except OSError:
+        return False
+
+
+def _build(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Checkpoint:
+    content: dict[str, Any] = json.loads(metadata['content'])
+    if tuple(content['class_names']) != CLASS_NAMES:
+        raise ValueError(f'class names are {content["class_names"]}, not {list(CLASS_NAMES)}')
+    config: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in content['model'].items()
+    }
+    rule = content['input_rule']
+    fixed_hw = rule['fixed_hw']
+    # Not in the files of versions before int8.
+    peaks = content.get('activation_peaks')
+    model = RoadFCN(RoadFCNConfig(**config))
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    if missing or unexpected:
+        raise ValueError(f'tensors missing {missing}, not expected {unexpected}')
+    for name, tensor in tensors.items():
+        # It would find no road in any frame, without a word: NaN is below every threshold.
+        if not tensor.isfinite().all():
+            raise ValueError(f'{name} holds values that are not finite; train it again')
+    return Checkpoint(
+        model=model.eval().requires_grad_(False),
+        input_rule=InputRule(rule['pixels'], tuple(fixed_hw) if fixed_hw else None),
+        threshold=content['threshold'],
+        provenance=Provenance(content['training_data'], content['licence'], content['metrics']),
+        package_version=content['package_version'],
+        sha256=metadata['sha256'],
+        activation_peaks=None if peaks is None else tuple(map(float, peaks)),
+    )
+
+
+def _sha256_of_tensors(tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _sha256_of_content(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,59 @@
+"""from a frame to the network's input size"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE
+
+
+@dataclass(frozen=True)
+class InputRule:
+    """How the network's input size follows from a frame's: a fixed size, or a pixel count.
+
+    Raises:
+        ValueError: neither or both are given, or they are not of a size the network takes.
+    """
+
+    pixels: int | None = None
+    fixed_hw: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.pixels is None) == (self.fixed_hw is None):
+            raise ValueError('an input rule is either a pixel count or a fixed size')
+        if self.pixels is not None and self.pixels < OUTPUT_STRIDE**2:
+            raise ValueError(f'pixel count {self.pixels} is too small; use at least 1024')
+        for name, size in zip(('height', 'width'), self.fixed_hw or (), strict=False):
+            if size < OUTPUT_STRIDE or size % OUTPUT_STRIDE:
+                ok = max(OUTPUT_STRIDE, round(size / OUTPUT_STRIDE) * OUTPUT_STRIDE)
+                raise ValueError(f'input {name} {size} is not a multiple of 32; use {ok}')
+
+    def input_hw(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) at which the network sees a frame of size `frame_hw`.
+
+        With a pixel count that is the frame's aspect ratio at that count, in multiples of 32;
+        a very long frame is squashed so that neither memory nor time depend on it.
+        """
+        if self.fixed_hw is not None:
+            return self.fixed_hw
+        assert self.pixels is not None
+        longest = self.pixels // OUTPUT_STRIDE
+        scale = math.sqrt(self.pixels / (frame_hw[0] * frame_hw[1]))
+        h, w = (
+            round(min(max(side * scale, OUTPUT_STRIDE), longest) / OUTPUT_STRIDE) * OUTPUT_STRIDE
+            for side in frame_hw
+        )
+        return h, w
+
+
+def scaled_to(frame: np.ndarray, input_hw: tuple[int, int]) -> np.ndarray:
+    """Return an (H, W, 3) uint8 frame at the network's input size, as the network sees it."""
+    h, w = input_hw
+    # Reducing by area averages what a plain bilinear look-up would skip (aliasing).
+    reduces = h < frame.shape[0] and w < frame.shape[1]
+    method = cv2.INTER_AREA if reduces else cv2.INTER_LINEAR
+    return cv2.resize(frame, (w, h), interpolation=method)

@@ -1,0 +1,214 @@
+"""The network: a VGG16 encoder, two skip connections and a transposed-convolution decoder."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+ENCODERS = ('vgg16', 'vgg16_bn')
+SKIPS = ('pool4', 'pool3')
+OUTPUT_STRIDE = 32
+
+_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+_SKIP_CHANNELS = {'pool4': (512, 256), 'pool3': (256, 128)}
+_DECODER_CHANNELS = (512, 256, 128, 64, 32, 16)
+
+
+@dataclass(frozen=True)
+class RoadFCNConfig:
+    """What rebuilds a network: stored in every checkpoint.
+
+    `skips` is a prefix of ('pool4', 'pool3'): both is FCN-8, pool4 alone FCN-16, none FCN-32.
+    `skip_scales` has one factor per skip, applied to the pooled features before their 1x1
+    convolution. `mean` and `std` normalise RGB in [0, 1].
+
+    Raises:
+        ValueError: a field is outside of what the network offers.
+    """
+
+    encoder: str = 'vgg16'
+    skips: tuple[str, ...] = SKIPS
+    skip_scales: tuple[float, ...] = (1.0, 1.0)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise ValueError(f'encoder {self.encoder!r} is unknown; use one of {ENCODERS}')
+        if self.skips != SKIPS[: len(self.skips)]:
+            raise ValueError(f'skips {self.skips} are not a prefix of {SKIPS}')
+        if len(self.skip_scales) != len(self.skips):
+            raise ValueError(
+                f'skip_scales {self.skip_scales} do not match skips {self.skips}; give one a skip'
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f'mean {self.mean} and std {self.std} must be RGB, with std > 0')
+
+
+class VGG16Encoder(nn.Module):
+    """The 13 convolutions and 5 max-pools of VGG16 (Simonyan and Zisserman 2014).
+
+    `features` numbers its layers as torchvision's `vgg16().features` and
+    `vgg16_bn().features` do, so that their weights load without renaming.
+    """
+
+    def __init__(self, *, batch_norm: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        in_channels = 3
+        for stage in _STAGES:
+            for channels in stage:
+                layers.append(nn.Conv2d(in_channels, channels, kernel_size=3, padding=1))
+                if batch_norm:
+                    layers.append(nn.BatchNorm2d(channels))
+                layers.append(nn.ReLU(inplace=True))
+                in_channels = channels
+            layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
+        self.features = nn.Sequential(*layers)
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return pool3 [N, 256, H/8, W/8], pool4 [N, 512, H/16, W/16], pool5 [N, 512, H/32, W/32].
+
+        `x` is [N, 3, H, W], normalised, with H and W multiples of 32.
+        """
+        pools = []
+        for layer in self.features:
+            x = layer(x)
+            if isinstance(layer, nn.MaxPool2d):
+                pools.append(x)
+        return pools[2], pools[3], pools[4]
+
+
+class Decoder(nn.Module):
+    """Five transposed convolutions, joined by pool4 and pool3: 864,080 parameters for FCN-8."""
+
+    def __init__(self, skips: tuple[str, ...], skip_scales: tuple[float, ...]) -> None:
+        super().__init__()
+        widths = list(pairwise(_DECODER_CHANNELS))
+        self.deconvs = nn.ModuleList(
+            nn.ConvTranspose2d(i, o, kernel_size=2, stride=2) for i, o in widths
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(o) for _, o in widths)
+        self.skips = nn.ModuleList(
+            nn.Conv2d(*_SKIP_CHANNELS[name], kernel_size=1) for name in skips
+        )
+        self.skip_scales = skip_scales
+        for layer in (*self.deconvs, *self.skips):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, pool3: Tensor, pool4: Tensor, pool5: Tensor) -> Tensor:
+        """Return features [N, 16, H, W] for the three pools of `VGG16Encoder.forward`."""
+        pools = (pool4, pool3)
+        y = pool5
+        for i, (deconv, norm) in enumerate(zip(self.deconvs, self.norms, strict=True)):
+            y = functional.relu(deconv(y), inplace=True)
+            if i < len(self.skips):
+                y = y + self.skips[i](pools[i] * self.skip_scales[i])
+            y = norm(y)
+        return y
+
+
+def group_maxima(features: Tensor) -> Tensor:
+    """Return [N, 2, H, W]: the maxima over the first and the second half of the channels.
+
+    Equal, bit for bit, to `nn.AdaptiveMaxPool3d((2, H, W))`, but needs no fixed size, exports
+    to ONNX and costs a twentieth of it on a CPU.
+    """
+    n, c, h, w = features.shape
+    return features.reshape(n, 2, c // 2, h, w).amax(dim=2)
+
+
+def road_logit(scores: Tensor) -> Tensor:
+    """Return road minus background score, [N, H, W] float32: the logit of p(road).
+
+    `scores` are [N, 2, H, W], of any float type; what comes after the network is float32.
+    """
+    scores = scores.float()
+    return scores[:, 1] - scores[:, 0]
+
+
+class RoadFCN(nn.Module):
+    """FCN-8/16/32 on VGG16 (after Long, Shelhamer and Darrell 2015) for road / not road.
+
+    Frames are [N, 3, H, W] RGB of any size, uint8 in [0, 255] or float in [0, 1];
+    normalisation and padding to multiples of 32 happen inside. Without arguments it is FCN-8
+    on `vgg16` with random weights; nothing is ever downloaded.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: RoadFCNConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or RoadFCNConfig()
+        self.encoder = VGG16Encoder(batch_norm=config.encoder == 'vgg16_bn')
+        self.decoder = Decoder(config.skips, config.skip_scales)
+        # Not persistent: the config holds them, and a default exists once.
+        self.register_buffer('mean', torch.tensor(config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(config.std).view(3, 1, 1), persistent=False)
+
+    def normalise(self, frames_rgb: Tensor) -> Tensor:
+        """Return normalised float frames for uint8 in [0, 255] or float in [0, 1]."""
+        if frames_rgb.dtype == torch.uint8:
+            frames_rgb = frames_rgb.to(self.mean.dtype) / 255
+        return (frames_rgb - self.mean) / self.std
+
+    def normalise_table(self) -> Tensor:
+        """Return (1, 256, 3): what each of the 256 values of R, G and B is normalised to."""
+        values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+        return self.normalise(values).permute(1, 2, 0).contiguous()
+
+    def scores_of_normalised(self, x: Tensor) -> Tensor:
+        """Return scores [N, 2, H, W] of (background, road) for normalised frames."""
+        h, w = x.shape[-2:]
+        x = functional.pad(x, (0, -w % OUTPUT_STRIDE, 0, -h % OUTPUT_STRIDE))
+        return group_maxima(self.decoder(*self.encoder(x)))[..., :h, :w]
+
+    def scores(self, frames_rgb: Tensor) -> Tensor:
+        """Return scores [N, 2, H, W] of (background, road), before the softmax."""
+        return self.scores_of_normalised(self.normalise(frames_rgb))
+
+    def forward(self, frames_rgb: Tensor) -> Tensor:
+        """Return [N, 2, H, W]: each pixel's distribution over (background, road).
+
+        Its road channel is sigmoid(road score - background score).
+        """
+        return self.scores(frames_rgb).softmax(dim=1)
+
+
+def weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the two tensors of a convolution, transposed or not, free of autograd."""
+    state = layer.state_dict()
+    return state['weight'], state['bias']
+
+
+def fold_batch_norm(model: RoadFCN) -> RoadFCN:
+    """Return an evaluation copy on plain `vgg16`, with the encoder's batch norm folded in.
+
+    A model without batch norm in its encoder is copied as it is.
+    """
+    folded = copy.deepcopy(model).eval()
+    folded.config = replace(model.config, encoder='vgg16')
+    folded.encoder.features = nn.Sequential(*_folded_layers(folded.encoder.features))
+    return folded
+
+
+def _folded_layers(features: nn.Sequential) -> Iterator[nn.Module]:
+    layers = list(features)
+    for layer, following in zip(layers, [*layers[1:], None], strict=True):
+        if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+            yield fuse_conv_bn_eval(layer, following)
+        elif not isinstance(layer, nn.BatchNorm2d):
+            yield layer

@@ -1,0 +1,146 @@
+"""Training augmentation, on the device that trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from fcn_road_seg.datasets.labels import BACKGROUND, VOID
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.synthetic.cast_shadows import _chosen, cast_shadows
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crops with changed geometry, things and light; labels follow by nearest pixel.
+
+    A crop of `crop_hw` is taken from a frame as the network sees it (`input_rule`), zoomed by
+    a factor from `zoom`, made wider or narrower by a factor of up to exp(`stretch`) (mostly far
+    less), turned by up to `rotation_deg` degrees and mirrored every other time. What lies
+    outside of the frame is void. Then, each with a probability a crop: `occluders` pastes a
+    thing from another crop, `shadows` casts shadows, `blur` loses sharpness. `light` changes
+    exposure, contrast, saturation, colour cast and gamma, each by a random factor whose
+    logarithm is at most `light` times its usual range, and adds sensor noise. 0 switches a part
+    off.
+    """
+
+    crop_hw: tuple[int, int]
+    input_rule: InputRule
+    zoom: tuple[float, float] = (1.0, 1.0)
+    stretch: float = 0.0
+    rotation_deg: float = 0.0
+    mirror: bool = False
+    light: float = 0.0
+    shadows: float = 0.0
+    occluders: float = 0.0
+    blur: float = 0.0
+
+    def __call__(
+        self, frames: Sequence[Tensor], labels: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return ([N, 3, h, w] float RGB in [0, 1], [N, h, w] uint8 labels) of `crop_hw`.
+
+        `frames` are [3, H, W] uint8 RGB of any sizes, `labels` [H, W] uint8, all on one device.
+        """
+        pairs = [self._crop(f, lb) for f, lb in zip(frames, labels, strict=True)]
+        x = torch.stack([crop for crop, _ in pairs])
+        y = torch.stack([label for _, label in pairs])
+        if self.occluders:
+            x, y = paste_occluders(x, y, _chosen(x, self.occluders))
+        if self.shadows:
+            x = torch.where(_chosen(x, self.shadows), cast_shadows(x), x)
+        if self.blur:
+            x = torch.stack([_unsharp(c) if _uniform(0, 1) < self.blur else c for c in x])
+        return self._relight(x), y
+
+    def _crop(self, frame: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        theta = self._theta(label.shape[0], label.shape[1]).to(frame.device)
+        grid = functional.affine_grid(theta[None], [1, 1, *self.crop_hw], align_corners=False)
+        crop = functional.grid_sample(
+            frame[None].float() / 255, grid, padding_mode='reflection', align_corners=False
+        )
+        # One more than the label, so that the zeros sampled outside of the frame are told apart.
+        shifted = label[None, None].float() + 1
+        shifted = functional.grid_sample(shifted, grid, mode='nearest', align_corners=False)
+        cropped = torch.where(shifted == 0, float(VOID), shifted - 1)
+        return crop[0], cropped[0, 0].to(torch.uint8)
+
+    def _theta(self, h: int, w: int) -> Tensor:
+        """Return the 2x3 affine map from the crop's to the frame's coordinates in [-1, 1]."""
+        zoom = math.exp(_uniform(math.log(self.zoom[0]), math.log(self.zoom[1])))
+        seen_h, seen_w = self.input_rule.input_hw((h, w))
+        crop_h = self.crop_hw[0] * h / seen_h / zoom
+        crop_w = self.crop_hw[1] * w / seen_w / zoom
+        # Cubed: every other crop is stretched by less than an eighth of the exponent.
+        crop_w *= math.exp(self.stretch * _uniform(-1, 1) ** 3)
+        # The crop's centre goes as far to a side as keeps the smaller inside the larger.
+        x = _uniform(-1, 1) * abs(w - crop_w) / w
+        y = _uniform(-1, 1) * abs(h - crop_h) / h
+        angle = math.radians(_uniform(-self.rotation_deg, self.rotation_deg))
+        cos, sin = math.cos(angle), math.sin(angle)
+        flip = -1 if self.mirror and _uniform(0, 1) < 0.5 else 1
+        return torch.tensor(
+            [
+                [flip * crop_w / w * cos, -crop_h / w * sin, x],
+                [flip * crop_w / h * sin, crop_h / h * cos, y],
+            ]
+        )
+
+    def _relight(self, x: Tensor) -> Tensor:
+        if not self.light:
+            return x
+
+        def factor(log_range: float, channels: int = 1) -> Tensor:
+            u = torch.rand(len(x), channels, 1, 1, device=x.device) * 2 - 1
+            return torch.exp(u * log_range * self.light)
+
+        x = (x * factor(0.3) * factor(0.08, channels=3)).clamp(1e-4, 1) ** factor(0.35)
+        grey = x.mean(dim=1, keepdim=True)
+        x = grey + (x - grey) * factor(0.5)
+        middle = grey.mean(dim=(2, 3), keepdim=True)
+        x = middle + (x - middle) * factor(0.25)
+        noise = torch.rand(len(x), 1, 1, 1, device=x.device) * 0.03 * self.light
+        return (x + torch.randn_like(x) * noise).clamp(0, 1)
+
+
+def paste_occluders(x: Tensor, y: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return crops and labels with a piece of the next crop pasted on those `chosen`.
+
+    `x` is [N, 3, H, W], `y` [N, H, W] uint8, `chosen` [N, 1, 1, 1] bool. A piece is a rounded box
+    of what is known to be no road; it comes from higher up, where vehicles and people stand
+    rather than pavement, and becomes background on whatever it covers.
+    """
+    n, _, h, w = x.shape
+    down = int(h * _uniform(0.15, 0.4))
+    other_x = x.roll(1, dims=0).roll(down, dims=2)
+    other_y = y.roll(1, dims=0).roll(down, dims=1)
+    centre_y, centre_x, half_h, half_w = torch.rand(4, n, 1, 1, device=x.device)
+    rows = torch.linspace(0, 1, h, device=x.device)[:, None]
+    columns = torch.linspace(0, w / h, w, device=x.device)[None, :]
+    dy = (rows - (0.4 + 0.6 * centre_y)) / (0.05 + 0.25 * half_h)
+    dx = (columns - centre_x * (w / h)) / (0.04 + 0.3 * half_w)
+    pasted = (dy**4 + dx**4 < 1) & (other_y == BACKGROUND) & chosen[:, 0]
+    y = y.masked_fill(pasted, BACKGROUND)
+    return torch.where(pasted[:, None], other_x, x), y
+
+
+def _unsharp(crop: Tensor) -> Tensor:
+    """Blur a crop [3, h, w], or reduce and enlarge it."""
+    if _uniform(0, 1) < 0.5:
+        return gaussian_blur(crop, [9, 9], [_uniform(0.4, 2.0)] * 2)
+    h, w = crop.shape[-2:]
+    factor = _uniform(1.2, 3.5)
+    small = (max(1, round(h / factor)), max(1, round(w / factor)))
+    reduced = functional.interpolate(crop[None], small, mode='bilinear', antialias=True)
+    return functional.interpolate(reduced, (h, w), mode='bilinear')[0]
+
+
+def _uniform(low: float, high: float) -> float:
+    # On the CPU whatever the device: a scalar drawn on a GPU would cost a synchronisation.
+    return low + (high - low) * torch.rand(()).item()

@@ -1,0 +1,56 @@
+"""Pictures to look at: frames beside what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from fcn_road_seg.datasets.labels import ROAD, VOID
+
+FOUND_RGB, MISSED_RGB, INVENTED_RGB = (0, 200, 0), (0, 60, 255), (255, 0, 0)
+
+
+def compared(frame_rgb: np.ndarray, road: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Return the frame, (H, W, 3) uint8 BGR, painted by what became of each pixel.
+
+    Road that was found is green, road that was missed blue, what was wrongly taken for road
+    red; void is darkened. `frame_rgb` is (H, W, 3) uint8, `road` (H, W) bool, `label` (H, W)
+    uint8.
+    """
+    painted = frame_rgb.astype(np.float32)
+    for where, color_rgb in (
+        (road & (label == ROAD), FOUND_RGB),
+        (~road & (label == ROAD), MISSED_RGB),
+        (road & (label != ROAD) & (label != VOID), INVENTED_RGB),
+        (label == VOID, (0, 0, 0)),
+    ):
+        painted[where] = 0.55 * painted[where] + 0.45 * np.array(color_rgb)
+    return painted[..., ::-1].round().astype(np.uint8)
+
+
+def letterboxed(picture_bgr: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return an (H, W, 3) uint8 picture scaled to fit the middle of a black `size_hw`."""
+    h, w = size_hw
+    scale = min(h / picture_bgr.shape[0], w / picture_bgr.shape[1])
+    inner_h, inner_w = (max(1, round(side * scale)) for side in picture_bgr.shape[:2])
+    inner = cv2.resize(
+        picture_bgr, (min(inner_w, w), min(inner_h, h)), interpolation=cv2.INTER_AREA
+    )
+    top, left = (h - inner.shape[0]) // 2, (w - inner.shape[1]) // 2
+    canvas = np.zeros((h, w, 3), np.uint8)
+    canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return canvas
+
+
+def sheet(pictures_bgr: Sequence[np.ndarray], columns: int, cell_width: int = 480) -> np.ndarray:
+    """Return the pictures, row by row, as one; a row is as high as its highest picture needs."""
+    rows = []
+    for start in range(0, len(pictures_bgr), columns):
+        row = list(pictures_bgr[start : start + columns])
+        height = max(max(1, round(cell_width * p.shape[0] / p.shape[1])) for p in row)
+        cells = [letterboxed(picture, (height, cell_width)) for picture in row]
+        cells += [np.zeros_like(cells[0])] * (columns - len(cells))
+        rows.append(np.hstack(cells))
+    return np.vstack(rows)

@@ -1,0 +1,123 @@
+"""Plots: a training's curves, precision over recall, times beside one another."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fcn_road_seg.utils.atomic_write import written_whole
+
+LINE_STYLES = ('--', ':')
+
+
+@dataclass(frozen=True)
+class TimeBar:
+    """A time's quartiles (q1, median, q3) in ms; the note stands behind its bar.
+
+    Grey if it `is_rival`: what others are compared with.
+    """
+
+    text: str
+    quartiles_ms: tuple[float, float, float]
+    note: str
+    is_rival: bool
+
+
+@dataclass(frozen=True)
+class TimePanel:
+    """Times to be compared with one another, and with lines at certain ms, by text."""
+
+    title: str
+    bars: Sequence[TimeBar]
+    lines_ms: Mapping[str, float]
+    x_text: str
+
+
+def plot_curves(metrics_csv: Iterable[Path], path: Path) -> None:
+    """Plot loss and IoU over the steps, from Lightning's CSV files, one a start of the run."""
+    curves: dict[str, dict[int, float]] = {}
+    for file in sorted(metrics_csv, key=lambda file: file.stat().st_mtime):
+        with file.open(newline='') as lines:
+            for row in csv.DictReader(lines):
+                for name, value in row.items():
+                    # Of a step that a resumed run did again, the later value counts.
+                    if value and name not in ('epoch', 'step'):
+                        curves.setdefault(name, {})[int(row['step'])] = float(value)
+    figure = Figure(figsize=(10, 4), layout='constrained')
+    losses, ious = figure.subplots(1, 2)
+    for axes, prefix, text in ((losses, 'train/loss', 'loss'), (ious, 'val/', 'validation IoU')):
+        for name in sorted(n for n in curves if n.startswith(prefix)):
+            steps, values = zip(*sorted(curves[name].items()), strict=True)
+            label = name.removeprefix('val/').removeprefix('iou_')
+            axes.plot(steps, values, marker='.', label='mean' if label == 'iou' else label)
+        _dress(axes, 'step', text)
+    _save(figure, path)
+
+
+def plot_precision_recall(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
+    """Plot precision over recall, both in [0, 1] at falling thresholds, one curve a name."""
+    figure = Figure(figsize=(5, 5), layout='constrained')
+    axes = figure.subplots()
+    for name, (precision, recall) in curves.items():
+        axes.plot(recall, precision, label=name)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.01)
+    _dress(axes, 'recall', 'precision')
+    _save(figure, path)
+
+
+def plot_times(panels: Sequence[TimePanel], path: Path) -> None:
+    """Plot bars of median times with their quartiles as whiskers, beside what is least possible.
+
+    The bars' texts stand at the first panel alone: all have the same ones, in the same order.
+    """
+    count = len(panels[0].bars)
+    figure = Figure(figsize=(2.4 + 3.6 * len(panels), 1.5 + 0.42 * count), layout='constrained')
+    row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, panel in zip(row, panels, strict=True):
+        q1, median, q3 = np.array([bar.quartiles_ms for bar in panel.bars]).T
+        whiskers = {'ecolor': '0.3', 'capsize': 3}
+        colours = ['0.6' if bar.is_rival else 'C0' for bar in panel.bars]
+        axes.barh(
+            range(count), median, xerr=(median - q1, q3 - median), color=colours, error_kw=whiskers
+        )
+        for index, bar in enumerate(panel.bars):
+            axes.annotate(
+                bar.note,
+                (q3[index], index),
+                xytext=(6, 0),
+                textcoords='offset points',
+                va='center',
+                bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1},
+            )
+        for index, (text, ms) in enumerate(panel.lines_ms.items()):
+            axes.axvline(ms, color='k', linestyle=LINE_STYLES[index % 2], label=text)
+        # The notes need room behind the longest bar.
+        axes.set_xlim(0, 1.6 * q3.max())
+        axes.set_yticks(range(count), [bar.text for bar in panel.bars])
+        axes.set_title(panel.title)
+        axes.set_xlabel(panel.x_text)
+        axes.grid(axis='x', alpha=0.3)
+        axes.set_axisbelow(True)
+    row[0].invert_yaxis()
+    figure.legend(*row[0].get_legend_handles_labels(), loc='outside lower center', ncols=2)
+    _save(figure, path)
+
+
+def _dress(axes: Axes, x_text: str, y_text: str) -> None:
+    axes.set_xlabel(x_text)
+    axes.set_ylabel(y_text)
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with written_whole(path) as part:
+        figure.savefig(part, format='png', dpi=120)
