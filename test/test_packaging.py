@@ -8,10 +8,10 @@ from pathlib import Path
 from shutil import copyfile, which
 
 import pytest
-from peer import Peer
 
 from fcn_road_seg.__main__ import COMMANDS
 from fcn_road_seg.model.checkpoint import DEFAULT_NAME
+from test.helpers.peer import Peer
 
 REPOSITORY = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

@@ -1,0 +1,140 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.road_fcn import RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.synthetic import SyntheticDrive
+from fcn_road_seg.utils.cpu_features import has_exact_int8
+from test.helpers.reference import (
+    INPUT_SIZES_HW,
+    NETWORKS,
+    ReferenceNetwork,
+    assert_logit_is_that_of_the_network,
+    model_of,
+)
+
+pytest.importorskip(
+    'fcn_road_seg.inference.backends.openvino_import', reason='openvino is not installed'
+)
+
+from fcn_road_seg.inference.backends.openvino_backend import KEPT_SIZES, OpenVinoNetwork
+
+CONVOLUTIONS = 13
+
+needs_int8 = pytest.mark.skipif(not has_exact_int8(), reason='a CPU without VNNI or AMX')
+
+
+@pytest.mark.parametrize('hw', INPUT_SIZES_HW)
+@pytest.mark.parametrize('config', NETWORKS)
+def test_logit_is_that_of_the_network(config, hw):
+    assert_logit_is_that_of_the_network(
+        lambda model: OpenVinoNetwork(model, 'float32', None, 2), RoadFCNConfig(*config), hw
+    )
+
+
+@pytest.fixture(scope='module')
+def shipped():
+    return load_checkpoint(default_checkpoint_path())
+
+
+@pytest.fixture(scope='module')
+def frames_bgr():
+    drive = SyntheticDrive(seed=3)
+    return [drive.render(t_s)[0] for t_s in (0.0, 9.0)]
+
+
+@pytest.mark.parametrize(
+    ('precision', 'least_iou'),
+    [('bfloat16', 0.995), pytest.param('int8', 0.99, marks=needs_int8)],
+)
+def test_masks_of_rendered_frames_are_nearly_float32s(shipped, frames_bgr, precision, least_iou):
+    reference, segmenter = (RoadSegmenter(shipped, 'cpu', p) for p in ('float32', precision))
+    assert segmenter.backend.startswith('openvino 20')
+    for frame_bgr in frames_bgr:
+        expected, found = (s(frame_bgr).mask == 255 for s in (reference, segmenter))
+        assert 0.05 < expected.mean() < 0.9
+        assert (found & expected).sum() / (found | expected).sum() >= least_iou
+
+
+@needs_int8
+@pytest.mark.parametrize('config', NETWORKS)
+def test_int8_is_near_the_network_for_every_kind_of_it(config):
+    model = fold_batch_norm(model_of(RoadFCNConfig(*config)))
+    frame_rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    expected = ReferenceNetwork(model).road_logit(frame_rgb)
+    network = OpenVinoNetwork(model, 'int8', peaks_of(model, frame_rgb), 2)
+    difference = np.abs(network.road_logit(frame_rgb) - expected)
+    assert 0 < difference.max() < 0.1 * np.ptp(expected)
+
+
+def peaks_of(model, frame_rgb):
+    """Return what `measured_peaks` should, by hooks."""
+    peaks = []
+    hooks = [
+        layer.register_forward_hook(lambda *call: peaks.append(call[2].max().item()))
+        for layer in model.encoder.features
+        if isinstance(layer, torch.nn.ReLU)
+    ]
+    model.scores(torch.from_numpy(frame_rgb).permute(2, 0, 1)[None])
+    for hook in hooks:
+        hook.remove()
+    assert len(peaks) == CONVOLUTIONS
+    return tuple(peaks)
+
+
+@needs_int8
+def test_channel_whose_weights_are_all_zero_stays_silent_in_int8():
+    model = fold_batch_norm(model_of(RoadFCNConfig()))
+    with torch.no_grad():
+        model.encoder.features[0].weight[5] = 0
+    frame_rgb = np.full((32, 32, 3), 200, np.uint8)
+    network = OpenVinoNetwork(model, 'int8', peaks_of(model, frame_rgb), 1)
+    assert np.isfinite(network.road_logit(frame_rgb)).all()
+
+
+@pytest.fixture(scope='module')
+def network():
+    return OpenVinoNetwork(model_of(RoadFCNConfig()), 'float32', None, 1)
+
+
+def test_sizes_may_change_from_frame_to_frame(network):
+    rng = np.random.default_rng(1)
+    frames = [rng.integers(0, 256, (32, 32 * (i + 1), 3), np.uint8) for i in range(KEPT_SIZES + 2)]
+    first = [network.road_logit(frame).copy() for frame in frames]
+    again = [network.road_logit(frame).copy() for frame in frames]
+    for one, other, frame in zip(first, again, frames, strict=True):
+        assert one.shape == frame.shape[:2]
+        assert np.array_equal(one, other)
+    assert len(network._requests) == KEPT_SIZES
+
+
+def test_frame_whose_rows_are_padded_is_read_as_it_is(network):
+    padded = np.random.default_rng(2).integers(0, 256, (32, 80, 3), np.uint8)
+    expected = network.road_logit(padded[:, :64].copy()).copy()
+    assert np.array_equal(network.road_logit(padded[:, :64]), expected)
+
+
+def test_other_threads_go_on_while_it_computes(shipped):
+    network = OpenVinoNetwork(fold_batch_norm(shipped.model), 'float32', None, 1)
+    frame_rgb = np.zeros((160, 512, 3), np.uint8)
+    network.road_logit(frame_rgb)
+    ticks = [0]
+    done = threading.Event()
+
+    def tick():
+        while not done.wait(0.005):
+            ticks[0] += 1
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    before = ticks[0]
+    network.road_logit(frame_rgb)
+    counted = ticks[0] - before
+    done.set()
+    thread.join()
+    # It takes 100 ms and more: with the interpreter's lock held there would be one, or none.
+    assert counted >= 3

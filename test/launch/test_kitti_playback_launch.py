@@ -1,0 +1,256 @@
+"""The playback launch file, started for real, with players and viewers that stand for ROS's."""
+
+import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from fcn_road_seg.synthetic import SyntheticDrive
+from test.helpers.camera_bags import PERIOD_NS, START_NS, jpeg_msgs, raw_msgs, write_bag
+from test.helpers.launched import REPOSITORY, own_prefix
+from test.helpers.peer import Peer, iou_of, pixels_of
+
+CAMERA = '/kitti/camera_color_left'
+QOS_FILE = REPOSITORY / 'config' / 'kitti_qos.yaml'
+PLAYBACK = REPOSITORY / 'launch' / 'kitti_playback.launch.py'
+# Now, as test_segment_launch puts a prefix with an rviz2 before it.
+AMENT_PREFIX_PATH = os.environ.get('AMENT_PREFIX_PATH')
+# What is given in a group is forgotten behind it.
+GROUP = """
+from launch import LaunchDescription
+from launch.actions import GroupAction, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+def generate_launch_description():
+    source = PythonLaunchDescriptionSource({file!r})
+    given = {given}.items()
+    return LaunchDescription(
+        [GroupAction([IncludeLaunchDescription(source, launch_arguments=given)])]
+    )
+"""
+pytestmark = pytest.mark.skipif(
+    any(find_spec(name) is None for name in ('launch', 'launch_ros')),
+    reason='launch and launch_ros come with ROS 2, not PyPI',
+)
+
+
+@pytest.fixture(scope='module')
+def scenes():
+    """Frames and labels of a drive of 2 s."""
+    drive = SyntheticDrive(3_000_005, (240, 320))
+    return [drive.render(t_s=i / 10) for i in range(20)]
+
+
+@pytest.fixture(scope='module')
+def prefix():
+    return own_prefix()
+
+
+class Launched:
+    """A running launch; `log` is what it and its processes printed so far."""
+
+    def __init__(self, file, arguments, env, log_path):
+        command = [sys.executable, str(REPOSITORY / 'test/helpers/launched.py'), str(file)]
+        self._log_path = log_path
+        with log_path.open('w') as log:
+            self.process = subprocess.Popen(
+                [*command, *arguments, 'device:=cpu'],
+                env=env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def log(self):
+        return self._log_path.read_text()
+
+    def has_ended(self):
+        return self.process.poll() is not None
+
+    def interrupt(self):
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture
+def launch(prefix, tmp_path):
+    """Start `ros2 launch` of the playback: `launched = launch('bag:=x')`; ended after the test."""
+    started = []
+    env = {
+        **os.environ,
+        'PATH': f'{prefix}/bin{os.pathsep}{os.environ["PATH"]}',
+        'AMENT_PREFIX_PATH': os.pathsep.join(filter(None, [str(prefix), AMENT_PREFIX_PATH])),
+        'ROS_LOG_DIR': str(tmp_path / 'log'),
+    }
+
+    def start(*arguments, file=PLAYBACK):
+        started.append(Launched(file, arguments, env, tmp_path / f'launch_{len(started)}.log'))
+        return started[-1]
+
+    yield start
+    for launched in started:
+        if not launched.has_ended():
+            launched.interrupt()
+
+
+@pytest.fixture
+def peer():
+    """A listener: `peer.masks` are by stamps in ns, in the order in which they came."""
+    peer = Peer(topics=())
+    peer.masks = {}
+    peer.clock_s = []
+    peer.node.create_subscription(
+        Image, '/fcn_road_seg/mask', lambda msg: peer.masks.update({stamp_ns(msg): msg}), 50
+    )
+    peer.node.create_subscription(
+        DiagnosticArray, '/diagnostics', lambda msg: peer.clock_s.append(msg.header.stamp.sec), 5
+    )
+    yield peer
+    peer.close()
+
+
+def stamp_ns(msg):
+    return msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+
+
+def frames_of(scenes):
+    return [frame for frame, _ in scenes]
+
+
+def test_bag_goes_through_the_node_in_its_own_time_and_all_ends_with_it(
+    launch, peer, scenes, tmp_path
+):
+    topic = f'{CAMERA}/image_raw'
+    bag = write_bag(tmp_path / 'bag', {topic: raw_msgs(frames_of(scenes))})
+    launched = launch(f'bag:={bag}')
+    peer.spin_until(lambda: peer.node.get_publishers_info_by_topic(topic))
+    (player,) = peer.node.get_publishers_info_by_topic(topic)
+    # The stand-in for ros2 plays best effort what qos_file does not name.
+    assert player.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    peer.spin_until(launched.has_ended)
+    assert launched.process.returncode == 0, launched.log
+    labels = {START_NS + i * PERIOD_NS: label for i, (_, label) in enumerate(scenes)}
+    assert max(peer.masks) == max(labels)
+    ious = [iou_of(pixels_of(mask), labels[stamp]) for stamp, mask in peer.masks.items()]
+    assert sum(ious) / len(ious) > 0.8
+    assert START_NS // 10**9 <= peer.clock_s[-1] <= START_NS // 10**9 + 5
+
+
+def test_rviz_shows_camera_mask_and_overlay_and_stays_when_the_bag_has_ended(
+    launch, peer, scenes, tmp_path
+):
+    bag = write_bag(tmp_path / 'bag', {'/front/image': raw_msgs(frames_of(scenes), 'rgb8')})
+    launched = launch(f'bag:={bag}', 'image:=/front/image', 'rviz:=true', 'rate:=0.5')
+    peer.spin_until(lambda: 'the bag has ended; Ctrl-C ends the node and RViz' in launched.log)
+    for text in ('Camera shows 320 x 240 rgb8', 'Mask shows 320 x 240 mono8', 'Overlay shows 320'):
+        peer.spin_until(lambda text=text: text in launched.log)
+    assert 'rviz2 is up, use_sim_time True' in launched.log
+    peer.spin_for(4.0)
+    assert not launched.has_ended()
+    assert launched.interrupt() == 0
+
+
+def test_compressed_bag_is_played_again_and_again(launch, peer, scenes, tmp_path):
+    topic = f'{CAMERA}/image_raw/compressed'
+    bag = write_bag(tmp_path / 'bag', {topic: jpeg_msgs(frames_of(scenes)[:3])})
+    launched = launch(f'bag:={bag}', 'loop:=true')
+    peer.spin_until(lambda: peer.masks)
+    peer.masks.clear()
+    peer.spin_until(lambda: peer.masks)
+    assert set(peer.masks) <= {START_NS + i * PERIOD_NS for i in range(3)}
+    assert launched.interrupt() == 0
+    assert 'Traceback' not in launched.log
+
+
+def test_bag_in_a_group_of_somebody_elses_launch_file_ends_all_as_it_does_alone(
+    launch, peer, scenes, tmp_path
+):
+    # All three, though they are over after 0.2 s, and best effort. The topic is relative, as a
+    # camera's is that of the node's namespace.
+    bag = write_bag(tmp_path / 'bag', {'/front/image': raw_msgs(frames_of(scenes)[:3])})
+    given = {'bag': str(bag), 'namespace': 'front', 'image': 'image', 'device': 'cpu'}
+    file = tmp_path / 'vehicle.launch.py'
+    file.write_text(GROUP.format(file=str(PLAYBACK), given=given))
+    launched = launch(file=file)
+    peer.spin_until(launched.has_ended)
+    assert launched.process.returncode == 0, launched.log
+    assert '3 received' in launched.log
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        (['bag:=/nowhere'], 'bag /nowhere does not exist; give the folder or file of a rosbag2'),
+        (['rate:=0'], "rate '0' is no rate; give a number above 0, such as 1.0"),
+        (['rate:=fast'], "rate 'fast' is no rate; give a number above 0"),
+        (['qos_file:=/nowhere'], 'qos_file /nowhere does not exist'),
+        (['image:=/a', 'params_file:=/nowhere'], 'params_file /nowhere does not exist; leave it'),
+        (['image:=c', 'namespace:=/b/'], 'has no images on /b/c, but on /a, /b; set image'),
+        ([], 'has no images on /kitti/camera_color_left/image_raw, but on /a, /b; set image'),
+    ],
+)
+def test_argument_that_cannot_be_is_told_before_anything_starts(launch, tmp_path, arguments, text):
+    if 'bag:=/nowhere' not in arguments:
+        frames = np.zeros((1, 8, 8, 3), np.uint8)
+        topics = {'/a': raw_msgs(frames), '/b/compressed': jpeg_msgs(frames)}
+        arguments = [f'bag:={write_bag(tmp_path / "bag", topics)}', *arguments]
+    launched = launch(*arguments)
+    assert launched.process.wait(timeout=30) == 1
+    assert text in launched.log
+    assert 'process started' not in launched.log
+
+
+def test_rviz_that_is_not_installed_leaves_no_node_behind(launch, prefix, peer, scenes, tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/front/image': raw_msgs(frames_of(scenes)[:1])})
+    entry = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages' / 'rviz2'
+    entry.unlink()
+    launched = launch(f'bag:={bag}', 'image:=/front/image', 'rviz:=true')
+    assert launched.process.wait(timeout=30) == 1
+    entry.touch()
+    assert "package 'rviz2' not found" in launched.log
+    peer.spin_for(5.0)
+    assert 'fcn_road_seg' not in peer.node.get_node_names()
+
+
+@pytest.mark.parametrize(
+    ('metadata', 'text'),
+    [(None, 'does not exist'), ('a: [', 'is damaged'), ('a: 1', 'is damaged')],
+)
+def test_folder_that_is_no_bag_is_told_with_the_remedy(launch, tmp_path, metadata, text):
+    bag = tmp_path / 'bag'
+    bag.mkdir()
+    if metadata is not None:
+        (bag / 'metadata.yaml').write_text(metadata)
+    launched = launch(f'bag:={bag}')
+    assert launched.process.wait(timeout=30) == 1
+    assert f'{bag}/metadata.yaml {text}; ros2 bag reindex {bag} makes it' in launched.log
+
+
+def test_player_that_fails_ends_the_node_and_the_launch_with_an_error(launch, peer, tmp_path):
+    file = tmp_path / 'empty.mcap'
+    file.touch()
+    launched = launch(f'bag:={file}')
+    peer.spin_until(launched.has_ended)
+    assert launched.process.returncode == 1
+    assert 'ros2 bag play ended with status 1; see above' in launched.log
+    assert '[segment-1]: process has finished cleanly' in launched.log
+
+
+def test_bag_must_be_given(launch):
+    launched = launch()
+    assert launched.process.wait(timeout=30) == 1
+    assert "missing required argument 'bag'" in launched.log
+
+
+def test_qos_is_for_the_default_topics():
+    topics = {f'{CAMERA}/{name}' for name in ('image_raw', 'image_raw/compressed', 'camera_info')}
+    assert set(yaml.safe_load(QOS_FILE.read_text())) == topics

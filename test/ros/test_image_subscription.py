@@ -1,0 +1,110 @@
+import signal
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from sensor_msgs.msg import CompressedImage
+
+from fcn_road_seg.synthetic import SyntheticDrive
+from test.helpers.peer import Peer, pixels_of, values_of
+
+FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+@pytest.fixture
+def started(start_node, random_checkpoint_path):
+    """Start a node on random weights, and a peer: `node, peer = started('-p', 'a:=1')`."""
+    peers = []
+
+    def start(*ros_args, **peer_args):
+        node = start_node('-p', f'checkpoint:={random_checkpoint_path}', *ros_args)
+        peers.append(Peer(**peer_args))
+        return node, peers[-1]
+
+    yield start
+    for peer in peers:
+        peer.close()
+
+
+def reliability(peer):
+    return values_of(peer.next_diagnostics())['input reliability']
+
+
+def test_reliability_follows_the_publisher_when_it_changes(started):
+    _, peer = started(topics=('mask',), reliability='best_effort')
+    peer.connect()
+    assert reliability(peer) == 'best_effort'
+    peer.offer('reliable')
+    peer.spin_until(lambda: reliability(peer) == 'reliable')
+    peer.connect()
+    peer.answer(peer.send(FRAME))
+    peer.offer('best_effort')
+    peer.spin_until(lambda: reliability(peer) == 'best_effort')
+    peer.received['mask'].clear()
+    peer.connect()
+
+
+def test_publisher_that_offers_too_little_is_named_in_a_warning_and_a_diagnostic(started):
+    node, peer = started(
+        '-p', 'input_reliability:=reliable', topics=('mask',), reliability='best_effort'
+    )
+    peer.spin_until(lambda: peer.diagnostics and 'peer' in peer.diagnostics[-1].message)
+    status = peer.next_diagnostics()
+    expected = '/peer offers /image with another reliability than the reliable asked for'
+    assert status.level == DiagnosticStatus.WARN
+    assert expected in status.message
+    assert values_of(status)['input reliability'] == 'reliable'
+    # It is all well again once the publisher offers what was asked for.
+    peer.offer('reliable')
+    peer.connect()
+    peer.spin_until(lambda: expected not in peer.next_diagnostics().message)
+    assert node.end(signal.SIGINT, timeout_s=10) == 0
+    assert expected in node.log
+
+
+def test_reliability_of_the_input_can_be_overridden_as_any_qos_at_the_start_alone(started):
+    name = 'qos_overrides./image.subscription.reliability'
+    _, peer = started('-p', f'{name}:=reliable', reliability='reliable')
+    peer.spin_until(lambda: peer.diagnostics)
+    assert reliability(peer) == 'reliable'
+    result = peer.set_parameter(name, string_value='best_effort')
+    assert not result.successful
+    assert 'read-only' in result.reason
+
+
+def test_compressed_frames_give_the_masks_of_raw_ones(start_node):
+    frame, _ = SyntheticDrive(3_000_003, (120, 160)).render(t_s=0.0)
+    masks = []
+    for transport, image_type in (('raw', None), ('compressed', CompressedImage)):
+        start_node('-r', f'__ns:=/{transport}', '-p', f'image_transport:={transport}')
+        kind = {} if image_type is None else {'image_type': image_type}
+        peer = Peer(transport, ('mask',), **kind)
+        peer.connect()
+        (mask,) = peer.answer(peer.send(frame))
+        masks.append(pixels_of(mask))
+        peer.close()
+    assert masks[0].any()
+    assert np.array_equal(masks[0], masks[1])
+
+
+def test_every_frame_comes_back_in_order_when_each_one_counts(started):
+    _, peer = started(
+        '-p', 'process_every_frame:=true', topics=('mask',), reliability='reliable', depth=400
+    )
+    peer.connect()
+    peer.spin_until(lambda: reliability(peer) == 'reliable')
+    first = peer.send(FRAME)
+    for _ in range(299):
+        last = peer.send(FRAME)
+    peer.answer(last)
+    came_back = [stamp for stamp in peer.received['mask'] if stamp >= first]
+    assert came_back == list(range(first, last + 1))
+    assert len(came_back) == 300
+
+
+def test_override_that_is_no_reliability_is_told_in_one_line(start_node, random_checkpoint_path):
+    name = 'qos_overrides./image.subscription.reliability'
+    node = start_node('-p', f'checkpoint:={random_checkpoint_path}', '-p', f'{name}:=foo')
+    assert node.wait(timeout_s=60) == 1
+    (line,) = [line for line in node.log.splitlines() if 'FATAL' in line]
+    assert f"{name} 'foo' is unknown; use one of ('best_effort', 'reliable')" in line
