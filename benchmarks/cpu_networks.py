@@ -25,10 +25,10 @@ from fcn_road_seg.inference.backends.ncnn_backend import NcnnNetwork
 from fcn_road_seg.inference.backends.openvino_backend import OpenVinoNetwork
 from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
-from fcn_road_seg.inference.interfaces import CpuNetwork
+from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
-from fcn_road_seg.model.input_rule import scaled_to
+from fcn_road_seg.model.input_rule import resize_to_input
 from fcn_road_seg.model.onnx_export import export_onnx
 from fcn_road_seg.model.road_fcn import fold_batch_norm, road_logit
 from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
@@ -74,7 +74,7 @@ def _nchw(frame_rgb: np.ndarray) -> np.ndarray:
 
 def networks(
     checkpoint: Checkpoint, calibration: list[np.ndarray], folder: Path
-) -> Iterator[tuple[str, CpuNetwork]]:
+) -> Iterator[tuple[str, CpuBackend]]:
     """Yield each way's name and network, the reference first."""
     model = fold_batch_norm(checkpoint.model).requires_grad_(False)
     yield REFERENCE, EagerNetwork(checkpoint)
@@ -150,7 +150,7 @@ def main() -> None:
             step = max(1, len(found) // count)
             chosen += [frame.load() for frame in found[::step][:count]]
     rule = checkpoint.input_rule
-    scaled = [scaled_to(frame, rule.input_hw(frame.shape[:2])) for frame, _ in calibration]
+    scaled = [resize_to_input(frame, rule.input_hw(frame.shape[:2])) for frame, _ in calibration]
     segmenter = RoadSegmenter(checkpoint, 'cpu')
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         compare(segmenter, dict(networks(checkpoint, scaled, Path(folder))), frames)
@@ -158,7 +158,7 @@ def main() -> None:
 
 def compare(
     segmenter: RoadSegmenter,
-    ways: dict[str, CpuNetwork],
+    ways: dict[str, CpuBackend],
     frames: list[tuple[np.ndarray, np.ndarray]],
 ) -> None:
     """Print a table of the ways on labelled frames."""

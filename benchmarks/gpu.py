@@ -27,7 +27,7 @@ from torch.nn import functional
 from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
-from fcn_road_seg.inference.interfaces import OverlayStyle, Request, Segmentation
+from fcn_road_seg.inference.interfaces import OverlayStyle, Segmentation, SegmentationRequest
 from fcn_road_seg.model.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 from fcn_road_seg.synthetic import SyntheticDrive
@@ -169,7 +169,7 @@ def quantiles_ms(seconds: list[float]) -> dict[str, float]:
 
 
 def host_to_host(
-    pipeline: CudaPipeline, frames: list[np.ndarray], request: Request, iterations: int
+    pipeline: CudaPipeline, frames: list[np.ndarray], request: SegmentationRequest, iterations: int
 ) -> dict[str, Any]:
     """Time frames from host memory to results in host memory; count what is allocated."""
     began_s = time.perf_counter()
@@ -231,7 +231,7 @@ def event_ms(work: Callable[[], Any]) -> float:
 
 
 def stages_ms(
-    pipeline: CudaPipeline, frame: np.ndarray, request: Request, iterations: int
+    pipeline: CudaPipeline, frame: np.ndarray, request: SegmentationRequest, iterations: int
 ) -> dict[str, float]:
     """Return what each stage takes, those of the GPU as graphs of their own."""
     stream = pipeline._stream
@@ -271,7 +271,7 @@ def stages_ms(
 
 
 def slowest_kernels(
-    pipeline: CudaPipeline, frame: np.ndarray, request: Request, replays: int = 20
+    pipeline: CudaPipeline, frame: np.ndarray, request: SegmentationRequest, replays: int = 20
 ) -> list[dict[str, Any]]:
     """Return what the GPU does in a frame, kernel by kernel, the slowest first."""
     from torch.profiler import ProfilerActivity, profile
@@ -324,7 +324,9 @@ def ceilings() -> dict[str, float]:
 class Reference:
     """The CPU's float32 results, computed once for each frame."""
 
-    def __init__(self, checkpoint: Checkpoint, frames: list[np.ndarray], request: Request) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, frames: list[np.ndarray], request: SegmentationRequest
+    ) -> None:
         model = fold_batch_norm(checkpoint.model).requires_grad_(False)
         pipeline = CpuPipeline(TorchNetwork(model, torch.float32))
         with torch.inference_mode():
@@ -351,7 +353,7 @@ class Reference:
 
 
 def logit_errors(
-    pipeline: CudaPipeline, frame: np.ndarray, request: Request, checkpoint: Checkpoint
+    pipeline: CudaPipeline, frame: np.ndarray, request: SegmentationRequest, checkpoint: Checkpoint
 ) -> dict[str, float]:
     """Compare the network's logits with those in float64 on the CPU, from the same input."""
     pipeline.run(frame, request)
@@ -380,8 +382,8 @@ class Task:
     logit_threshold: float
     iterations: int
 
-    def request(self, input_hw: tuple[int, int], *, overlay: bool = True) -> Request:
-        return Request(
+    def request(self, input_hw: tuple[int, int], *, overlay: bool = True) -> SegmentationRequest:
+        return SegmentationRequest(
             input_hw=input_hw,
             hidden_input_rows=0,
             hidden_rows=0,

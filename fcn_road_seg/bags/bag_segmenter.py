@@ -48,7 +48,7 @@ class Decoded:
 
 
 @dataclass
-class Tally:
+class SegmentationCounts:
     """What became of the frames; `refusals` counts the bad ones by their reason.
 
     `missing` are the messages that the bag tells of, but does not have.
@@ -119,7 +119,7 @@ def _decoded(item: BagMessage, is_frame: bool) -> Decoded:
         return Decoded(item, refusal=str(error))
 
 
-class BagSegmentation:
+class BagSegmenter:
     """One bag's way through the network into another one, counted in `tally`.
 
     `outputs` has the topics of what is made, by camera topic and name.
@@ -141,7 +141,7 @@ class BagSegmentation:
         self.outputs = output_topics(cameras, outputs)
         self._copied: set[str] = set()
         self._show = show
-        self.tally = Tally()
+        self.tally = SegmentationCounts()
         for topics in self.outputs.values():
             for topic in topics.values():
                 bag.add(topic, IMAGE)

@@ -31,7 +31,7 @@ class FrameError(ValueError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionOptions:
     """What to write of a sequence, and how.
 
     `start` and `end` are the numbers of the first and the last frame. `compressed` keeps the
@@ -64,7 +64,7 @@ class Plan:
 
 
 @dataclass
-class Tally:
+class ConversionCounts:
     """What became of the frames; `bad` tells of each that was left out.
 
     `calibrated_wh` is the size of the frames that the calibration is for, where frames have
@@ -91,14 +91,14 @@ class Tally:
             self.calibrated_wh = frame.camera.frame_wh
 
 
-class Conversion:
+class KittiConverter:
     """Writes the frames of a sequence into a bag, and counts them in `tally`."""
 
-    def __init__(self, sequence: KittiSequence, bag: BagWriter, plan: Plan) -> None:
+    def __init__(self, sequence: KittiSequence, bag: BagWriter, plan: ConversionOptions) -> None:
         self._sequence = sequence
         self._bag = bag
         self._plan = plan
-        self.tally = Tally()
+        self.tally = ConversionCounts()
 
     def run(self) -> None:
         """Write images and CameraInfo under their stamps, with a progress bar.
@@ -160,7 +160,7 @@ def _problem(frame: KittiFrame) -> str:
     return ''
 
 
-def _read(frame: KittiFrame, plan: Plan) -> tuple[np.ndarray, Any]:
+def _read(frame: KittiFrame, plan: ConversionOptions) -> tuple[np.ndarray, Any]:
     """Return a frame's pixels, (H, W, 3) uint8 bgr, and its message."""
     try:
         file = message(

@@ -23,7 +23,7 @@ FORMAT_VERSION: Literal[8] = 8
 
 
 class BagWriter:
-    """Takes messages in any order of their times; made by `written_bag`."""
+    """Takes messages in any order of their times; made by `atomic_bag_writer`."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -72,7 +72,7 @@ class BagWriter:
 
 
 @contextmanager
-def written_bag(path: str | Path, storage: str) -> Iterator[BagWriter]:
+def atomic_bag_writer(path: str | Path, storage: str) -> Iterator[BagWriter]:
     """Give a writer of a bag that takes the name `path` only when all went well.
 
     Until then it grows in `path` + '.part', which after an error is removed, where the process

@@ -1,0 +1,1 @@
+"""Timings of networks, pipelines and the live node."""

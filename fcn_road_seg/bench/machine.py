@@ -26,7 +26,7 @@ GEMM_SIDE = {'cpu': 3072, 'cuda': 8192}
 COPIED_MIB = {'cpu': 256, 'cuda': 1024}
 
 
-def described(device: torch.device) -> dict[str, Any]:
+def describe_machine(device: torch.device) -> dict[str, Any]:
     """Return names, sizes (GiB) and load of the machine, ready for JSON; None where unknown."""
     cpu = _proc_fields('/proc/cpuinfo')
     flags = cpu_flags()
@@ -74,7 +74,7 @@ class OtherProcesses:
         return min(max((busy_s - self._began_busy_s) / whole_s, 0.0), 1.0)
 
 
-def gemm(device: torch.device, dtype: torch.dtype) -> Callable[[], float]:
+def measure_gemm(device: torch.device, dtype: torch.dtype) -> Callable[[], float]:
     """Return what measures the rate (operations a second) of one large matrix product."""
     side = GEMM_SIDE[device.type]
     # Not zeros, on which some chips are faster.
@@ -87,7 +87,7 @@ def gemm(device: torch.device, dtype: torch.dtype) -> Callable[[], float]:
     return measured
 
 
-def copy(device: torch.device) -> Callable[[], float]:
+def measure_copy(device: torch.device) -> Callable[[], float]:
     """Return what measures the rate (bytes a second, read and written) of one large copy."""
     source = torch.rand(COPIED_MIB[device.type] * 2**20 // 4, device=device)
     target = torch.empty_like(source)

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from fcn_road_seg.bench import machine
-from fcn_road_seg.bench import variants as contenders
+from fcn_road_seg.bench import machine, variants
 from fcn_road_seg.bench.networks import Hw, size_text
 from fcn_road_seg.bench.report import SEGMENTER
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.utils.child_process import helper_process
+from fcn_road_seg.utils.child_process import child_process
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def measure_memory(
     """
     report: dict[str, Any] = {'size': size_text(input_hw)}
     for name in tqdm((*names, SEGMENTER), desc='memory', unit='network'):
-        with helper_process(_tell_memory, subject, name, input_hw, frame_hw) as link:
+        with child_process(_tell_memory, subject, name, input_hw, frame_hw) as link:
             try:
                 before_mib, peak_mib = link.recv()
             except EOFError:
@@ -76,7 +75,7 @@ def _memory_mib(
             torch.set_num_threads(subject.num_threads)
         checkpoint = load_checkpoint(subject.checkpoint_path)
         with torch.inference_mode():
-            contenders.contender(name, checkpoint, device)(_noise(input_hw))()
+            variants.make_variant(name, checkpoint, device)(_noise(input_hw))()
     if device.type == 'cuda':
         return 0.0, torch.cuda.max_memory_reserved(device) / 2**20
     return before_mib, machine.peak_memory_mib()

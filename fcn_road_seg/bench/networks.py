@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from fcn_road_seg.bench import machine
-from fcn_road_seg.bench import variants as contenders
+from fcn_road_seg.bench import machine, variants
 from fcn_road_seg.bench.timing import Spread, interleaved
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint
@@ -46,7 +45,7 @@ def measure_networks(
     At each size they see `frame_bgr`, (H, W, 3) uint8, and all take part in every round.
     """
     device = segmenter.device
-    networks = {name: contenders.contender(name, checkpoint, device) for name in names}
+    networks = {name: variants.make_variant(name, checkpoint, device) for name in names}
     dtypes = ['float32', *(name for name in ('float16', 'bfloat16') if name in names)]
     samples: list[Sample] = [_peaks(device, dtypes)]
     changed: dict[Key, float] = {}
@@ -54,8 +53,8 @@ def measure_networks(
         frame_rgb = cv2.cvtColor(cv2.resize(frame_bgr, hw[::-1]), cv2.COLOR_BGR2RGB)
         runs = {name: network(frame_rgb) for name, network in networks.items()}
         with torch.inference_mode():
-            expected = runs[contenders.REFERENCE]() > 0
-            for name in set(names) - {contenders.CLASSIC}:
+            expected = runs[variants.REFERENCE]() > 0
+            for name in set(names) - {variants.CLASSIC}:
                 differs = (runs[name]() > 0) != expected
                 changed[size_text(hw), name] = float(differs.float().mean())
         samples += [_network_sample(size_text(hw), name, run) for name, run in runs.items()]
@@ -85,8 +84,8 @@ def measure_networks(
 
 
 def _peaks(device: torch.device, dtypes: Sequence[str]) -> Sample:
-    rates = {name: machine.gemm(device, getattr(torch, name)) for name in dtypes}
-    rates['copy'] = machine.copy(device)
+    rates = {name: machine.measure_gemm(device, getattr(torch, name)) for name in dtypes}
+    rates['copy'] = machine.measure_copy(device)
     return lambda: {('peak', name): rate() for name, rate in rates.items()}
 
 
@@ -126,8 +125,8 @@ def _size_report(
     changed: Mapping[Key, float],
 ) -> dict[str, Any]:
     size, config = size_text(hw), checkpoint.model.config
-    gflop = contenders.gflop(contenders.REFERENCE, config, hw)
-    reference_s = np.asarray(taken[size, contenders.REFERENCE])
+    gflop = variants.gflop(variants.REFERENCE, config, hw)
+    reference_s = np.asarray(taken[size, variants.REFERENCE])
     networks = {}
     for name in names:
         times_s = taken[size, name]
@@ -135,7 +134,7 @@ def _size_report(
             'time_ms': Spread.of(times_s, 1e3).rounded(3),
             # In pairs: what disturbs one of a round mostly disturbs the other, too.
             'speed': Spread.of(list(reference_s / times_s)).rounded(3),
-            'gflop': round(contenders.gflop(name, config, hw), 2),
+            'gflop': round(variants.gflop(name, config, hw), 2),
             # The classic one's weights are random.
             'mask_pixels_changed': changed.get((size, name)),
         }
@@ -158,7 +157,7 @@ def _size_report(
 
 def _least_bytes(hw: Hw, config: RoadFCNConfig, dtype: str) -> int:
     """Return what must be moved in any case: the weights, a uint8 frame, float32 logits."""
-    weights = contenders.parameter_count(config) * getattr(torch, dtype).itemsize
+    weights = variants.parameter_count(config) * getattr(torch, dtype).itemsize
     return weights + hw[0] * hw[1] * (3 + 4)
 
 

@@ -26,7 +26,7 @@ from fcn_road_seg.bench.machine import peak_memory_mib
 from fcn_road_seg.live.diagnostics_listener import StatusListener, frames_between
 from fcn_road_seg.live.node_process import running_node
 from fcn_road_seg.messages.image import image_msg
-from fcn_road_seg.utils.child_process import helper_process
+from fcn_road_seg.utils.child_process import child_process
 
 
 def measure_node(
@@ -104,7 +104,7 @@ class Listener(Node):
         return note
 
 
-class WatchedNode:
+class LiveSession:
     """A node that runs, between a camera and a listener."""
 
     def __init__(
@@ -151,7 +151,7 @@ class WatchedNode:
         )
         cpu_s = _cpu_s(self._process.pid) - cpu_before_s
         after = self._next_status()
-        became = frames_between(before, after)
+        frame_counts = frames_between(before, after)
         latency_ms = {
             topic: [received[stamp] for stamp in stamps_ns if stamp in received]
             for topic, received in outputs.items()
@@ -162,12 +162,12 @@ class WatchedNode:
             'precision': after['precision'],
             'sent_hz': _mean_hz(stamps_ns),
             'frames_sent': count,
-            **became,
+            **frame_counts,
             **{f'{topic}s_received': len(values) for topic, values in latency_ms.items()},
             **{f'{topic}_latency_ms': _percentiles(v) for topic, v in latency_ms.items()},
             'inference_ms': _told_percentiles(after, 'inference'),
             'overhead_ms': _told_percentiles(after, 'overhead'),
-            'cpu_ms_per_frame': round(1e3 * cpu_s / max(1, became['frames_segmented']), 1),
+            'cpu_ms_per_frame': round(1e3 * cpu_s / max(1, frame_counts['frames_segmented']), 1),
             'peak_memory_mib': peak_memory_mib(self._process.pid),
         }
 
@@ -209,7 +209,7 @@ class WatchedNode:
 @contextmanager
 def watched_node(
     frames_bgr: np.ndarray, parameters: Sequence[str], log_path: Path, *, overlay: bool
-) -> Iterator[WatchedNode]:
+) -> Iterator[LiveSession]:
     """Start the node, and a camera of `frames_bgr` (N, H, W, 3) uint8; end both after.
 
     `parameters` are the node's, each NAME:=VALUE. Only with `overlay` somebody listens to it.
@@ -228,7 +228,7 @@ def watched_node(
             running_node(namespace, parameters, log) as process,
             _running_camera(namespace, frames_bgr) as camera,
         ):
-            node = WatchedNode(process, camera, listener, log_path)
+            node = LiveSession(process, camera, listener, log_path)
             node.connect()
             yield node
     finally:
@@ -241,7 +241,7 @@ def _running_camera(namespace: str, frames_bgr: np.ndarray) -> Iterator[Connecti
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'frames.npy')
         np.save(path, frames_bgr)
-        with helper_process(run_camera, path, f'/{namespace}/image') as link:
+        with child_process(run_camera, path, f'/{namespace}/image') as link:
             yield link
 
 

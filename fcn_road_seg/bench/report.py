@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fcn_road_seg.bench.machine import QUIET_SHARE
-from fcn_road_seg.bench.variants import CLASSIC, REFERENCE, TEXTS
+from fcn_road_seg.bench.variants import CLASSIC, LABELS, REFERENCE
 
 SEGMENTER = 'segmenter'
 SEGMENTER_TEXT = 'RoadSegmenter, mask and overlay'
@@ -43,7 +43,7 @@ def network_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f'{title:38}{"ms":>9}{"quartiles":>20}{"fastest":>10}{f"times {REFERENCE}":>14}'
         for name, network in figures['networks'].items():
             speed = f'{network["speed"]["median"]:.2f}'
-            yield f'  {TEXTS[name]:36}{_spread(network["time_ms"])}{speed:>14}'
+            yield f'  {LABELS[name]:36}{_spread(network["time_ms"])}{speed:>14}'
         for dtype, floor_ms in figures['floor_ms'].items():
             yield f'  {f"floor, {dtype}":36}{_digits(floor_ms):>9}'
         for of in ('mask', 'overlay'):
@@ -61,7 +61,7 @@ def memory_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f'{"peak memory, " + memory["size"]:38}{"MiB":>9}{"of it before loading":>24}'
     for name, figures in memory.items():
         if name != 'size' and figures['peak_mib'] is not None:
-            text = TEXTS.get(name, SEGMENTER_TEXT)
+            text = LABELS.get(name, SEGMENTER_TEXT)
             yield f'  {text:36}{figures["peak_mib"]:9.0f}{figures["before_mib"]:24.0f}'
 
 
@@ -109,7 +109,7 @@ def write_chart(report: Mapping[str, Any], path: Path) -> None:
     for size, figures in report['sizes'].items():
         bars = [
             TimeBar(
-                TEXTS[name],
+                LABELS[name],
                 tuple(network['time_ms'][q] for q in ('q1', 'median', 'q3')),
                 f'{_digits(network["time_ms"]["median"])} ms, {network["speed"]["median"]:.2f}x',
                 name in (CLASSIC, REFERENCE),
@@ -118,7 +118,7 @@ def write_chart(report: Mapping[str, Any], path: Path) -> None:
         ]
         lines_ms = {f'floor, {dtype}': ms for dtype, ms in figures['floor_ms'].items()}
         title = f'{size}, {figures["gflop"]:.1f} GFLOP'
-        panels.append(TimePanel(title, bars, lines_ms, f'ms, and speed over {TEXTS[REFERENCE]}'))
+        panels.append(TimePanel(title, bars, lines_ms, f'ms, and speed over {LABELS[REFERENCE]}'))
     plot_times(panels, path)
 
 

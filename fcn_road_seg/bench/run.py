@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fcn_road_seg.bench.report import write_chart
-from fcn_road_seg.utils.atomic_write import written_whole
+from fcn_road_seg.utils.atomic_write import atomic_write
 
 FORMAT_VERSION = 1
 DRIVE_SEED = 2_000_000
@@ -19,7 +19,7 @@ CAMERA_FRAMES = 15
 
 def save(report: Mapping[str, Any], folder: Path) -> None:
     """Write `bench.json`."""
-    with written_whole(folder / 'bench.json') as part:
+    with atomic_write(folder / 'bench.json') as part:
         part.write_text(json.dumps(report, indent=2) + '\n')
 
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fcn_road_seg.bench.classic_fcn8s import ClassicFCN8s
 from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
-from fcn_road_seg.inference.interfaces import CpuNetwork
+from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm, road_logit
 from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
@@ -21,7 +21,7 @@ from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 # Speeds are relative to this one.
 REFERENCE = 'eager'
 CLASSIC = 'classic'
-TEXTS = {
+LABELS = {
     CLASSIC: 'classic FCN-8s, PyTorch eager',
     REFERENCE: 'PyTorch eager',
     'folded': 'PyTorch folded, channels_last',
@@ -48,10 +48,10 @@ def available(device: torch.device, checkpoint: Checkpoint) -> list[str]:
         'openvino_bfloat16': not (has_openvino and has_fast_bfloat16()),
         'openvino_int8': not (has_openvino and has_exact_int8() and checkpoint.activation_peaks),
     }
-    return [name for name in TEXTS if not left_out.get(name)]
+    return [name for name in LABELS if not left_out.get(name)]
 
 
-def contender(name: str, checkpoint: Checkpoint, device: torch.device) -> Contender:
+def make_variant(name: str, checkpoint: Checkpoint, device: torch.device) -> Contender:
     """Return what one of `available(device)` computes, with `device` holding its weights."""
     if name == CLASSIC:
         return _eager(ClassicFCN8s().eval(), device)
@@ -114,5 +114,5 @@ def _eager(network: nn.Module, device: torch.device) -> Contender:
     return at
 
 
-def _on_cpu(network: CpuNetwork) -> Contender:
+def _on_cpu(network: CpuBackend) -> Contender:
     return lambda frame_rgb: lambda: torch.from_numpy(network.road_logit(frame_rgb))

@@ -1,0 +1,1 @@
+"""The command lines: parse, call one wing, print, exit status."""

@@ -1,12 +1,17 @@
-"""arguments that several commands share"""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fcn_road_seg.bags.writer import STORAGES
 from fcn_road_seg.datasets.splits import SplitRule
+
+if TYPE_CHECKING:
+    from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,3 +56,107 @@ def split_rule(args: argparse.Namespace) -> SplitRule:
             raise ValueError(f'--fold {args.fold!r} is not K/N; say 1/5 for the first of five')
         fold = int(k), int(n)
     return SplitRule(args.val_fraction, fold, tuple(args.hold_out))
+
+
+def size_hw(text: str) -> tuple[int, int]:
+    """Return (height, width) for 'HxW', such as 192x640; the `type` of every size option.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not two positive numbers of at most 5 digits.
+    """
+    match = re.fullmatch(r'(\d{1,5})x(\d{1,5})', text)
+    if not match or not all(map(int, match.groups())):
+        raise argparse.ArgumentTypeError(f'{text!r} is not HxW; give, for example, 192x640')
+    return int(match[1]), int(match[2])
+
+
+def probability(text: str) -> float:
+    """Return a number above 0 and below 1.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not one.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number between 0 and 1')
+    return value
+
+
+def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the options of `build_segmenter`, the same for every command that segments frames."""
+    parser.add_argument(
+        '--checkpoint',
+        type=Path,
+        metavar='FILE',
+        help='Checkpoint file (default: the one shipped with the package).',
+    )
+    parser.add_argument(
+        '--device',
+        default='auto',
+        metavar='NAME',
+        help='Device: auto, cpu, cuda or cuda:N (default: auto).',
+    )
+    parser.add_argument(
+        '--precision',
+        default='auto',
+        metavar='NAME',
+        help='Precision: auto, float32, float16, bfloat16 or int8 (default: auto).',
+    )
+    parser.add_argument(
+        '--backend',
+        default='auto',
+        metavar='NAME',
+        help='Library that runs the network: auto, ncnn, openvino or torch (default: auto).',
+    )
+    parser.add_argument(
+        '--threads',
+        type=int,
+        default=0,
+        metavar='N',
+        help='Number of CPU threads; 0 uses all cores (default: 0).',
+    )
+    parser.add_argument(
+        '--input',
+        type=size_hw,
+        metavar='HxW',
+        help="Network input size in multiples of 32 (default: the checkpoint's input rule).",
+    )
+    parser.add_argument(
+        '--roi-top',
+        type=float,
+        default=0.0,
+        metavar='SHARE',
+        help="Share of the frame's height to skip at the top (default: 0).",
+    )
+    parser.add_argument(
+        '--threshold',
+        type=probability,
+        metavar='P',
+        help="Lowest p(road) that counts as road (default: the checkpoint's threshold).",
+    )
+
+
+def build_segmenter(args: argparse.Namespace) -> RoadSegmenter:
+    """Return the segmenter that the options of `add_segmenter_arguments` describe.
+
+    Raises:
+        CheckpointError, SegmenterError, ValueError: as RoadSegmenter.
+    """
+    # It brings PyTorch, which takes seconds to import: not before the arguments are known.
+    from fcn_road_seg.inference.segmenter import RoadSegmenter
+    from fcn_road_seg.model.checkpoint import default_checkpoint_path
+
+    segmenter = RoadSegmenter(
+        args.checkpoint or default_checkpoint_path(),
+        args.device,
+        args.precision,
+        args.input,
+        args.threads,
+        args.backend,
+        args.roi_top,
+    )
+    segmenter.threshold = args.threshold or segmenter.threshold
+    return segmenter

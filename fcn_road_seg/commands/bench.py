@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_road_seg.bench import machine
-from fcn_road_seg.bench import variants as contenders
+from fcn_road_seg.bench import machine, variants
 from fcn_road_seg.bench.errors import BenchError
 from fcn_road_seg.bench.memory import Subject, measure_memory
 from fcn_road_seg.bench.networks import Hw, measure_networks, size_text
@@ -77,13 +76,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='HxW',
         help=f"of the camera's frames (default: {size_text(FRAME_HW)})",
     )
-    others = [name for name in contenders.TEXTS if name != contenders.REFERENCE]
+    others = [name for name in variants.LABELS if name != variants.REFERENCE]
     parser.add_argument(
         '--networks',
         nargs='+',
         choices=others,
         metavar='NAME',
-        help=f'beside {contenders.REFERENCE}: {", ".join(others)} (default: all that there are)',
+        help=f'beside {variants.REFERENCE}: {", ".join(others)} (default: all that there are)',
     )
     parser.add_argument(
         '--rounds',
@@ -165,7 +164,7 @@ def run(args: argparse.Namespace) -> None:
     report: dict[str, Any] = {
         'format_version': FORMAT_VERSION,
         'began': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        'machine': machine.described(device),
+        'machine': machine.describe_machine(device),
         'versions': machine.versions(),
         'checkpoint_sha256': checkpoint.sha256,
         'device': str(device),
@@ -173,8 +172,8 @@ def run(args: argparse.Namespace) -> None:
     }
     print_lines(head_lines(report))
     if args.rounds:
-        here = contenders.available(device, checkpoint)
-        names = [n for n in here if n in (contenders.REFERENCE, *(args.networks or here))]
+        here = variants.available(device, checkpoint)
+        names = [n for n in here if n in (variants.REFERENCE, *(args.networks or here))]
         for name in set(args.networks or ()) - set(names):
             raise BenchError(f'{name} is not to be had on {device}; here are {", ".join(here)}')
         report |= measure_networks(

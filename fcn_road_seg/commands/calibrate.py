@@ -14,7 +14,11 @@ from tqdm import tqdm
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.rendered import rendered_frames
 from fcn_road_seg.datasets.splits import find_frames
-from fcn_road_seg.model.activation_ranges import FRAME_COUNT, measured_peaks, spread
+from fcn_road_seg.model.activation_ranges import (
+    FRAME_COUNT,
+    evenly_spaced,
+    measure_activation_ranges,
+)
 from fcn_road_seg.model.checkpoint import (
     CheckpointError,
     default_checkpoint_path,
@@ -48,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         checkpoint = load_checkpoint(args.checkpoint or default_checkpoint_path())
-        peaks = measured_peaks(checkpoint, frames_of(args.data))
+        peaks = measure_activation_ranges(checkpoint, frames_of(args.data))
         calibrated = replace(checkpoint, activation_peaks=peaks)
         save_checkpoint(calibrated, args.out, smallest_exact_dtype(checkpoint.model))
     except (CheckpointError, DatasetError, OSError) as error:
@@ -69,7 +73,7 @@ def frames_of(roots: Sequence[Path]) -> Iterator[np.ndarray]:
     for root, frames in zip(roots, found, strict=True):
         if not frames:
             raise DatasetError(f'{root} has no training frames; give another folder')
-        for frame in tqdm(spread(frames, FRAME_COUNT // len(roots) or 1), root.name):
+        for frame in tqdm(evenly_spaced(frames, FRAME_COUNT // len(roots) or 1), root.name):
             yield frame.load()[0]
 
 

@@ -14,12 +14,12 @@ from fcn_road_seg.demo.frames import (
     BAG_FRAMES,
     RATE_HZ,
     RENDERED_FRAMES,
-    bag_shots,
-    image_shots,
-    rendered_shots,
+    bag_messages,
+    image_messages,
+    rendered_messages,
 )
 from fcn_road_seg.demo.report import check, mean_rate_hz, summarise, write_pictures
-from fcn_road_seg.live.camera_process import DemoError, Shot
+from fcn_road_seg.live.camera_process import CameraMessage, DemoError
 from fcn_road_seg.live.session import play
 from fcn_road_seg.viz.video import VideoError
 
@@ -71,17 +71,17 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def shots_of(args: argparse.Namespace) -> list[Shot]:
+def load_messages(args: argparse.Namespace) -> list[CameraMessage]:
     """Render or read what the arguments ask for; raise DemoError where there is nothing."""
     if args.bag:
-        shots = bag_shots(args.bag, args.topic, args.frames)
+        messages = bag_messages(args.bag, args.topic, args.frames)
     elif args.images:
-        shots = image_shots(args.images, args.frames)
+        messages = image_messages(args.images, args.frames)
     else:
-        shots = rendered_shots(args.frames or RENDERED_FRAMES, args.seed)
+        messages = rendered_messages(args.frames or RENDERED_FRAMES, args.seed)
     if args.rate is None:
-        return shots
-    return [replace(shot, offset_s=i / args.rate) for i, shot in enumerate(shots)]
+        return messages
+    return [replace(message, offset_s=i / args.rate) for i, message in enumerate(messages)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,24 +91,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        shots = shots_of(args)
-        stamps_ns, recording, became = play(shots, args.parameter, args.out / 'node.log')
-        summary = summarise(shots, stamps_ns, recording, became)
+        messages = load_messages(args)
+        stamps_ns, recording, frame_counts = play(messages, args.parameter, args.out / 'node.log')
+        summary = summarise(messages, stamps_ns, recording, frame_counts)
         (args.out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
-        write_pictures(args.out, shots, stamps_ns, recording)
+        write_pictures(args.out, messages, stamps_ns, recording)
         latency_ms = summary['latency_ms']
         print(
-            f'{summary["frames_sent"]} frames sent at {mean_rate_hz(shots):.3g} Hz, '
-            f'{became["frames_received"]} received by the node, '
-            f'{became["frames_segmented"]} segmented, '
-            f'{became["frames_dropped"]} dropped for a newer frame, '
-            f'{became["frames_refused"]} refused; '
+            f'{summary["frames_sent"]} frames sent at {mean_rate_hz(messages):.3g} Hz, '
+            f'{frame_counts["frames_received"]} received by the node, '
+            f'{frame_counts["frames_segmented"]} segmented, '
+            f'{frame_counts["frames_dropped"]} dropped for a newer frame, '
+            f'{frame_counts["frames_refused"]} refused; '
             f'{summary["masks_received"]} masks received, '
             f'latency p50 {latency_ms["p50"]} ms, p95 {latency_ms["p95"]} ms'
         )
         if summary['iou'] is not None:
             print(f'IoU of the masks with the exact labels: {summary["iou"]:.3f}')
-        check(shots, stamps_ns, recording, summary)
+        check(messages, stamps_ns, recording, summary)
     except (DemoError, VideoError, OSError) as error:
         print(f'demo: {error}', file=sys.stderr)
         return 1

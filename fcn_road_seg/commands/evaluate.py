@@ -9,7 +9,7 @@ from pathlib import Path
 from fcn_road_seg.commands.arguments import add_split_arguments, split_rule
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.splits import SPLITS, find_frames
-from fcn_road_seg.evaluation.evaluator import Tally, examples_of, measure, rendered_examples
+from fcn_road_seg.evaluation.evaluator import Evaluation, examples_of, measure, rendered_examples
 from fcn_road_seg.evaluation.report import print_figures, write_report
 from fcn_road_seg.evaluation.submission import write_submission
 from fcn_road_seg.inference.segmenter import RoadSegmenter
@@ -96,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def tally_all(segmenter: RoadSegmenter, args: argparse.Namespace) -> Iterator[tuple[str, Tally]]:
+def tally_all(
+    segmenter: RoadSegmenter, args: argparse.Namespace
+) -> Iterator[tuple[str, Evaluation]]:
     """Yield the name and the counts of each data set that the arguments name."""
     rule = split_rule(args)
     for root in args.data:

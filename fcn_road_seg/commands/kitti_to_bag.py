@@ -10,8 +10,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from fcn_road_seg.bags.kitti_converter import FRAME_ID, IMAGE_TOPIC, Conversion, Plan, Tally
-from fcn_road_seg.bags.writer import written_bag
+from fcn_road_seg.bags.kitti_converter import (
+    FRAME_ID,
+    IMAGE_TOPIC,
+    ConversionCounts,
+    ConversionOptions,
+    KittiConverter,
+)
+from fcn_road_seg.bags.writer import atomic_bag_writer
 from fcn_road_seg.commands.arguments import add_output_arguments
 from fcn_road_seg.datasets.kitti_sequences import (
     DEFAULT_ROAD_RATE_HZ,
@@ -97,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     # Its default would end the process with the half-written bag left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    plan = Plan(
+    plan = ConversionOptions(
         image_topic=args.image_topic,
         camera_info_topic=args.camera_info_topic,
         frame_id=args.frame_id,
@@ -108,8 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         sequence = find_sequence(args.folder, args.rate)
-        with written_bag(args.out, args.storage) as bag:
-            conversion = Conversion(sequence, bag, plan)
+        with atomic_bag_writer(args.out, args.storage) as bag:
+            conversion = KittiConverter(sequence, bag, plan)
             conversion.run()
     except (ValueError, OSError) as error:
         raise SystemExit(f'kitti_to_bag: {error}') from error
@@ -120,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def print_summary(out: Path, sequence: KittiSequence, tally: Tally) -> None:
+def print_summary(out: Path, sequence: KittiSequence, tally: ConversionCounts) -> None:
     """Print what the bag holds, and which frames it does not."""
     for text in tally.bad[:BAD_SHOWN]:
         print(f'left out: {text}')

@@ -11,10 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fcn_road_seg.bags.bag_segmenter import BagSegmentation, Tally, _listed, camera_topics
+from fcn_road_seg.bags.bag_segmenter import (
+    BagSegmenter,
+    SegmentationCounts,
+    _listed,
+    camera_topics,
+)
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import BagError
-from fcn_road_seg.bags.writer import written_bag
+from fcn_road_seg.bags.writer import atomic_bag_writer
 from fcn_road_seg.commands.arguments import add_output_arguments
 
 if TYPE_CHECKING:
@@ -113,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def segment(
     reader: BagReader, cameras: Sequence[str], args: argparse.Namespace
-) -> tuple[Tally, float]:
+) -> tuple[SegmentationCounts, float]:
     """Write what the arguments ask for; return the counts, and the seconds of the frames alone.
 
     Raises:
@@ -123,16 +128,16 @@ def segment(
     # They bring PyTorch, which takes seconds: not before the bag is known to be right.
     from fcn_road_seg.inference.segmenter import RoadSegmenter
     from fcn_road_seg.model.checkpoint import default_checkpoint_path
-    from fcn_road_seg.viz.video import written_video
+    from fcn_road_seg.viz.video import atomic_video_writer
 
     wanted = {'mask': True, 'confidence': args.confidence, 'overlay': args.overlay}
     outputs = [name for name, is_wanted in wanted.items() if is_wanted]
     with ExitStack() as stack:
-        bag = stack.enter_context(written_bag(args.out, args.storage))
+        bag = stack.enter_context(atomic_bag_writer(args.out, args.storage))
         show = None
         if args.video:
             rate_hz = _mean_rate_hz(reader, cameras[0])
-            show = stack.enter_context(written_video(args.video, rate_hz))
+            show = stack.enter_context(atomic_video_writer(args.video, rate_hz))
         segmenter = RoadSegmenter(
             args.checkpoint or default_checkpoint_path(),
             args.device,
@@ -141,7 +146,7 @@ def segment(
             roi_top=args.roi_top,
         )
         segmenter.threshold = args.threshold or segmenter.threshold
-        work = BagSegmentation(reader, bag, segmenter, cameras, outputs, show)
+        work = BagSegmenter(reader, bag, segmenter, cameras, outputs, show)
         for line in work.copy_originals() if args.originals else ():
             print(line)
         for camera, topics in work.outputs.items():
@@ -156,7 +161,7 @@ def segment(
     return work.tally, seconds
 
 
-def print_summary(out: Path, tally: Tally, seconds: float) -> None:
+def print_summary(out: Path, tally: SegmentationCounts, seconds: float) -> None:
     """Print how many frames were segmented, and why others were not."""
     reasons = tally.refusals.most_common()
     for reason, count in reasons[:REASONS_SHOWN]:

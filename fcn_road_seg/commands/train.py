@@ -18,8 +18,8 @@ from fcn_road_seg.training.data_module import load_sources
 from fcn_road_seg.training.pretrained import load_weights
 from fcn_road_seg.training.recipes import PIECES, RECIPES, Recipe
 from fcn_road_seg.training.run import (
-    callbacks_of,
-    precision_of,
+    build_callbacks,
+    lightning_precision,
     refuse_to_overwrite,
     write_checkpoint,
 )
@@ -129,7 +129,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def recipe_of(args: argparse.Namespace) -> Recipe:
+def build_recipe(args: argparse.Namespace) -> Recipe:
     """Return the recipe that the arguments name, with what they change of it.
 
     Raises:
@@ -146,7 +146,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     return replace(recipe, **{k: v for k, v in changes.items() if v is not None})
 
 
-def network_of(args: argparse.Namespace) -> RoadFCN:
+def build_network(args: argparse.Namespace) -> RoadFCN:
     """Return the network that the arguments name, with the weights that it begins with.
 
     Raises:
@@ -167,10 +167,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     lightning.seed_everything(args.seed)
     try:
         refuse_to_overwrite(args)
-        recipe = recipe_of(args)
+        recipe = build_recipe(args)
         # More pixels than a crop can show would only take memory, and alias.
         seen = recipe.input_rule.pixels or recipe.crop_hw[0] * recipe.crop_hw[1]
-        net = network_of(args)
+        net = build_network(args)
         sources = load_sources(args.data, args.rendered, split_rule(args), round(seen * 1.5))
     except ValueError as error:
         raise SystemExit(f'train: {error}') from error
@@ -182,14 +182,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe.encoder_rate if args.weights != 'none' else 1.0,
         args.seed,
     )
-    callbacks = callbacks_of(args, recipe, validated=bool(training.val_names))
+    callbacks = build_callbacks(args, recipe, validated=bool(training.val_names))
     on_cpu = args.accelerator == 'cpu' or not torch.cuda.is_available()
     trainer = lightning.Trainer(
         accelerator=args.accelerator,
         devices=args.devices,
         num_nodes=args.nodes,
         sync_batchnorm=not on_cpu,
-        precision=precision_of(args.precision, recipe, on_cpu),  # type: ignore[arg-type]
+        precision=lightning_precision(args.precision, recipe, on_cpu),  # type: ignore[arg-type]
         max_epochs=math.ceil(args.steps / args.val_every),
         gradient_clip_val=recipe.clip_norm,
         callbacks=callbacks,

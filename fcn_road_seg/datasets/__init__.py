@@ -1,0 +1,1 @@
+"""Labelled frames on disk, one module a format, and KITTI sequences."""

@@ -91,7 +91,7 @@ class UnlabelledFrame:
         return cv2.cvtColor(_read_image(self.frame_path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def reduced(
+def limit_size(
     frame_rgb: np.ndarray, label: np.ndarray, max_pixels: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the pair with at most about `max_pixels` pixels, its aspect ratio kept.

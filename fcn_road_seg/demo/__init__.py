@@ -1,0 +1,1 @@
+"""What the newcomer's run shows and reports."""

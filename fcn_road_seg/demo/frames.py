@@ -17,7 +17,7 @@ from tqdm import tqdm
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, BagError
 from fcn_road_seg.datasets.frames import IMAGE_SUFFIXES
-from fcn_road_seg.live.camera_process import DemoError, Shot
+from fcn_road_seg.live.camera_process import CameraMessage, DemoError
 from fcn_road_seg.messages.image import ImageError, image_msg
 from fcn_road_seg.synthetic import SyntheticDrive
 
@@ -30,19 +30,19 @@ BAG_FRAMES = 300
 IMAGE_TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
 
 
-def rendered_shots(count: int, seed: int) -> list[Shot]:
+def rendered_messages(count: int, seed: int) -> list[CameraMessage]:
     """Render `count` frames: drives of 15 frames each, 0.1 s apart, seeds `seed` and up."""
-    shots = []
+    messages = []
     for index in tqdm(range(count), desc='rendering', unit='frame'):
         drive, step = divmod(index, FRAMES_A_DRIVE)
         if step == 0:
             scene = SyntheticDrive(seed + drive, CAMERA_HW)
         frame_bgr, label = scene.render(t_s=step / 10)
-        shots.append(replace(shot_of(frame_bgr, index), label=label))
-    return shots
+        messages.append(replace(shot_of(frame_bgr, index), label=label))
+    return messages
 
 
-def image_shots(folder: Path, limit: int | None = None) -> list[Shot]:
+def image_messages(folder: Path, limit: int | None = None) -> list[CameraMessage]:
     """Read a folder's pictures, in the order of their names; at most the first `limit`.
 
     Raises:
@@ -51,22 +51,22 @@ def image_shots(folder: Path, limit: int | None = None) -> list[Shot]:
     paths = sorted(p for p in folder.glob('*') if p.suffix.lower() in IMAGE_SUFFIXES)[:limit]
     if not paths:
         raise DemoError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
-    shots = []
+    messages = []
     for index, path in enumerate(tqdm(paths, desc='reading', unit='frame')):
         frame_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if frame_bgr is None:
             raise DemoError(f'{path} is not a readable image; replace or remove it')
-        shots.append(shot_of(frame_bgr, index))
-    return shots
+        messages.append(shot_of(frame_bgr, index))
+    return messages
 
 
-def shot_of(frame_bgr: np.ndarray, index: int) -> Shot:
+def shot_of(frame_bgr: np.ndarray, index: int) -> CameraMessage:
     """Return an (H, W, 3) uint8 picture as the message that goes out at `index` of RATE_HZ."""
     msg = image_msg(frame_bgr, 'bgr8', Header(frame_id='demo_camera'))
-    return Shot(serialize_message(msg), index / RATE_HZ)
+    return CameraMessage(serialize_message(msg), index / RATE_HZ)
 
 
-def bag_shots(path: Path, topic: str = '', limit: int | None = None) -> list[Shot]:
+def bag_messages(path: Path, topic: str = '', limit: int | None = None) -> list[CameraMessage]:
     """Read a rosbag2's images, at the pace at which they were recorded; at most `limit`.
 
     `path` is a bag's folder or file, `topic` of Image or CompressedImage; empty takes the only
@@ -77,20 +77,22 @@ def bag_shots(path: Path, topic: str = '', limit: int | None = None) -> list[Sho
             several to choose from, or no readable image.
     """
     topic, kind, recorded = _read_bag(path, topic, BAG_FRAMES if limit is None else limit)
-    shots, refused = [], []
+    messages, refused = [], []
     for time_ns, cdr in tqdm(recorded, desc='reading', unit='frame'):
-        shot = Shot(cdr, (time_ns - recorded[0][0]) / 1e9, kind)
+        message = CameraMessage(cdr, (time_ns - recorded[0][0]) / 1e9, kind)
         try:
-            shot.frame_bgr()
+            message.frame_bgr()
         except ImageError as error:
             refused.append(str(error))
         else:
-            shots.append(shot)
+            messages.append(message)
     if refused:
         print(f'{len(refused)} of {len(recorded)} messages are left out, first: {refused[0]}')
-    if not shots:
+    if not messages:
         raise DemoError(f'{path} has no readable image on {topic}')
-    return [replace(shot, offset_s=shot.offset_s - shots[0].offset_s) for shot in shots]
+    return [
+        replace(message, offset_s=message.offset_s - messages[0].offset_s) for message in messages
+    ]
 
 
 def _read_bag(path: Path, topic: str, limit: int) -> tuple[str, type, list[tuple[int, bytes]]]:

@@ -10,10 +10,10 @@ import numpy as np
 
 from fcn_road_seg.datasets.labels import ROAD
 from fcn_road_seg.demo.frames import RATE_HZ
-from fcn_road_seg.live.camera_process import DemoError, Shot
+from fcn_road_seg.live.camera_process import CameraMessage, DemoError
 from fcn_road_seg.live.recorder import Recording
-from fcn_road_seg.viz.contact_sheet import sheet
-from fcn_road_seg.viz.video import written_video
+from fcn_road_seg.viz.contact_sheet import make_contact_sheet
+from fcn_road_seg.viz.video import atomic_video_writer
 
 MIN_IOU = 0.8
 SHEET_ROWS = 8
@@ -21,26 +21,26 @@ SHEET_COLUMN_WIDTH = 480
 
 
 def summarise(
-    shots: Sequence[Shot],
+    messages: Sequence[CameraMessage],
     stamps_ns: Sequence[int],
     recording: Recording,
-    became: Mapping[str, int],
+    frame_counts: Mapping[str, int],
 ) -> dict:
     """Return the figures of a run, as they go to `summary.json`.
 
     `became` is what the node says of the frames: not all without a mask were dropped by it.
     """
     pairs = [
-        (shot.label, recording.masks[stamp])
-        for shot, stamp in zip(shots, stamps_ns, strict=True)
+        (message.label, recording.masks[stamp])
+        for message, stamp in zip(messages, stamps_ns, strict=True)
         if stamp in recording.masks
-        and shot.label is not None
-        and shot.label.shape == recording.masks[stamp].shape
+        and message.label is not None
+        and message.label.shape == recording.masks[stamp].shape
     ]
     latency_ms = list(recording.latency_ms.values())
     return {
         'frames_sent': len(stamps_ns),
-        **became,
+        **frame_counts,
         'masks_received': len(recording.masks),
         'overlays_received': len(recording.overlays_bgr),
         'latency_ms': {
@@ -60,14 +60,17 @@ def _pooled_iou(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | None:
 
 
 def check(
-    shots: Sequence[Shot], stamps_ns: Sequence[int], recording: Recording, summary: dict
+    messages: Sequence[CameraMessage],
+    stamps_ns: Sequence[int],
+    recording: Recording,
+    summary: dict,
 ) -> None:
     """Raise DemoError if masks are missing, do not fit their frames, or are wrong.
 
     Frames may be dropped for newer ones, so what must come back is the last one's mask and
     overlay.
     """
-    sent = dict(zip(stamps_ns, shots, strict=True))
+    sent = dict(zip(stamps_ns, messages, strict=True))
     for name, pictures in (('mask', recording.masks), ('overlay', recording.overlays_bgr)):
         if stamps_ns[-1] not in pictures:
             raise DemoError(f'the last of {len(stamps_ns)} frames came back without its {name}')
@@ -80,12 +83,12 @@ def check(
 
 
 def write_pictures(
-    out: Path, shots: Sequence[Shot], stamps_ns: Sequence[int], recording: Recording
+    out: Path, messages: Sequence[CameraMessage], stamps_ns: Sequence[int], recording: Recording
 ) -> None:
     """Write `contact_sheet.png` (frame, mask, overlay) and `overlay.mp4`."""
     shown = [
-        (shot, recording.masks[stamp], recording.overlays_bgr[stamp])
-        for shot, stamp in zip(shots, stamps_ns, strict=True)
+        (message, recording.masks[stamp], recording.overlays_bgr[stamp])
+        for message, stamp in zip(messages, stamps_ns, strict=True)
         if stamp in recording.masks and stamp in recording.overlays_bgr
     ]
     if not shown:
@@ -93,19 +96,19 @@ def write_pictures(
     chosen = np.linspace(0, len(shown) - 1, min(SHEET_ROWS, len(shown))).astype(int)
     pictures = [
         picture
-        for shot, mask, overlay_bgr in (shown[i] for i in chosen)
-        for picture in (shot.frame_bgr(), cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), overlay_bgr)
+        for message, mask, overlay_bgr in (shown[i] for i in chosen)
+        for picture in (message.frame_bgr(), cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), overlay_bgr)
     ]
-    contact_sheet = sheet(pictures, columns=3, cell_width=SHEET_COLUMN_WIDTH)
+    contact_sheet = make_contact_sheet(pictures, columns=3, cell_width=SHEET_COLUMN_WIDTH)
     cv2.imwrite(str(out / 'contact_sheet.png'), contact_sheet)
 
-    rate_hz = max(1.0, mean_rate_hz(shots) * len(shown) / len(shots))
-    with written_video(out / 'overlay.mp4', rate_hz) as show:
+    rate_hz = max(1.0, mean_rate_hz(messages) * len(shown) / len(messages))
+    with atomic_video_writer(out / 'overlay.mp4', rate_hz) as show:
         for _, _, overlay_bgr in shown:
             show(overlay_bgr)
 
 
-def mean_rate_hz(shots: Sequence[Shot]) -> float:
+def mean_rate_hz(messages: Sequence[CameraMessage]) -> float:
     """Return how many of the shots go out in a second, on average."""
-    duration_s = shots[-1].offset_s - shots[0].offset_s
-    return (len(shots) - 1) / duration_s if duration_s > 0 else RATE_HZ
+    duration_s = messages[-1].offset_s - messages[0].offset_s
+    return (len(messages) - 1) / duration_s if duration_s > 0 else RATE_HZ

@@ -1,0 +1,1 @@
+"""From uint8 frame to mask, confidence and overlay."""

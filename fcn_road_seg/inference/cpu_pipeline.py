@@ -8,21 +8,26 @@ import cv2
 import numpy as np
 import torch
 
-from fcn_road_seg.inference.interfaces import CpuNetwork, OverlayStyle, Request, Segmentation
-from fcn_road_seg.model.input_rule import scaled_to
+from fcn_road_seg.inference.interfaces import (
+    CpuBackend,
+    OverlayStyle,
+    Segmentation,
+    SegmentationRequest,
+)
+from fcn_road_seg.model.input_rule import resize_to_input
 
 
 class CpuPipeline:
     """Everything between a frame and its results, on the CPU."""
 
-    def __init__(self, network: CpuNetwork) -> None:
+    def __init__(self, network: CpuBackend) -> None:
         self.backend = network.backend
         self._network = network
         # Kept from frame to frame: fresh memory costs more to come by than these cost to fill.
         self._logit = np.empty((0, 0), np.float32)
         self._tint = self._blended = np.empty((0, 0, 3), np.uint8)
 
-    def run(self, frame: np.ndarray, request: Request) -> Segmentation:
+    def run(self, frame: np.ndarray, request: SegmentationRequest) -> Segmentation:
         """Segment one (H, W, 3) uint8 frame, whose rows may be padded."""
         frame_rgb = _scaled_rgb(frame, request)
         began_s = time.perf_counter()
@@ -39,7 +44,7 @@ class CpuPipeline:
         return Segmentation(mask, confidence, overlay, network_s)
 
     def _at_frame_size(
-        self, logit: np.ndarray, frame_hw: tuple[int, int], request: Request
+        self, logit: np.ndarray, frame_hw: tuple[int, int], request: SegmentationRequest
     ) -> np.ndarray:
         if request.hidden_input_rows:
             logit = np.pad(logit, ((request.hidden_input_rows, 0), (0, 0)), mode='edge')
@@ -60,8 +65,8 @@ class CpuPipeline:
         return cv2.copyTo(self._blended, mask, frame_bgr.copy())
 
 
-def _scaled_rgb(frame: np.ndarray, request: Request) -> np.ndarray:
-    scaled = scaled_to(frame, request.input_hw)[request.hidden_input_rows :]
+def _scaled_rgb(frame: np.ndarray, request: SegmentationRequest) -> np.ndarray:
+    scaled = resize_to_input(frame, request.input_hw)[request.hidden_input_rows :]
     if request.channel_order == 'bgr':
         cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB, dst=scaled)
     return scaled
@@ -72,7 +77,7 @@ def _confidence(logit: np.ndarray) -> np.ndarray:
     return p_road.mul_(255).round_().to(torch.uint8).numpy()
 
 
-def _as_bgr(frame: np.ndarray, request: Request) -> np.ndarray:
+def _as_bgr(frame: np.ndarray, request: SegmentationRequest) -> np.ndarray:
     if request.channel_order == 'bgr':
         return frame
     return cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)

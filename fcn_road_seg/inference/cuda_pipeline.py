@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fcn_road_seg.inference.cuda_program import FrameProgram, kind_of
-from fcn_road_seg.inference.interfaces import Request, Segmentation
+from fcn_road_seg.inference.cuda_program import CudaProgram, kind_of
+from fcn_road_seg.inference.interfaces import Segmentation, SegmentationRequest
 from fcn_road_seg.model.road_fcn import RoadFCN
 
 # A camera has four kinds: with and without confidence and overlay, as its topics are listened to.
@@ -21,7 +21,7 @@ _KEPT_PROGRAMS = 8
 class _Slot:
     """A program, the pinned memory that it uploads from, and its graph once it has one."""
 
-    program: FrameProgram
+    program: CudaProgram
     staging: Tensor
     has_run: bool = False
     captures: bool = True
@@ -54,7 +54,7 @@ class CudaPipeline:
         with torch.cuda.stream(self._stream):
             self._model = model.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
 
-    def run(self, frame: np.ndarray, request: Request) -> Segmentation:
+    def run(self, frame: np.ndarray, request: SegmentationRequest) -> Segmentation:
         """Segment one (H, W, 3) uint8 frame, whose rows may be padded.
 
         Raises:
@@ -77,13 +77,13 @@ class CudaPipeline:
         slot.has_run = True
         return result
 
-    def _slot(self, frame: np.ndarray, request: Request) -> _Slot:
+    def _slot(self, frame: np.ndarray, request: SegmentationRequest) -> _Slot:
         kind = kind_of(frame.shape[:2], request)
         slot = self._slots.pop(kind, None)
         if slot is None:
             if len(self._slots) == _KEPT_PROGRAMS:
                 del self._slots[next(iter(self._slots))]
-            program = FrameProgram(self._model, frame.shape[:2], request)
+            program = CudaProgram(self._model, frame.shape[:2], request)
             slot = _Slot(program, self._host_bytes(program.uploaded.numel()))
         # At the end, as the one used last.
         self._slots[kind] = slot
@@ -121,7 +121,7 @@ class CudaPipeline:
             allow_tf32=False,
         )
 
-    def _download(self, program: FrameProgram) -> Segmentation:
+    def _download(self, program: CudaProgram) -> Segmentation:
         # Into memory of its own, which the caller keeps as long as it likes and which PyTorch
         # hands out again afterwards: neither a copy nor, after the first frames, an allocation.
         downloaded = self._host_bytes(program.results.numel())

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fcn_road_seg.inference.cuda_resize import OpenCvResize
-from fcn_road_seg.inference.interfaces import Request, Segmentation
+from fcn_road_seg.inference.cuda_resize import CudaResize
+from fcn_road_seg.inference.interfaces import Segmentation, SegmentationRequest
 from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 
 # Threshold, the frame's share of the overlay, the colour's share of it (3): float32, before
@@ -16,7 +16,7 @@ from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 _STYLE_BYTES = 32
 
 
-class FrameProgram:
+class CudaProgram:
     """The way of every frame of one size and one kind of request, in tensors of fixed size.
 
     `uploaded` holds what `stage` writes, `results` what `segmentation` reads, both 1-D uint8 on
@@ -28,7 +28,9 @@ class FrameProgram:
     It works in float32 up to the network and after it: 16 bits cost accuracy inside of it alone.
     """
 
-    def __init__(self, model: RoadFCN, frame_hw: tuple[int, int], request: Request) -> None:
+    def __init__(
+        self, model: RoadFCN, frame_hw: tuple[int, int], request: SegmentationRequest
+    ) -> None:
         self._model = model
         self._hidden_input_rows = request.hidden_input_rows
         self._hidden_rows = request.hidden_rows
@@ -36,7 +38,7 @@ class FrameProgram:
         self._frame_shape = (*frame_hw, 3)
         weight = next(model.parameters())
         device, self._dtype = weight.device, weight.dtype
-        self._resize = OpenCvResize(
+        self._resize = CudaResize(
             frame_hw, request.input_hw, request.hidden_input_rows, self._is_bgr, device
         )
         std = torch.tensor(model.config.std, device=device)
@@ -52,7 +54,7 @@ class FrameProgram:
         self._result_ends = np.cumsum(sizes).tolist()
         self.results = torch.empty(sum(sizes), dtype=torch.uint8, device=device)
 
-    def stage(self, frame: np.ndarray, request: Request, staged: np.ndarray) -> None:
+    def stage(self, frame: np.ndarray, request: SegmentationRequest, staged: np.ndarray) -> None:
         """Write a frame, whose rows may be padded, with its style, as `uploaded` has them."""
         style = staged[:_STYLE_BYTES].view(np.float32)
         style[0] = request.logit_threshold
@@ -111,7 +113,7 @@ class FrameProgram:
             overlay.view(self._frame_shape).copy_(painted)
 
 
-def kind_of(frame_hw: tuple[int, int], request: Request) -> tuple[object, ...]:
+def kind_of(frame_hw: tuple[int, int], request: SegmentationRequest) -> tuple[object, ...]:
     """Return what two frames and requests have in common that can share a program."""
     return (
         frame_hw,

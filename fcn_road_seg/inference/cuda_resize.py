@@ -12,7 +12,7 @@ _LINEAR_BITS = 11
 _AREA_EPSILON = 1e-3
 
 
-class OpenCvResize:
+class CudaResize:
     """`cv2.resize` of a frame of size `frame_hw` to `input_hw`, without its first rows.
 
     By area where both sides are reduced, else bilinear, as on the CPU: the network must see the

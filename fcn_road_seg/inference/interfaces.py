@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 
-class CpuNetwork(Protocol):
+class CpuBackend(Protocol):
     """A network that takes and gives arrays; `backend` is what computes it, with its version."""
 
     backend: str
@@ -45,7 +45,7 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
-class Request:
+class SegmentationRequest:
     """How to segment one frame.
 
     The whole frame is scaled to `input_hw`, of which the network sees all but the topmost
@@ -71,6 +71,6 @@ class Pipeline(Protocol):
     @property
     def backend(self) -> str: ...
 
-    def run(self, frame: np.ndarray, request: Request) -> Segmentation:
+    def run(self, frame: np.ndarray, request: SegmentationRequest) -> Segmentation:
         """Segment one (H, W, 3) uint8 frame, whose rows may be padded."""
         ...

@@ -12,7 +12,12 @@ import torch
 from fcn_road_seg.inference.backends.registry import _cpu_network
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
-from fcn_road_seg.inference.interfaces import OverlayStyle, Pipeline, Request, Segmentation
+from fcn_road_seg.inference.interfaces import (
+    OverlayStyle,
+    Pipeline,
+    Segmentation,
+    SegmentationRequest,
+)
 from fcn_road_seg.inference.options import (
     PRECISIONS,
     SegmenterError,
@@ -117,7 +122,7 @@ class RoadSegmenter:
         frame_hw = frame.shape[:2]
         input_hw = self.input_rule.input_hw(frame_hw)
         hidden_rows = round(self._roi_top * frame_hw[0])
-        request = Request(
+        request = SegmentationRequest(
             input_hw=input_hw,
             hidden_input_rows=_hidden_input_rows(hidden_rows, frame_hw[0], input_hw[0]),
             hidden_rows=hidden_rows,

@@ -1,0 +1,1 @@
+"""The node as a process, beside a camera and a recorder."""

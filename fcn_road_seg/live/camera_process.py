@@ -57,7 +57,7 @@ class DemoError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Shot:
+class CameraMessage:
     """One message of the camera: `type` (Image or CompressedImage), serialised as `cdr`.
 
     It goes out `offset_s` after the first. `label` is (H, W) uint8 where it is known exactly.

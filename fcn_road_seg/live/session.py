@@ -15,11 +15,11 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage
 from tqdm import tqdm
 
-from fcn_road_seg.live.camera_process import DemoError, Shot, run_camera
+from fcn_road_seg.live.camera_process import CameraMessage, DemoError, run_camera
 from fcn_road_seg.live.diagnostics_listener import frames_between
 from fcn_road_seg.live.node_process import running_node
 from fcn_road_seg.live.recorder import Recorder, Recording
-from fcn_road_seg.utils.child_process import helper_process
+from fcn_road_seg.utils.child_process import child_process
 
 START_TIMEOUT_S = 90.0
 HELLO_PERIOD_S = 2.0
@@ -28,7 +28,7 @@ LAST_MASK_TIMEOUT_S = 30.0
 
 
 def play(
-    shots: Sequence[Shot], parameters: Sequence[str], log_path: Path
+    messages: Sequence[CameraMessage], parameters: Sequence[str], log_path: Path
 ) -> tuple[list[int], Recording, dict[str, int]]:
     """Send `shots`, all of one type, through a node with `parameters`, each NAME:=VALUE.
 
@@ -41,28 +41,28 @@ def play(
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     namespace = f'demo_{os.getpid()}'
     topic = f'/{namespace}/image'
-    if shots[0].type is CompressedImage:
+    if messages[0].type is CompressedImage:
         topic += '/compressed'
         parameters = ['image_transport:=compressed', *parameters]
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     recorder = Recorder(namespace)
     # reliable: what gets lost is then lost to a newer frame, not to a full socket.
     parameters = ['input_reliability:=reliable', *parameters]
-    offsets_s = [shot.offset_s for shot in shots]
+    offsets_s = [message.offset_s for message in messages]
     try:
         with tempfile.TemporaryDirectory() as folder, log_path.open('w') as log:
-            for index, shot in enumerate(shots):
-                Path(folder, f'{index:06d}.cdr').write_bytes(shot.cdr)
+            for index, message in enumerate(messages):
+                Path(folder, f'{index:06d}.cdr').write_bytes(message.cdr)
             with (
-                helper_process(run_camera, Path(folder), offsets_s, topic) as link,
+                child_process(run_camera, Path(folder), offsets_s, topic) as link,
                 running_node(namespace, parameters, log) as segment,
             ):
                 print(f'starting the node (its log: {log_path})')
                 _wait_until_connected(recorder, segment, link)
                 before = _next_status(recorder, segment)
                 link.send('stream')
-                stamps_ns = _record(recorder, segment, link, len(shots))
-                became = frames_between(before, _next_status(recorder, segment))
+                stamps_ns = _record(recorder, segment, link, len(messages))
+                frame_counts = frames_between(before, _next_status(recorder, segment))
     except (EOFError, BrokenPipeError, ConnectionResetError) as error:
         raise DemoError('the camera process ended early') from error
     finally:
@@ -70,7 +70,7 @@ def play(
         rclpy.try_shutdown()
     if segment.returncode:
         raise DemoError(f'the node ended with status {segment.returncode}; see {log_path}')
-    return stamps_ns, recorder.recording, became
+    return stamps_ns, recorder.recording, frame_counts
 
 
 def _wait_until_connected(

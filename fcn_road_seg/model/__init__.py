@@ -1,0 +1,1 @@
+"""The network and its checkpoint file, which node and trainer share."""

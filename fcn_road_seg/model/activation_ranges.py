@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fcn_road_seg.model.checkpoint import Checkpoint
-from fcn_road_seg.model.input_rule import scaled_to
+from fcn_road_seg.model.input_rule import resize_to_input
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 
 # Of the rendered alone or of driving frames alone, they hardly differ: 64 of any mix will do.
@@ -21,7 +21,9 @@ _SMALLEST_PEAK = 1e-6
 Item = TypeVar('Item')
 
 
-def measured_peaks(checkpoint: Checkpoint, frames_rgb: Iterable[np.ndarray]) -> tuple[float, ...]:
+def measure_activation_ranges(
+    checkpoint: Checkpoint, frames_rgb: Iterable[np.ndarray]
+) -> tuple[float, ...]:
     """Return the largest activation behind each convolution of the encoder, in their order.
 
     Each is the mean over the (H, W, 3) uint8 frames of a frame's largest, at the network's input
@@ -33,7 +35,7 @@ def measured_peaks(checkpoint: Checkpoint, frames_rgb: Iterable[np.ndarray]) -> 
     model = fold_batch_norm(checkpoint.model)
     input_hw = checkpoint.input_rule.input_hw
     peaks = [
-        _peaks_of(model, scaled_to(frame_rgb, input_hw(frame_rgb.shape[:2])))
+        _peaks_of(model, resize_to_input(frame_rgb, input_hw(frame_rgb.shape[:2])))
         for frame_rgb in frames_rgb
     ]
     if not peaks:
@@ -41,7 +43,7 @@ def measured_peaks(checkpoint: Checkpoint, frames_rgb: Iterable[np.ndarray]) -> 
     return tuple(max(float(peak), _SMALLEST_PEAK) for peak in np.mean(peaks, axis=0))
 
 
-def spread(items: Sequence[Item], count: int) -> list[Item]:
+def evenly_spaced(items: Sequence[Item], count: int) -> list[Item]:
     """Return at most `count` of `items`, evenly spaced."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]

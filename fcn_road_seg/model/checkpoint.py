@@ -17,7 +17,7 @@ from torch import nn
 from fcn_road_seg import __version__
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
-from fcn_road_seg.utils.atomic_write import written_whole
+from fcn_road_seg.utils.atomic_write import atomic_write
 
 FORMAT = 'fcn_road_seg'
 FORMAT_VERSION = 1
@@ -121,7 +121,7 @@ def save_checkpoint(
         'content': json.dumps(content),
     }
     metadata['content_sha256'] = _sha256_of_content(metadata['content'])
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         save_file(tensors, part, metadata=metadata)
 
 

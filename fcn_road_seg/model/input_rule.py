@@ -50,7 +50,7 @@ class InputRule:
         return h, w
 
 
-def scaled_to(frame: np.ndarray, input_hw: tuple[int, int]) -> np.ndarray:
+def resize_to_input(frame: np.ndarray, input_hw: tuple[int, int]) -> np.ndarray:
     """Return an (H, W, 3) uint8 frame at the network's input size, as the network sees it."""
     h, w = input_hw
     # Reducing by area averages what a plain bilinear look-up would skip (aliasing).

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fcn_road_seg import __version__
 from fcn_road_seg.model.checkpoint import CLASS_NAMES, Checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
-from fcn_road_seg.utils.atomic_write import written_whole
+from fcn_road_seg.utils.atomic_write import atomic_write
 
 INPUT_NAME = 'frames_rgb'
 OUTPUT_NAME = 'p_road'
@@ -56,7 +56,7 @@ def export_onnx(checkpoint: Checkpoint, path: str | Path) -> float | None:
     model = _onnx_model(checkpoint)
     import onnx  # Not above: see `_onnx_model`.
 
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(model.SerializeToString())
         onnx.checker.check_model(str(part), full_check=True)
         difference = _difference(checkpoint.model, part)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar('T')
 
 
-class Mailbox(Generic[T]):
+class FrameQueue(Generic[T]):
     """Hands items from one thread to another, in order, and counts what it dropped.
 
     It holds the newest item alone or, with `keep_all`, every one until it is taken.

@@ -22,7 +22,7 @@ _NOT_OVERRIDDEN = 'system_default'
 _RELIABILITIES = ('best_effort', 'reliable')
 
 
-class ImageInput:
+class ImageSubscription:
     """Subscribes `image`, raw or compressed, and hands each message to `on_message`.
 
     With `reliability` auto it asks for what all publishers can give: reliable if every one of

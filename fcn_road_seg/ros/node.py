@@ -28,13 +28,13 @@ from std_srvs.srv import SetBool
 from fcn_road_seg.messages.compressed_image import compressed_to_frame
 from fcn_road_seg.messages.image import ImageError, to_frame
 from fcn_road_seg.ros.diagnostics import Facts, Health, diagnostic_array
-from fcn_road_seg.ros.frame_queue import Mailbox
+from fcn_road_seg.ros.frame_queue import FrameQueue
 from fcn_road_seg.ros.frame_worker import WARNING_PERIOD_S
-from fcn_road_seg.ros.image_subscription import ImageInput
+from fcn_road_seg.ros.image_subscription import ImageSubscription
 from fcn_road_seg.ros.model_loader import LOADER_POLL_S, _loaded
 from fcn_road_seg.ros.node_parameters import _descriptor, _plain
 from fcn_road_seg.ros.parameters import PARAMETERS, ParameterError, check_together
-from fcn_road_seg.ros.publishers import CAMERA_INFO, OUTPUTS, Outputs
+from fcn_road_seg.ros.publishers import CAMERA_INFO, OUTPUTS, Publishers
 from fcn_road_seg.ros.rclpy_compat import RCLError
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ class SegmentNode(LifecycleNode):
         self._segmenter: RoadSegmenter | None = None
         self._loader: threading.Thread | None = None
         self._worker: threading.Thread | None = None
-        self._mailbox: Mailbox[Any] = Mailbox()
-        self._input: ImageInput | None = None
-        self._outputs: Outputs | None = None
+        self._mailbox: FrameQueue[Any] = FrameQueue()
+        self._input: ImageSubscription | None = None
+        self._outputs: Publishers | None = None
         self._camera_info: CameraInfo | None = None
         self._camera_info_sub: Any = None
         self._guard_transitions()
@@ -113,7 +113,7 @@ class SegmentNode(LifecycleNode):
             self._checkpoint_threshold = segmenter.threshold
             self._segmenter = segmenter
             self._apply(self._values)
-            self._outputs = Outputs(self, class_names, every_frame=every_frame)
+            self._outputs = Publishers(self, class_names, every_frame=every_frame)
         except Exception as error:  # rclpy would swallow it unsaid
             self._segmenter = None
             return self._failed(error)
@@ -123,7 +123,7 @@ class SegmentNode(LifecycleNode):
         """Subscribe, and begin to segment."""
         every_frame = self._values['process_every_frame']
         self._health.resumed()
-        self._mailbox = Mailbox(keep_all=every_frame)
+        self._mailbox = FrameQueue(keep_all=every_frame)
         try:
             self._camera_info_sub = self.create_subscription(
                 CameraInfo,
@@ -132,7 +132,7 @@ class SegmentNode(LifecycleNode):
                 QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
-            self._input = ImageInput(
+            self._input = ImageSubscription(
                 self,
                 self._on_image,
                 self._values['image_transport'],
@@ -220,7 +220,7 @@ class SegmentNode(LifecycleNode):
         self.get_logger().info(response.message)
         return response
 
-    def _work(self, mailbox: Mailbox[Any]) -> None:
+    def _work(self, mailbox: FrameQueue[Any]) -> None:
         while (msg := mailbox.take()) is not None:
             try:
                 self._segment(msg, mailbox)
@@ -234,7 +234,7 @@ class SegmentNode(LifecycleNode):
                 # vehicle without the next one's mask.
                 self._refuse(f'{type(error).__name__}: {error}')
 
-    def _segment(self, msg: Image | CompressedImage, mailbox: Mailbox[Any]) -> None:
+    def _segment(self, msg: Image | CompressedImage, mailbox: FrameQueue[Any]) -> None:
         assert self._outputs is not None
         assert self._segmenter is not None
         wanted = self._outputs.wanted()

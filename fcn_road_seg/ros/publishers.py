@@ -49,7 +49,7 @@ CAMERA_INFO = 'camera_info'
 LABEL_INFO = 'label_info'
 
 
-class Outputs:
+class Publishers:
     """Publishers of `OUTPUTS`, of the relayed camera_info and of the classes' names."""
 
     def __init__(self, node: Node, class_names: Sequence[str], *, every_frame: bool) -> None:
@@ -60,7 +60,7 @@ class Outputs:
             **{name: output.type for name, output in OUTPUTS.items()},
             CAMERA_INFO: CameraInfo,
         }
-        self._publishers = {
+        self._outputs = {
             name: node.create_publisher(
                 kind,
                 f'~/{name}',
@@ -74,20 +74,20 @@ class Outputs:
 
     def wanted(self) -> set[str]:
         """Return the names of the outputs that somebody listens to."""
-        return {n for n, p in self._publishers.items() if p.get_subscription_count() > 0}
+        return {n for n, p in self._outputs.items() if p.get_subscription_count() > 0}
 
     def publish(self, name: str, found: Any, header: Header) -> None:
         """Make one of `OUTPUTS` from a Segmentation and send it."""
-        self._publishers[name].publish(OUTPUTS[name].message(found, header))
+        self._outputs[name].publish(OUTPUTS[name].message(found, header))
 
     def publish_camera_info(self, camera_info: CameraInfo, header: Header) -> None:
         """Send `camera_info` under the frame's stamp."""
         camera_info.header.stamp = header.stamp
-        self._publishers[CAMERA_INFO].publish(camera_info)
+        self._outputs[CAMERA_INFO].publish(camera_info)
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for publisher in (*self._publishers.values(), self._label_info):
+        for publisher in (*self._outputs.values(), self._label_info):
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
 

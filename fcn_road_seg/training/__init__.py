@@ -1,0 +1,1 @@
+"""The trainer: Lightning module, data, augmentation, recipes."""

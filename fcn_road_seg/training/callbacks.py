@@ -13,8 +13,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from fcn_road_seg.training.lightning_module import PREVIEWS_A_SOURCE, RoadTraining, TrainingError
-from fcn_road_seg.utils.atomic_write import written_whole
-from fcn_road_seg.viz.contact_sheet import compared, sheet
+from fcn_road_seg.utils.atomic_write import atomic_write
+from fcn_road_seg.viz.contact_sheet import draw_errors, make_contact_sheet
 from fcn_road_seg.viz.plots import plot_curves
 
 
@@ -45,7 +45,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         """
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
-            with written_whole(path) as part, part.open('wb') as file:
+            with atomic_write(path) as part, part.open('wb') as file:
                 torch.save(checkpoint, file)
         # PyTorch's own writer tells of a full disk by a RuntimeError.
         except (OSError, RuntimeError) as error:
@@ -71,9 +71,10 @@ class ProgressPictures(Callback):
             logger.save()
         plot_curves(self._folder.glob('metrics/*/metrics.csv'), self._folder / 'curves.png')
         pictures = [
-            compared(frame.permute(1, 2, 0).numpy(), road.numpy(), label.numpy())
+            draw_errors(frame.permute(1, 2, 0).numpy(), road.numpy(), label.numpy())
             for frame, road, label in pl_module.previews
         ]
         cv2.imwrite(
-            str(self._folder / 'predictions.png'), sheet(pictures, columns=PREVIEWS_A_SOURCE)
+            str(self._folder / 'predictions.png'),
+            make_contact_sheet(pictures, columns=PREVIEWS_A_SOURCE),
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset
 from tqdm import tqdm
 
-from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, reduced
+from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, limit_size
 from fcn_road_seg.datasets.rendered import (
     RENDERED_VAL_COUNT,
     RENDERED_VAL_SEED,
@@ -139,7 +139,7 @@ def load_sources(
         found.append(('rendered', share, train_scenes, val_scenes))
     sources = []
     for name, share, train_samples, val_samples in found:
-        train_frames = RoadFrames(reduced(*sample, max_pixels) for sample in train_samples)
+        train_frames = RoadFrames(limit_size(*sample, max_pixels) for sample in train_samples)
         sources.append(
             Source(name, train_frames, RoadFrames(val_samples), share or len(train_frames))
         )

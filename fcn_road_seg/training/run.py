@@ -15,7 +15,11 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
 )
 
-from fcn_road_seg.model.activation_ranges import FRAME_COUNT, measured_peaks, spread
+from fcn_road_seg.model.activation_ranges import (
+    FRAME_COUNT,
+    evenly_spaced,
+    measure_activation_ranges,
+)
 from fcn_road_seg.model.checkpoint import Checkpoint, Provenance, save_checkpoint
 from fcn_road_seg.model.road_fcn import fold_batch_norm
 from fcn_road_seg.training.callbacks import ProgressPictures, weight_average
@@ -25,7 +29,7 @@ from fcn_road_seg.training.recipes import Recipe
 from fcn_road_seg.utils.cpu_features import has_fast_bfloat16
 
 
-def callbacks_of(args: argparse.Namespace, recipe: Recipe, validated: bool) -> list[Callback]:
+def build_callbacks(args: argparse.Namespace, recipe: Recipe, validated: bool) -> list[Callback]:
     """Return what goes along with the training; after each validation it keeps checkpoints."""
     callbacks: list[Callback] = [
         # Two of them: the `save_last` of one alone follows only when there is a new best.
@@ -69,7 +73,7 @@ def write_checkpoint(
         args.threshold,
         provenance=Provenance(data, args.licence, metrics),
     )
-    peaks = measured_peaks(checkpoint, frames_of_each(sources))
+    peaks = measure_activation_ranges(checkpoint, frames_of_each(sources))
     save_checkpoint(replace(checkpoint, activation_peaks=peaks), path, torch.float16)
     print(f'{path}: {metrics}')
 
@@ -77,11 +81,11 @@ def write_checkpoint(
 def frames_of_each(sources: Sequence[Source]) -> Iterator[np.ndarray]:
     """Yield (H, W, 3) uint8 RGB training frames, of each source as many."""
     for source in sources:
-        for frame, _ in spread(source.train.samples, FRAME_COUNT // len(sources) or 1):
+        for frame, _ in evenly_spaced(source.train.samples, FRAME_COUNT // len(sources) or 1):
             yield frame.permute(1, 2, 0).contiguous().numpy()
 
 
-def precision_of(name: str, recipe: Recipe, on_cpu: bool) -> str:
+def lightning_precision(name: str, recipe: Recipe, on_cpu: bool) -> str:
     """Return Lightning's name of a precision; 'auto' is bf16-mixed where that is fast."""
     if name != 'auto':
         return name

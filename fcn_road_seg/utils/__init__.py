@@ -1,0 +1,1 @@
+"""Atomic writes, CPU features, child processes."""

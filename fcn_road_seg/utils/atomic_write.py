@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; it takes that name only when all went well.
 
     Until then an earlier file of that name stays as it is, and after an error (a full disk, a

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 
 @contextmanager
-def helper_process(target: Callable[..., None], *args: object) -> Iterator[Connection]:
+def child_process(target: Callable[..., None], *args: object) -> Iterator[Connection]:
     """Run `target(*args, link)` in a fresh process; give that link's other end.
 
     Where the process has ended, `recv` raises EOFError and `send` an OSError. Ctrl-C is not for

@@ -12,7 +12,7 @@ from fcn_road_seg.datasets.labels import ROAD, VOID
 FOUND_RGB, MISSED_RGB, INVENTED_RGB = (0, 200, 0), (0, 60, 255), (255, 0, 0)
 
 
-def compared(frame_rgb: np.ndarray, road: np.ndarray, label: np.ndarray) -> np.ndarray:
+def draw_errors(frame_rgb: np.ndarray, road: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Return the frame, (H, W, 3) uint8 BGR, painted by what became of each pixel.
 
     Road that was found is green, road that was missed blue, what was wrongly taken for road
@@ -30,7 +30,7 @@ def compared(frame_rgb: np.ndarray, road: np.ndarray, label: np.ndarray) -> np.n
     return painted[..., ::-1].round().astype(np.uint8)
 
 
-def letterboxed(picture_bgr: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+def letterbox(picture_bgr: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Return an (H, W, 3) uint8 picture scaled to fit the middle of a black `size_hw`."""
     h, w = size_hw
     scale = min(h / picture_bgr.shape[0], w / picture_bgr.shape[1])
@@ -44,13 +44,15 @@ def letterboxed(picture_bgr: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray
     return canvas
 
 
-def sheet(pictures_bgr: Sequence[np.ndarray], columns: int, cell_width: int = 480) -> np.ndarray:
+def make_contact_sheet(
+    pictures_bgr: Sequence[np.ndarray], columns: int, cell_width: int = 480
+) -> np.ndarray:
     """Return the pictures, row by row, as one; a row is as high as its highest picture needs."""
     rows = []
     for start in range(0, len(pictures_bgr), columns):
         row = list(pictures_bgr[start : start + columns])
         height = max(max(1, round(cell_width * p.shape[0] / p.shape[1])) for p in row)
-        cells = [letterboxed(picture, (height, cell_width)) for picture in row]
+        cells = [letterbox(picture, (height, cell_width)) for picture in row]
         cells += [np.zeros_like(cells[0])] * (columns - len(cells))
         rows.append(np.hstack(cells))
     return np.vstack(rows)

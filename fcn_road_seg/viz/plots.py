@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fcn_road_seg.utils.atomic_write import written_whole
+from fcn_road_seg.utils.atomic_write import atomic_write
 
 LINE_STYLES = ('--', ':')
 
@@ -119,5 +119,5 @@ def _dress(axes: Axes, x_text: str, y_text: str) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, format='png', dpi=120)

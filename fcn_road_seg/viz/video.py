@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fcn_road_seg.utils.atomic_write import written_whole
-from fcn_road_seg.viz.contact_sheet import letterboxed
+from fcn_road_seg.utils.atomic_write import atomic_write
+from fcn_road_seg.viz.contact_sheet import letterbox
 
 SUFFIX = '.mp4'
 
@@ -21,7 +21,9 @@ class VideoError(ValueError):
 
 
 @contextmanager
-def written_video(path: str | Path, rate_hz: float) -> Iterator[Callable[[np.ndarray], None]]:
+def atomic_video_writer(
+    path: str | Path, rate_hz: float
+) -> Iterator[Callable[[np.ndarray], None]]:
     """Give a function that adds a picture, (H, W, 3) uint8 bgr, to the film `path`.
 
     The first picture decides the film's size; others are scaled to fit into it.
@@ -35,7 +37,7 @@ def written_video(path: str | Path, rate_hz: float) -> Iterator[Callable[[np.nda
         raise VideoError(f'{path} does not end in {SUFFIX}; name it so')
     if not path.parent.is_dir():
         raise VideoError(f'{path.parent} does not exist; make that folder first')
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         # OpenCV takes the format from the name's end.
         film = part.with_name(part.name + SUFFIX)
         writer = _Writer(film, rate_hz, path)
@@ -65,7 +67,7 @@ class _Writer:
             codec = cv2.VideoWriter.fourcc(*'mp4v')
             if not self._writer.open(str(self._film), codec, self._rate_hz, (w, h)):
                 raise VideoError(f'{self._name} cannot be written by this OpenCV; leave it out')
-        self._writer.write(letterboxed(picture_bgr, self._hw))
+        self._writer.write(letterbox(picture_bgr, self._hw))
         self._count += 1
 
     def close(self) -> None:

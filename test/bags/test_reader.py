@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 
 from fcn_road_seg.bags.reader import BagMessage, BagReader
 from fcn_road_seg.bags.typestore import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagError
-from fcn_road_seg.bags.writer import STORAGES, written_bag
+from fcn_road_seg.bags.writer import STORAGES, atomic_bag_writer
 from test.helpers.bag_files import (
     PIXELS,
     STAMP_NS,
@@ -40,7 +40,7 @@ def parsed_or_message(bag_message):
 
 
 def use_up(path, program, **settings):
-    """Run a program that opens `written_bag` of `path` as `bag`, in a process of its own."""
+    """Run a program that opens `atomic_bag_writer` of `path` as `bag`, in a process of its own."""
     text = f"""
 import os, signal, sys
 from fcn_road_seg.bags.typestore import IMAGE, header, message
@@ -100,7 +100,7 @@ def test_bag_has_no_other_file_beside_it(tmp_path):
 
 def test_error_while_writing_leaves_nothing(tmp_path):
     def write_half():
-        with written_bag(tmp_path / 'bag', 'mcap') as bag:
+        with atomic_bag_writer(tmp_path / 'bag', 'mcap') as bag:
             bag.add('/image', IMAGE)
             bag.write('/image', 1, image())
             assert (tmp_path / 'bag.part').is_dir()
@@ -145,7 +145,7 @@ def test_name_that_sqlite_would_take_for_another_is_refused(tmp_path, special):
 
 def test_topic_is_announced_once(tmp_path):
     def write_twice():
-        with written_bag(tmp_path / 'bag', 'mcap') as bag:
+        with atomic_bag_writer(tmp_path / 'bag', 'mcap') as bag:
             bag.add('/image', IMAGE)
             bag.add('/image', CAMERA_INFO)
 
@@ -185,7 +185,7 @@ def test_compressed_bag_is_read(tmp_path, mode):
 def test_bag_of_humble_is_read_and_its_topics_are_copied_with_their_definitions(tmp_path):
     types = {'/image': IMAGE, '/mine': 'mine/msg/Mine'}
     path = write_humble_bag(tmp_path / 'humble', types)
-    with BagReader(path) as reader, written_bag(tmp_path / 'copy', 'mcap') as copy:
+    with BagReader(path) as reader, atomic_bag_writer(tmp_path / 'copy', 'mcap') as copy:
         assert {name: topic.type for name, topic in reader.topics.items()} == types
         assert copy.add_like(reader.connection('/image'))
         # Neither the bag nor ROS tells what that is.
@@ -211,7 +211,7 @@ def test_type_of_others_is_copied_if_the_bag_defines_it(tmp_path, text, known):
             msgdef=MessageDefinition(MessageDefinitionFormat.MSG, text),
             digest='',
         )
-    with written_bag(tmp_path / 'copy', 'mcap') as copy:
+    with atomic_bag_writer(tmp_path / 'copy', 'mcap') as copy:
         assert copy.add_like(connection) is known
         copy.add('/image', IMAGE)
         copy.write('/image', 1, image())
@@ -220,7 +220,7 @@ def test_type_of_others_is_copied_if_the_bag_defines_it(tmp_path, text, known):
 
 
 def test_messages_of_many_topics_come_in_the_order_of_their_times(tmp_path):
-    with written_bag(tmp_path / 'bag', 'mcap') as bag:
+    with atomic_bag_writer(tmp_path / 'bag', 'mcap') as bag:
         for topic, kind in (('/a', IMAGE), ('/b', IMAGE), ('/info', CAMERA_INFO)):
             bag.add(topic, kind)
         for time_ns, topic in ((3, '/a'), (1, '/b'), (2, '/a')):

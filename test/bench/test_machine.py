@@ -13,7 +13,7 @@ CPU = torch.device('cpu')
 
 
 def test_machine_and_versions_are_named():
-    here = machine.described(CPU)
+    here = machine.describe_machine(CPU)
     assert here['cores'] == os.cpu_count()
     assert here['cpu']
     assert here['memory_gib'] > 0.5
@@ -44,7 +44,7 @@ def test_own_work_counts_not_as_that_of_others():
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_rate_of_a_matrix_product_is_that_of_its_size(dtype, monkeypatch):
     monkeypatch.setitem(machine.GEMM_SIDE, 'cpu', 256)
-    measured = machine.gemm(CPU, dtype)
+    measured = machine.measure_gemm(CPU, dtype)
     began_s = time.perf_counter()
     rate = measured()
     # No faster than the call as a whole took, and no processor has a thousand TFLOP/s.
@@ -53,7 +53,7 @@ def test_rate_of_a_matrix_product_is_that_of_its_size(dtype, monkeypatch):
 
 def test_rate_of_a_copy_counts_bytes_read_and_written(monkeypatch):
     monkeypatch.setitem(machine.COPIED_MIB, 'cpu', 8)
-    measured = machine.copy(CPU)
+    measured = machine.measure_copy(CPU)
     began_s = time.perf_counter()
     rate = measured()
     assert 2 * 8 * 2**20 / (time.perf_counter() - began_s) <= rate < 1e13

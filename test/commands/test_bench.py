@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fcn_road_seg.bench import report as bench_report
-from fcn_road_seg.bench import variants as contenders
+from fcn_road_seg.bench import variants
 from fcn_road_seg.commands import bench
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCNConfig
@@ -79,7 +79,7 @@ def test_times_are_in_order_and_the_whole_takes_longer_than_its_part(tiny):
 
 def test_floor_is_the_work_at_the_peak_or_the_bytes_at_the_copys_rate(tiny):
     flop_ms = 1e3 / tiny.report['peaks']['float32_gflop_per_s']
-    copied_gb = 4 * contenders.parameter_count(RoadFCNConfig()) / 1e9
+    copied_gb = 4 * variants.parameter_count(RoadFCNConfig()) / 1e9
     copied_ms = 1e3 * copied_gb / tiny.report['peaks']['copy_gb_per_s']
     for figures in tiny.report['sizes'].values():
         expected = max(figures['gflop'] * flop_ms, copied_ms)
@@ -99,7 +99,7 @@ def test_printed_table_and_chart_show_the_report(tiny):
     for size, figures in tiny.report['sizes'].items():
         start = next(i for i, line in enumerate(lines) if line.startswith(size))
         for name, line in zip(NAMES, lines[start + 1 :], strict=False):
-            assert contenders.TEXTS[name] in line
+            assert variants.LABELS[name] in line
             assert line.split()[-6] == bench_report._digits(
                 figures['networks'][name]['time_ms']['median']
             )

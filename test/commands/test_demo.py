@@ -19,7 +19,7 @@ from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.camera_bags import PERIOD_NS, jpeg_msgs, raw_msgs, write_bag
 
 
-def shots_of(count, hw=(8, 12)):
+def load_messages(count, hw=(8, 12)):
     label = np.zeros(hw, np.uint8)
     label[4:] = 1
     frames = (np.full((*hw, 3), i, np.uint8) for i in range(count))
@@ -46,7 +46,7 @@ PERFECT = np.repeat(np.uint8([0, 255]), 4)[:, None].repeat(12, axis=1)
 
 def test_summary_counts_frames_drops_latency_and_agreement():
     recording = recording_of([10, 40], PERFECT)
-    summary = demo.summarise(shots_of(4), [10, 20, 30, 40], recording, BECAME)
+    summary = demo.summarise(load_messages(4), [10, 20, 30, 40], recording, BECAME)
     # One of the three masks got lost on its way, which is no drop.
     assert summary == {
         'frames_sent': 4,
@@ -61,46 +61,48 @@ def test_summary_counts_frames_drops_latency_and_agreement():
     }
 
 
-def checked(shots, stamps_ns, recording):
-    demo.check(shots, stamps_ns, recording, demo.summarise(shots, stamps_ns, recording, BECAME))
+def checked(messages, stamps_ns, recording):
+    demo.check(
+        messages, stamps_ns, recording, demo.summarise(messages, stamps_ns, recording, BECAME)
+    )
 
 
 def test_check_passes_when_dropped_frames_are_the_only_ones_missing():
-    checked(shots_of(3), [10, 20, 30], recording_of([10, 30], PERFECT))
+    checked(load_messages(3), [10, 20, 30], recording_of([10, 30], PERFECT))
 
 
 def test_check_fails_without_the_last_frames_mask():
     with pytest.raises(DemoError, match='the last of 3 frames came back without its mask'):
-        checked(shots_of(3), [10, 20, 30], recording_of([10, 20], PERFECT))
+        checked(load_messages(3), [10, 20, 30], recording_of([10, 20], PERFECT))
 
 
 def test_check_fails_without_the_last_frames_overlay():
     recording = recording_of([10, 20], PERFECT)
     del recording.overlays_bgr[20]
     with pytest.raises(DemoError, match='without its overlay'):
-        checked(shots_of(2), [10, 20], recording)
+        checked(load_messages(2), [10, 20], recording)
 
 
 def test_check_fails_on_a_mask_that_fits_no_frame():
     with pytest.raises(DemoError, match=r'mask of size \(8, 13\) .* fits no frame'):
-        checked(shots_of(1), [10], recording_of([10], np.zeros((8, 13), np.uint8)))
+        checked(load_messages(1), [10], recording_of([10], np.zeros((8, 13), np.uint8)))
     with pytest.raises(DemoError, match='with the stamp 99 ns fits no frame'):
-        checked(shots_of(1), [10], recording_of([10, 99], PERFECT))
+        checked(load_messages(1), [10], recording_of([10, 99], PERFECT))
 
 
 def test_check_fails_on_wrong_masks():
     with pytest.raises(DemoError, match=r'only to IoU 0\.0'):
-        checked(shots_of(1), [10], recording_of([10], 255 - PERFECT))
+        checked(load_messages(1), [10], recording_of([10], 255 - PERFECT))
 
 
 def test_pictures_show_what_was_received_also_for_mixed_sizes(tmp_path):
     frames = [np.full((40, 60, 3), 9, np.uint8), np.full((50, 50, 3), 9, np.uint8)]
-    shots = [shot_of(frame, i) for i, frame in enumerate(frames)]
+    messages = [shot_of(frame, i) for i, frame in enumerate(frames)]
     recording = Recording()
     for stamp, frame in zip((1, 2), frames, strict=True):
         recording.masks[stamp] = np.full(frame.shape[:2], 255, np.uint8)
         recording.overlays_bgr[stamp] = frame
-    demo.write_pictures(tmp_path, shots, [1, 2], recording)
+    demo.write_pictures(tmp_path, messages, [1, 2], recording)
     sheet = cv2.imread(str(tmp_path / 'contact_sheet.png'))
     width = demo.SHEET_COLUMN_WIDTH
     assert sheet.shape == (width * 40 // 60 + width, 3 * width, 3)
@@ -145,9 +147,11 @@ def test_demo_plays_a_bag_of_raw_or_compressed_images(tmp_path, capsys, topic, m
 def test_bag_goes_out_at_its_own_pace_unless_a_rate_is_given(tmp_path):
     bag = write_bag(tmp_path / 'bag', {'/a': raw_msgs(np.zeros((3, 4, 6, 3), np.uint8))})
     for more, period_s in (([], PERIOD_NS / 1e9), (['--rate', '4'], 0.25)):
-        shots = demo.shots_of(demo.parse_args(['--bag', str(bag), *more]))
-        assert [shot.offset_s for shot in shots] == pytest.approx([0, period_s, 2 * period_s])
-        assert demo.mean_rate_hz(shots) == pytest.approx(1 / period_s)
+        messages = demo.load_messages(demo.parse_args(['--bag', str(bag), *more]))
+        assert [message.offset_s for message in messages] == pytest.approx(
+            [0, period_s, 2 * period_s]
+        )
+        assert demo.mean_rate_hz(messages) == pytest.approx(1 / period_s)
 
 
 def test_stamp_alone_of_a_message_is_changed():

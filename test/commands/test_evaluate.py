@@ -10,8 +10,8 @@ import pytest
 from fcn_road_seg.commands import evaluate
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
 from fcn_road_seg.evaluation.birds_eye_view import BirdsEyeView
-from fcn_road_seg.evaluation.corruptions import STRESSES
-from fcn_road_seg.evaluation.evaluator import Example, Tally, measure
+from fcn_road_seg.evaluation.corruptions import CORRUPTIONS
+from fcn_road_seg.evaluation.evaluator import Evaluation, Example, measure
 
 SAMPLE = Path(__file__).parents[3] / 'shared/data/kitti_road_sample'
 needs_sample = pytest.mark.skipif(
@@ -86,7 +86,7 @@ def test_false_positives_are_told_by_class_and_road_is_none():
 
 
 def test_worst_frames_come_first_and_frames_without_any_road_are_none_of_them():
-    tally = Tally()
+    tally = Evaluation()
     for wrong in [*range(20), 20]:
         label = np.full((1, 20), ROAD, np.uint8)
         mask = np.full((1, 20), 255, np.uint8)
@@ -111,7 +111,7 @@ def test_stress_tells_the_change_of_iou():
     answers = [[[1, 0]], [[1, 1]], [[1, 0]], [[0, 0]], [[1, 0]]]
     one = example([[ROAD, BACKGROUND]])
     stress = measure(giving(*answers), [one], stress=True).report()['stress']
-    assert list(stress) == list(STRESSES)
+    assert list(stress) == list(CORRUPTIONS)
     assert [figures['iou'] for figures in stress.values()] == [0.5, 1, 0, 1]
     assert [figures['change'] for figures in stress.values()] == [-0.5, 0, -1, 0]
 

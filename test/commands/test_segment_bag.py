@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image
 
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import IMAGE
-from fcn_road_seg.bags.writer import written_bag
+from fcn_road_seg.bags.writer import atomic_bag_writer
 from fcn_road_seg.commands import kitti_to_bag, segment_bag
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from test.helpers.bag_files import (
@@ -225,7 +225,7 @@ def test_bad_frames_are_counted_with_their_reasons_and_the_others_segmented(tmp_
     images = drive(5)
     images[1] = image(STAMP_NS + STEP_NS, encoding='nonsense')
     images[3] = image(STAMP_NS + 3 * STEP_NS, height=0)
-    with written_bag(tmp_path / 'bag', 'mcap') as bag:
+    with atomic_bag_writer(tmp_path / 'bag', 'mcap') as bag:
         bag.add('/image', IMAGE)
         for index, msg in enumerate(images):
             bag.write('/image', STAMP_NS + index * STEP_NS, msg)

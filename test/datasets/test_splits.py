@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis.extra import numpy as npst
 
 from fcn_road_seg.datasets.camvid import camvid_label
-from fcn_road_seg.datasets.frames import DatasetError, reduced
+from fcn_road_seg.datasets.frames import DatasetError, limit_size
 from fcn_road_seg.datasets.idd_lite import idd_lite_label
 from fcn_road_seg.datasets.image_mask import plain_label
 from fcn_road_seg.datasets.kitti_road import find_test_frames, kitti_road_label
@@ -231,14 +231,14 @@ def test_label_with_an_unknown_value_is_named(tmp_path):
 def test_reduced_labels_are_never_interpolated():
     label = np.random.default_rng(0).choice(np.uint8([BACKGROUND, ROAD, VOID]), (90, 120))
     frame_rgb = np.zeros((90, 120, 3), np.uint8)
-    small_rgb, small = reduced(frame_rgb, label, max_pixels=30 * 40)
+    small_rgb, small = limit_size(frame_rgb, label, max_pixels=30 * 40)
     assert small.shape == small_rgb.shape[:2] == (30, 40)
     assert set(np.unique(small)) <= {BACKGROUND, ROAD, VOID}
 
 
 def test_small_frames_are_not_enlarged():
     frame_rgb, label = np.zeros((9, 12, 3), np.uint8), np.zeros((9, 12), np.uint8)
-    assert reduced(frame_rgb, label, max_pixels=10_000)[1] is label
+    assert limit_size(frame_rgb, label, max_pixels=10_000)[1] is label
 
 
 def test_road_frames_are_channel_first_uint8_tensors():

@@ -10,7 +10,7 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from sensor_msgs.msg import CompressedImage, Image
 
 from fcn_road_seg.demo import frames as demo_sources
-from fcn_road_seg.demo.frames import bag_shots, image_shots
+from fcn_road_seg.demo.frames import bag_messages, image_messages
 from fcn_road_seg.live.camera_process import DemoError
 from test.helpers.camera_bags import jpeg_msgs, raw_msgs, write_bag
 
@@ -21,23 +21,23 @@ def test_image_folder_is_read_in_order_whatever_the_sizes(tmp_path):
     for name, hw in (('b.png', (4, 6)), ('a.jpg', (5, 9)), ('c.png', (3, 3))):
         cv2.imwrite(str(tmp_path / name), np.zeros((*hw, 3), np.uint8))
     (tmp_path / 'notes.txt').write_text('no picture')
-    shots = image_shots(tmp_path, limit=2)
-    assert [shot.frame_bgr().shape for shot in shots] == [(5, 9, 3), (4, 6, 3)]
-    assert all(shot.label is None for shot in shots)
+    messages = image_messages(tmp_path, limit=2)
+    assert [message.frame_bgr().shape for message in messages] == [(5, 9, 3), (4, 6, 3)]
+    assert all(message.label is None for message in messages)
 
 
 def test_folder_without_a_readable_image_is_refused(tmp_path):
     with pytest.raises(DemoError, match='holds no image'):
-        image_shots(tmp_path)
+        image_messages(tmp_path)
     (tmp_path / 'x.png').write_text('no picture')
     with pytest.raises(DemoError, match=r'x.png is not a readable image'):
-        image_shots(tmp_path)
+        image_messages(tmp_path)
 
 
 def test_rendered_frames_carry_their_labels():
-    (shot,) = demo_sources.rendered_shots(1, seed=5)
-    assert shot.frame_bgr().shape == (*shot.label.shape, 3) == (375, 1242, 3)
-    assert 0 < (shot.label == 1).mean() < 1
+    (message,) = demo_sources.rendered_messages(1, seed=5)
+    assert message.frame_bgr().shape == (*message.label.shape, 3) == (375, 1242, 3)
+    assert 0 < (message.label == 1).mean() < 1
 
 
 @pytest.mark.parametrize(
@@ -52,28 +52,28 @@ def test_rendered_frames_carry_their_labels():
 def test_messages_of_a_bag_come_unchanged_whatever_holds_them(tmp_path, storage, compression):
     cdrs = [serialize_message(msg) for msg in raw_msgs(FRAMES, 'rgb8')]
     bag = write_bag(tmp_path / 'bag', {'/a': cdrs}, storage=storage, compression=compression)
-    shots = bag_shots(bag)
-    assert [shot.cdr for shot in shots] == cdrs
-    assert [shot.type for shot in shots] == [Image] * 3
-    assert [shot.offset_s for shot in shots] == pytest.approx([0, 0.1, 0.2])
-    assert all(np.array_equal(s.frame_bgr(), f) for s, f in zip(shots, FRAMES, strict=True))
+    messages = bag_messages(bag)
+    assert [message.cdr for message in messages] == cdrs
+    assert [message.type for message in messages] == [Image] * 3
+    assert [message.offset_s for message in messages] == pytest.approx([0, 0.1, 0.2])
+    assert all(np.array_equal(s.frame_bgr(), f) for s, f in zip(messages, FRAMES, strict=True))
 
 
 def test_single_file_of_a_bag_is_enough(tmp_path):
     bag = write_bag(tmp_path / 'bag', {'/a': raw_msgs(FRAMES)})
-    assert len(bag_shots(bag / 'bag.mcap')) == 3
+    assert len(bag_messages(bag / 'bag.mcap')) == 3
 
 
 def test_topic_is_chosen_where_a_bag_has_several(tmp_path):
     topics = {'/b/compressed': jpeg_msgs(FRAMES), '/a': raw_msgs(FRAMES[:1])}
     bag = write_bag(tmp_path / 'bag', topics)
     with pytest.raises(DemoError, match=r'choose one by --topic: /a, /b/compressed$'):
-        bag_shots(bag)
+        bag_messages(bag)
     with pytest.raises(DemoError, match=r'no images on /c; --topic is one of /a, /b/compressed$'):
-        bag_shots(bag, '/c')
-    shots = bag_shots(bag, '/b/compressed', limit=2)
-    assert [shot.type for shot in shots] == [CompressedImage] * 2
-    assert [shot.frame_bgr().shape for shot in shots] == [(20, 30, 3)] * 2
+        bag_messages(bag, '/c')
+    messages = bag_messages(bag, '/b/compressed', limit=2)
+    assert [message.type for message in messages] == [CompressedImage] * 2
+    assert [message.frame_bgr().shape for message in messages] == [(20, 30, 3)] * 2
 
 
 def test_messages_that_the_node_would_refuse_are_left_out_and_told(tmp_path, capsys):
@@ -81,9 +81,9 @@ def test_messages_that_the_node_would_refuse_are_left_out_and_told(tmp_path, cap
     depth.encoding = '32FC1'
     good = raw_msgs(FRAMES)
     bag = write_bag(tmp_path / 'bag', {'/a': [b'no message', depth, good[0], good[1]]})
-    shots = bag_shots(bag)
-    assert [shot.offset_s for shot in shots] == pytest.approx([0, 0.1])
-    assert np.array_equal(shots[1].frame_bgr(), FRAMES[1])
+    messages = bag_messages(bag)
+    assert [message.offset_s for message in messages] == pytest.approx([0, 0.1])
+    assert np.array_equal(messages[1].frame_bgr(), FRAMES[1])
     told = '2 of 4 messages are left out, first: 10 bytes are no Image; have it recorded anew'
     assert told in capsys.readouterr().out
 
@@ -91,26 +91,26 @@ def test_messages_that_the_node_would_refuse_are_left_out_and_told(tmp_path, cap
 def test_bag_without_images_or_readable_ones_is_refused(tmp_path):
     empty = write_bag(tmp_path / 'empty', {})
     with pytest.raises(DemoError, match=r'empty has no topic of sensor_msgs/msg/Image or '):
-        bag_shots(empty)
+        bag_messages(empty)
     bad = write_bag(tmp_path / 'bad', {'/a': [b'']})
     with pytest.raises(DemoError, match=r'bad has no readable image on /a$'):
-        bag_shots(bad)
+        bag_messages(bad)
 
 
 def test_what_is_no_rosbag2_is_told_with_a_remedy(tmp_path):
     with pytest.raises(DemoError, match=r'none does not exist; give the folder or file'):
-        bag_shots(tmp_path / 'none')
+        bag_messages(tmp_path / 'none')
     with pytest.raises(DemoError, match=r'is no rosbag2 that can be read .* name a bag\'s folder'):
-        bag_shots(tmp_path)
+        bag_messages(tmp_path)
     (tmp_path / 'x.bag').touch()
     with pytest.raises(DemoError, match=r'is of ROS 1; convert it: rosbags-convert --src .*x.bag'):
-        bag_shots(tmp_path / 'x.bag')
+        bag_messages(tmp_path / 'x.bag')
 
 
 def test_missing_rosbags_is_told_with_its_installation(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'rosbags.rosbag2', None)
     with pytest.raises(DemoError, match=r'rosbags cannot be used .*; pip install'):
-        bag_shots(tmp_path)
+        bag_messages(tmp_path)
 
 
 @pytest.fixture(scope='module', params=list(StoragePlugin))
@@ -131,7 +131,7 @@ def test_damaged_bag_is_read_or_refused_in_one_line(whole_bag, data):
         damaged[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     file.write_bytes(damaged[: data.draw(st.integers(0, len(whole)))])
     try:
-        texts = [str(len(bag_shots(file.parent)))]
+        texts = [str(len(bag_messages(file.parent)))]
     except DemoError as error:
         texts = str(error).splitlines()
     assert len(texts) == 1

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from fcn_road_seg.bags.reader import BagMessage, BagReader
 from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, header, message
-from fcn_road_seg.bags.writer import written_bag
+from fcn_road_seg.bags.writer import atomic_bag_writer
 from fcn_road_seg.messages.image import image_fields
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
@@ -51,7 +51,7 @@ def write_bag(
 ) -> Path:
     """Write messages by topic, each at its stamp, and return `path`."""
     messages = {'/image': TWO_IMAGES} if messages is None else messages
-    with written_bag(path, storage) as bag:
+    with atomic_bag_writer(path, storage) as bag:
         for topic, items in messages.items():
             bag.add(topic, items[0].__msgtype__ if items else IMAGE)
             for msg in items:

@@ -5,12 +5,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
-from fcn_road_seg.inference.cuda_program import FrameProgram, kind_of
-from fcn_road_seg.inference.interfaces import OverlayStyle, Request
+from fcn_road_seg.inference.cuda_program import CudaProgram, kind_of
+from fcn_road_seg.inference.interfaces import OverlayStyle, SegmentationRequest
 from fcn_road_seg.model.road_fcn import RoadFCN
 
 FRAME_HW = (90, 130)
-REQUEST = Request(
+REQUEST = SegmentationRequest(
     input_hw=(64, 96),
     hidden_input_rows=0,
     hidden_rows=0,
@@ -23,7 +23,7 @@ HIDING = {'hidden_input_rows': 32, 'hidden_rows': 50}
 
 
 def changed(**changes):
-    return Request(**{**vars(REQUEST), **changes})
+    return SegmentationRequest(**{**vars(REQUEST), **changes})
 
 
 @pytest.fixture(scope='module')
@@ -43,7 +43,7 @@ def run(program, frame, request):
 @pytest.mark.parametrize('hidden', [{}, HIDING])
 def test_network_gets_the_same_numbers_as_on_the_cpu(random_model, frame, order, hidden):
     request = changed(channel_order=order, **hidden)
-    program = FrameProgram(random_model, FRAME_HW, request)
+    program = CudaProgram(random_model, FRAME_HW, request)
     run(program, frame, request)
     x = program.network_input()
     network = TorchNetwork(random_model, torch.float32)
@@ -57,7 +57,7 @@ def test_network_gets_the_same_numbers_as_on_the_cpu(random_model, frame, order,
 
 
 def test_every_result_is_written_by_every_frame(random_model, frame):
-    program = FrameProgram(random_model, FRAME_HW, REQUEST)
+    program = CudaProgram(random_model, FRAME_HW, REQUEST)
     found = []
     for before in (77, 78):
         program.results.fill_(before)
@@ -69,7 +69,7 @@ def test_every_result_is_written_by_every_frame(random_model, frame):
 @pytest.mark.parametrize('changes', [{'confidence': False}, {'overlay': None}])
 def test_what_is_not_asked_for_is_neither_made_nor_downloaded(random_model, frame, changes):
     request = changed(**changes)
-    program = FrameProgram(random_model, FRAME_HW, request)
+    program = CudaProgram(random_model, FRAME_HW, request)
     result = run(program, frame, request)
     pixels = FRAME_HW[0] * FRAME_HW[1]
     assert (result.confidence is None) == ('confidence' in changes)
@@ -78,7 +78,7 @@ def test_what_is_not_asked_for_is_neither_made_nor_downloaded(random_model, fram
 
 
 def test_threshold_and_style_travel_with_the_frame(random_model, frame):
-    program = FrameProgram(random_model, FRAME_HW, REQUEST)
+    program = CudaProgram(random_model, FRAME_HW, REQUEST)
     painted = changed(logit_threshold=-99.0, overlay=OverlayStyle((10, 20, 30), 1.0))
     result = run(program, frame, painted)
     assert (result.mask == 255).all()
@@ -116,7 +116,7 @@ def test_on_a_gpu_nothing_waits_for_it_or_leaves_it(dtype, frame_hw):
             with torch.device('cuda'):
                 model = RoadFCN().eval()
             torch.set_default_dtype(standard)
-            program = FrameProgram(model, frame_hw, changed(channel_order='rgb', **HIDING))
+            program = CudaProgram(model, frame_hw, changed(channel_order='rgb', **HIDING))
             program()
             x = program.network_input()
             logit = program.input_logit(x)

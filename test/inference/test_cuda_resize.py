@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcn_road_seg.inference.cuda_resize import OpenCvResize
+from fcn_road_seg.inference.cuda_resize import CudaResize
 
 CPU = torch.device('cpu')
 
@@ -26,7 +26,7 @@ def picture(frame_hw, seed):
 
 def differing_share(frame, input_hw, first_row=0):
     """Return how much of what OpenCV gives is one level off; assert that nothing is more."""
-    resize = OpenCvResize(frame.shape[:2], input_hw, first_row, False, CPU)
+    resize = CudaResize(frame.shape[:2], input_hw, first_row, False, CPU)
     scaled = resize(torch.from_numpy(frame))
     assert scaled.dtype == torch.float32
     difference = np.abs(scaled.numpy() - opencv(frame, input_hw)[first_row:])
@@ -83,7 +83,7 @@ def test_hidden_rows_are_left_out(frame_hw):
 def test_channels_are_reversed_when_asked_for():
     frame = picture((90, 120), 2)
     as_is, reversed_ = (
-        OpenCvResize((90, 120), (64, 96), 0, reverse, CPU)(torch.from_numpy(frame))
+        CudaResize((90, 120), (64, 96), 0, reverse, CPU)(torch.from_numpy(frame))
         for reverse in (False, True)
     )
     assert torch.equal(reversed_, as_is.flip(2))

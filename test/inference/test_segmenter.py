@@ -11,7 +11,7 @@ from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
 from fcn_road_seg.inference.interfaces import OverlayStyle
 from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.activation_ranges import measured_peaks
+from fcn_road_seg.model.activation_ranges import measure_activation_ranges
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm
 from fcn_road_seg.utils.cpu_features import has_exact_int8
@@ -255,7 +255,7 @@ def test_without_openvino_it_and_int8_are_refused(
 @pytest.fixture(scope='module')
 def calibrated_checkpoint(random_checkpoint):
     noise = np.random.default_rng(4).integers(0, 256, (64, 96, 3), np.uint8)
-    peaks = measured_peaks(random_checkpoint, [noise])
+    peaks = measure_activation_ranges(random_checkpoint, [noise])
     return replace(random_checkpoint, activation_peaks=peaks)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fcn_road_seg.model.activation_ranges import measured_peaks, spread
+from fcn_road_seg.model.activation_ranges import evenly_spaced, measure_activation_ranges
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm
@@ -32,13 +32,13 @@ def frame_of(value, hw=(32, 64)):
 
 def test_known_activations_give_their_peaks(counting):
     expected = np.cumprod(np.arange(1.0, 14.0))
-    assert measured_peaks(counting, [frame_of(255)]) == pytest.approx(expected)
+    assert measure_activation_ranges(counting, [frame_of(255)]) == pytest.approx(expected)
 
 
 def test_peak_is_the_mean_over_frames_of_a_frames_largest(counting):
     spotted = frame_of(0)
     spotted[10, 20] = 51
-    peaks = measured_peaks(counting, [frame_of(255), spotted])
+    peaks = measure_activation_ranges(counting, [frame_of(255), spotted])
     assert peaks[0] == pytest.approx((1.0 + 0.2) / 2)
 
 
@@ -46,7 +46,7 @@ def test_frames_are_seen_at_the_networks_size(counting):
     # A spot of one pixel in 4 x 4 keeps a 16th of its light when the frame is reduced.
     large = frame_of(0, (128, 256))
     large[4, 8] = 240
-    assert measured_peaks(counting, [large])[0] == pytest.approx(15 / 255)
+    assert measure_activation_ranges(counting, [large])[0] == pytest.approx(15 / 255)
 
 
 @pytest.mark.parametrize(('hw', 'level'), [((16, 32), 135), ((64, 32), 90)])
@@ -54,11 +54,11 @@ def test_frames_are_enlarged_as_the_pipeline_does(counting, hw, level):
     # Between pixels: 3/4 of a spot's light along a side that doubles, 1/2 along one that halves.
     spotted = frame_of(0, hw)
     spotted[10, 20] = 240
-    assert measured_peaks(counting, [spotted])[0] == pytest.approx(level / 255)
+    assert measure_activation_ranges(counting, [spotted])[0] == pytest.approx(level / 255)
 
 
 def test_silent_layer_has_a_peak_that_a_checkpoint_takes(counting):
-    peaks = measured_peaks(counting, [frame_of(0)])
+    peaks = measure_activation_ranges(counting, [frame_of(0)])
     assert set(peaks) == {1e-6}
     assert replace(counting, activation_peaks=peaks).activation_peaks == peaks
 
@@ -67,12 +67,14 @@ def test_batch_norm_is_folded_before():
     model = model_of(RoadFCNConfig(encoder='vgg16_bn'))
     frames = [np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)]
     folded = Checkpoint(fold_batch_norm(model), RULE)
-    assert measured_peaks(Checkpoint(model, RULE), frames) == measured_peaks(folded, frames)
+    assert measure_activation_ranges(Checkpoint(model, RULE), frames) == measure_activation_ranges(
+        folded, frames
+    )
 
 
 def test_no_frames_are_refused(counting):
     with pytest.raises(ValueError, match='no frame to measure activations on; give one'):
-        measured_peaks(counting, [])
+        measure_activation_ranges(counting, [])
 
 
 @pytest.mark.parametrize(
@@ -80,4 +82,4 @@ def test_no_frames_are_refused(counting):
     [(1, [0]), (3, [0, 3, 6]), (10, list(range(10))), (99, list(range(10)))],
 )
 def test_spread_takes_from_everywhere_evenly(count, expected):
-    assert spread(list(range(10)), count) == expected
+    assert evenly_spaced(list(range(10)), count) == expected

@@ -1,10 +1,10 @@
 import threading
 
-from fcn_road_seg.ros.frame_queue import Mailbox
+from fcn_road_seg.ros.frame_queue import FrameQueue
 
 
 def test_newest_item_replaces_the_one_before_and_is_counted():
-    mailbox = Mailbox()
+    mailbox = FrameQueue()
     for item in ('a', 'b', 'c'):
         mailbox.put(item)
     assert mailbox.take() == 'c'
@@ -12,7 +12,7 @@ def test_newest_item_replaces_the_one_before_and_is_counted():
 
 
 def test_item_taken_in_time_is_not_counted():
-    mailbox = Mailbox()
+    mailbox = FrameQueue()
     mailbox.put('a')
     assert mailbox.take() == 'a'
     mailbox.put('b')
@@ -21,7 +21,7 @@ def test_item_taken_in_time_is_not_counted():
 
 
 def test_close_wakes_a_waiting_taker_with_none():
-    mailbox = Mailbox()
+    mailbox = FrameQueue()
     taken = []
     thread = threading.Thread(target=lambda: taken.append(mailbox.take()))
     thread.start()
@@ -31,7 +31,7 @@ def test_close_wakes_a_waiting_taker_with_none():
 
 
 def test_items_left_at_or_after_close_count_as_dropped():
-    mailbox = Mailbox()
+    mailbox = FrameQueue()
     mailbox.put('a')
     mailbox.close()
     mailbox.put('b')
@@ -40,7 +40,7 @@ def test_items_left_at_or_after_close_count_as_dropped():
 
 
 def test_every_item_is_either_taken_in_order_or_counted():
-    mailbox = Mailbox()
+    mailbox = FrameQueue()
     taken = []
 
     def take_all():
@@ -61,7 +61,7 @@ def test_every_item_is_either_taken_in_order_or_counted():
 
 
 def test_mailbox_that_keeps_all_gives_every_item_in_order():
-    mailbox = Mailbox(keep_all=True)
+    mailbox = FrameQueue(keep_all=True)
     for item in range(100):
         mailbox.put(item)
     assert len(mailbox) == 100
@@ -70,7 +70,7 @@ def test_mailbox_that_keeps_all_gives_every_item_in_order():
 
 
 def test_dropped_items_are_told_once():
-    mailbox = Mailbox()
+    mailbox = FrameQueue()
     mailbox.put('a')
     mailbox.put('b')
     assert mailbox.take_dropped() == 1

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from fcn_road_seg.utils.atomic_write import written_whole
+from fcn_road_seg.utils.atomic_write import atomic_write
 
 
 def test_file_appears_under_its_name_readable_by_all(tmp_path):
     path = tmp_path / 'a.bin'
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(b'new')
         part.chmod(0o600)
         assert not path.exists()
@@ -24,7 +24,7 @@ def test_error_while_writing_keeps_the_earlier_file_and_leaves_nothing_else(tmp_
     path.write_bytes(b'old')
 
     def write_half():
-        with written_whole(path) as part:
+        with atomic_write(path) as part:
             part.write_bytes(b'ne')
             raise ValueError('half')
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from fcn_road_seg.utils.child_process import helper_process
+from fcn_road_seg.utils.child_process import child_process
 
 
 def answer(word, link):
@@ -26,7 +26,7 @@ def is_alive(pid):
 
 
 def test_helper_talks_over_its_link_and_ends_with_the_block():
-    with helper_process(answer, 'here') as link:
+    with child_process(answer, 'here') as link:
         word, pid = link.recv()
         assert word == 'here'
         assert pid != os.getpid()
@@ -38,7 +38,7 @@ def test_helper_ends_when_the_block_fails():
     pids = []
 
     def failing():
-        with helper_process(answer, 'here') as link:
+        with child_process(answer, 'here') as link:
             pids.append(link.recv()[1])
             raise ValueError('mine')
 
@@ -49,7 +49,7 @@ def test_helper_ends_when_the_block_fails():
 
 
 def test_end_of_the_helper_ends_its_link():
-    with helper_process(die) as link:
+    with child_process(die) as link:
         link.send('now')
         assert link.poll(60)
         with pytest.raises(EOFError):
@@ -58,7 +58,7 @@ def test_end_of_the_helper_ends_its_link():
 
 def test_ctrl_c_is_for_who_started_the_helper_and_ignored_by_it():
     handler = signal.getsignal(signal.SIGINT)
-    with helper_process(answer, 'here') as link:
+    with child_process(answer, 'here') as link:
         assert signal.getsignal(signal.SIGINT) is handler
         _, pid = link.recv()
         os.kill(pid, signal.SIGINT)

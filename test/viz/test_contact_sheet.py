@@ -1,14 +1,14 @@
 import numpy as np
 
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
-from fcn_road_seg.viz.contact_sheet import compared, letterboxed, sheet
+from fcn_road_seg.viz.contact_sheet import draw_errors, letterbox, make_contact_sheet
 
 
 def test_found_missed_and_invented_road_have_colours_of_their_own():
     frame_rgb = np.full((1, 5, 3), 100, np.uint8)
     road = np.array([[True, False, True, False, True]])
     label = np.uint8([[ROAD, ROAD, BACKGROUND, BACKGROUND, VOID]])
-    found, missed, invented, nothing, void = compared(frame_rgb, road, label)[0].tolist()
+    found, missed, invented, nothing, void = draw_errors(frame_rgb, road, label)[0].tolist()
     assert found == [55, 145, 55]
     assert missed == [170, 82, 55]
     assert invented == [55, 55, 170]
@@ -17,7 +17,7 @@ def test_found_missed_and_invented_road_have_colours_of_their_own():
 
 
 def test_letterboxed_picture_keeps_its_aspect_ratio_in_the_middle():
-    boxed = letterboxed(np.full((10, 40, 3), 255, np.uint8), (20, 20))
+    boxed = letterbox(np.full((10, 40, 3), 255, np.uint8), (20, 20))
     assert boxed.shape == (20, 20, 3)
     assert np.flatnonzero(boxed.any(axis=(1, 2))).tolist() == [7, 8, 9, 10, 11]
 
@@ -25,7 +25,7 @@ def test_letterboxed_picture_keeps_its_aspect_ratio_in_the_middle():
 def test_sheet_has_rows_as_high_as_their_highest_picture():
     wide = np.full((10, 40, 3), 255, np.uint8)
     tall = np.full((40, 40, 3), 128, np.uint8)
-    together = sheet([wide, tall, wide], columns=2, cell_width=40)
+    together = make_contact_sheet([wide, tall, wide], columns=2, cell_width=40)
     assert together.shape == (40 + 10, 80, 3)
     assert (together[:40, 40:] == 128).all()
     assert (together[40:, :40] == 255).all()

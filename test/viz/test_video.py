@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fcn_road_seg.viz.video import VideoError, written_video
+from fcn_road_seg.viz.video import VideoError, atomic_video_writer
 
 TOO_LARGE = """
 import resource, sys
@@ -37,7 +37,7 @@ def pictures_of(path):
 
 
 def test_film_has_every_picture_in_order_at_its_rate(tmp_path):
-    with written_video(tmp_path / 'a.mp4', 7.5) as add:
+    with atomic_video_writer(tmp_path / 'a.mp4', 7.5) as add:
         for value in (40, 120, 200):
             add(picture(value))
         assert not (tmp_path / 'a.mp4').exists()
@@ -49,7 +49,7 @@ def test_film_has_every_picture_in_order_at_its_rate(tmp_path):
 
 
 def test_pictures_of_other_and_odd_sizes_are_fitted_into_the_first_ones(tmp_path):
-    with written_video(tmp_path / 'a.mp4', 10) as add:
+    with atomic_video_writer(tmp_path / 'a.mp4', 10) as add:
         for hw in ((47, 65), (100, 64), (1, 1)):
             add(picture(120, hw))
     _, found = pictures_of(tmp_path / 'a.mp4')
@@ -61,7 +61,7 @@ def test_pictures_of_other_and_odd_sizes_are_fitted_into_the_first_ones(tmp_path
 def test_error_leaves_the_earlier_film_and_nothing_else(tmp_path):
     path = tmp_path / 'a.mp4'
     path.write_bytes(b'old')
-    with suppress(ValueError), written_video(path, 10) as add:
+    with suppress(ValueError), atomic_video_writer(path, 10) as add:
         add(picture(1))
         raise ValueError
     assert path.read_bytes() == b'old'
@@ -71,14 +71,17 @@ def test_error_leaves_the_earlier_film_and_nothing_else(tmp_path):
 def test_film_without_a_picture_or_of_another_kind_is_refused(tmp_path):
     with (
         pytest.raises(VideoError, match=r'a\.avi does not end in \.mp4'),
-        written_video(tmp_path / 'a.avi', 10),
+        atomic_video_writer(tmp_path / 'a.avi', 10),
     ):
         pass
-    with pytest.raises(VideoError, match='no picture'), written_video(tmp_path / 'a.mp4', 10):
+    with (
+        pytest.raises(VideoError, match='no picture'),
+        atomic_video_writer(tmp_path / 'a.mp4', 10),
+    ):
         pass
     with (
         pytest.raises(VideoError, match='nowhere does not exist'),
-        written_video(tmp_path / 'nowhere/a.mp4', 10) as add,
+        atomic_video_writer(tmp_path / 'nowhere/a.mp4', 10) as add,
     ):
         add(picture(1))
     assert list(tmp_path.iterdir()) == []

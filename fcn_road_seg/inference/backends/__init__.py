@@ -1,0 +1,1 @@
+"""The libraries that run the network on a CPU."""

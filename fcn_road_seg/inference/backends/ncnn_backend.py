@@ -15,7 +15,7 @@ import numpy as np
 
 from fcn_road_seg.inference.backends.ncnn_graph import GRAPH_VERSION, INPUT, OUTPUT, NcnnGraph
 from fcn_road_seg.model.road_fcn import RoadFCN
-from fcn_road_seg.utils.atomic_write import written_whole
+from fcn_road_seg.utils.atomic_write import atomic_write
 
 SUFFIX = '.ncnn.bin'
 # Of 60 MB each: measuring the checkpoints of a training must not fill a disk.
@@ -100,7 +100,7 @@ def _cached(graph: NcnnGraph, key: str) -> Path | None:
     try:
         if not _is_whole(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with written_whole(path) as part:
+            with atomic_write(path) as part:
                 _write(graph, part)
             # Not this one, whatever the clock of a machine that has just booted says.
             others = (p for p in path.parent.glob(f'*{SUFFIX}') if p != path)

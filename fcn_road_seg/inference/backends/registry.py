@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
-from fcn_road_seg.inference.interfaces import CpuNetwork
+from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.inference.options import FASTEST_BACKENDS, PRECISIONS, SegmenterError
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCN
@@ -13,7 +13,7 @@ from fcn_road_seg.model.road_fcn import RoadFCN
 
 def _cpu_network(
     model: RoadFCN, backend: str, precision: str, checkpoint: Checkpoint
-) -> CpuNetwork:
+) -> CpuBackend:
     wanted = FASTEST_BACKENDS[precision] if backend == 'auto' else backend
     try:
         return _network_by(wanted, model, precision, checkpoint)
@@ -32,7 +32,7 @@ def _cpu_network(
 
 def _network_by(
     backend: str, model: RoadFCN, precision: str, checkpoint: Checkpoint
-) -> CpuNetwork:
+) -> CpuBackend:
     """Raise ImportError where `backend` is not installed."""
     threads = torch.get_num_threads()
     if backend == 'ncnn':

@@ -1,0 +1,33 @@
+"""What all commands do alike: an error is one line, a signal an interrupt, and both a status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+
+INTERRUPTED = 130
+
+
+def run_command(
+    name: str,
+    work: Callable[[], None],
+    errors: tuple[type[Exception], ...],
+    interrupted: Callable[[], str] = lambda: 'interrupted',
+) -> int:
+    """Do `work`; return 0, or INTERRUPTED after SIGINT or SIGTERM, saying `NAME: interrupted()`.
+
+    Raises:
+        SystemExit: `work` raised one of `errors`; its text, behind the command's name, is one line
+            for the user, and the exit status is 1.
+    """
+    # SIGTERM's default would leave half-written files and child processes behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        work()
+    except errors as error:
+        raise SystemExit(f'{name}: {error}') from error
+    except KeyboardInterrupt:
+        print(f'{name}: {interrupted()}', file=sys.stderr)
+        return INTERRUPTED
+    return 0
