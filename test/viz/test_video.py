@@ -12,10 +12,10 @@ from fcn_road_seg.viz.video import VideoError, atomic_video_writer
 TOO_LARGE = """
 import resource, sys
 import numpy as np
-from fcn_road_seg.viz.video import written_video
+from fcn_road_seg.viz.video import atomic_video_writer
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 rng = np.random.default_rng(0)
-with written_video(sys.argv[1], 10) as add:
+with atomic_video_writer(sys.argv[1], 10) as add:
     for _ in range(30):
         add(rng.integers(0, 256, (240, 320, 3), np.uint8))
 """
