@@ -6,7 +6,13 @@ from fcn_road_seg.bench.timing import MIN_ROUNDS, Spread, interleave
 
 def test_spread_is_minimum_median_and_quartiles():
     assert Spread.of([5, 1, 4, 2, 3], scale=10) == Spread(10, 20, 30, 40)
+
+
+def test_spread_of_one_value_is_that_value():
     assert Spread.of([7]) == Spread(7, 7, 7, 7)
+
+
+def test_spread_is_rounded_for_the_report():
     assert Spread(0, 1 / 3, 0.5, 2 / 3).as_dict(2) == {
         'least': 0,
         'q1': 0.33,
@@ -60,7 +66,11 @@ def test_rounds_end_with_the_budget():
     assert MIN_ROUNDS <= len(taken['a']) <= 10
 
 
-def test_a_budget_too_small_gives_the_least_number_of_rounds_or_what_was_asked_for():
+def test_budget_too_small_gives_the_least_number_of_rounds():
     slow = Recorder('a', seconds=0.01)
     assert len(interleave(slow.samples, rounds=1000, budget_s=1e-9)['a']) == MIN_ROUNDS
+
+
+def test_no_more_rounds_are_taken_than_were_asked_for():
+    slow = Recorder('a', seconds=0.01)
     assert len(interleave(slow.samples, rounds=2, budget_s=1e-9)['a']) == 2

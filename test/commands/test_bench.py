@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -147,12 +148,21 @@ def test_what_cannot_be_measured_is_said_in_one_line(argv, text, tmp_path):
     assert '\n' not in str(ended.value)
 
 
-def test_node_without_ros_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, 'fcn_road_seg.bench.node', raising=False)
-    monkeypatch.setitem(sys.modules, 'rclpy', None)
-    with pytest.raises(SystemExit, match='--node needs ROS 2'):
-        bench.main(['--node', '--out', str(tmp_path)])
-    assert not list(tmp_path.iterdir())
+WITHOUT_ROS = """
+import sys
+sys.modules['rclpy'] = None
+from fcn_road_seg.commands import bench
+bench.main(['--node', '--out', sys.argv[1]])
+"""
+
+
+def test_node_without_ros_is_refused_before_anything_is_measured(tmp_path):
+    line = (sys.executable, '-c', WITHOUT_ROS, str(tmp_path / 'out'))
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith('bench: --node needs ROS 2 (')
+    assert done.stderr.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
 
 
 def test_times_are_kept_when_their_memory_cannot_be_measured(

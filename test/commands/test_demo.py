@@ -98,7 +98,9 @@ def test_interrupted_demo_ends_the_node_and_says_one_line(tmp_path, number):
             if b'starting the node' in line:
                 break
         log_path = tmp_path / 'node.log'
-        while run.poll() is None and 'waiting for frames' not in log_path.read_text():
+        while run.poll() is None:
+            if log_path.exists() and 'waiting for frames' in log_path.read_text():
+                break
             time.sleep(0.1)
         run.send_signal(number)
         _, error = run.communicate(timeout=30)
