@@ -25,7 +25,11 @@ def head_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def network_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the times of the networks and the segmenter, beside the floor."""
+    """Yield the times of the networks and the segmenter, beside the floor.
+
+    The floor is the time of direct convolution with every multiply-add at the measured peak rate;
+    Winograd convolution (ncnn) can be faster.
+    """
     yield ''
     peaks = report['peaks']
     rates = [f'{v:g} GFLOP/s in {k.partition("_")[0]}' for k, v in peaks.items() if 'flop' in k]
@@ -46,7 +50,7 @@ def network_lines(report: Mapping[str, Any]) -> Iterator[str]:
             speed = f'{network["speed"]["median"]:.2f}'
             yield f'  {LABELS[name]:36}{_spread(network["time_ms"])}{speed:>14}'
         for dtype, floor_ms in figures['floor_ms'].items():
-            yield f'  {f"floor, {dtype}":36}{digits(floor_ms):>9}'
+            yield f'  {_floor_label(dtype):36}{digits(floor_ms):>9}'
         for of in ('mask', 'overlay'):
             text = f'{report["frame"]} frame to {of}'
             yield f'  {text:36}{_spread(figures[f"frame_to_{of}_ms"])}'
@@ -117,12 +121,16 @@ def write_chart(report: Mapping[str, Any], path: Path) -> None:
             )
             for name, network in figures['networks'].items()
         ]
-        lines_ms = {f'floor, {dtype}': ms for dtype, ms in figures['floor_ms'].items()}
+        lines_ms = {_floor_label(dtype): ms for dtype, ms in figures['floor_ms'].items()}
         title = f'{size}, {figures["gflop"]:.1f} GFLOP'
         panels.append(
             TimePanel(title, bars, lines_ms, f'ms, and speedup over {LABELS[REFERENCE]}')
         )
     plot_times(panels, path)
+
+
+def _floor_label(dtype: str) -> str:
+    return f'direct-convolution floor, {dtype}'
 
 
 def _spread(times_ms: Mapping[str, float]) -> str:

@@ -23,8 +23,8 @@ FRAME_HW = (375, 1242)
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='bench',
-        description='Time the network, the segmenter around it and, with --node, the live node on '
-        'this machine, beside plain PyTorch, the classic FCN-8s and the least possible time.',
+        description='Time the network, the segmenter around it and, with --node, the live node, '
+        'beside plain PyTorch, the classic FCN-8s and the floor of direct convolution.',
     )
     parser.add_argument(
         '--checkpoint',
