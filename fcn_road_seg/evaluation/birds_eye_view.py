@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""The bird's-eye view of the KITTI road benchmark."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fcn_road_seg.evaluation.metrics import _check_image
+from fcn_road_seg.evaluation.metrics import check_image
 
 
 @dataclass(frozen=True)
 class BirdsEyeView:
-    """A grid of square cells on the road: x to the right, z ahead, in metres.
+    """A grid of square cells on the road plane, with x to the right and z ahead.
 
-    The defaults are the benchmark's. Both ranges are whole numbers of cells.
+    `x_m` and `z_m` are its ranges and `cell_m` the side of a cell, all in metres; both ranges are
+    whole numbers of cells. The defaults are the benchmark's.
     """
 
     x_m: tuple[float, float] = (-10.0, 10.0)
@@ -22,30 +23,29 @@ class BirdsEyeView:
 
     @property
     def shape_hw(self) -> tuple[int, int]:
-        """Cells along z and along x."""
+        """Number of cells along z and along x."""
         return (
             round((self.z_m[1] - self.z_m[0]) / self.cell_m),
             round((self.x_m[1] - self.x_m[0]) / self.cell_m),
         )
 
     def project(self, image: np.ndarray, road_to_image: np.ndarray, outside: int) -> np.ndarray:
-        """Return an (H, W) uint8 image as seen from above, `shape_hw` in size.
+        """Return an (H, W) uint8 image seen from above, `shape_hw` in size.
 
-        `road_to_image` is a (3, 3) homography as `calibration.road_to_image` returns it. The
-        top row is the farthest, the left column the least x. A cell has the pixel that its
-        centre falls on, by truncation; the pixel in row 0, column 0 has the coordinates 1, 1,
-        as in the development kit, and those beyond (width, height) are outside. Cells outside
-        of the image or not in front of the camera have the value `outside`: VOID for labels, 0
-        for confidences.
+        `road_to_image` is the (3, 3) homography that `kitti_calibration.road_to_image` returns.
+        The top row is the farthest, the left column has the least x. A cell takes the pixel under
+        its centre, by truncation; as in the development kit, the pixel in row 0, column 0 has the
+        coordinates (1, 1). Cells outside the image or behind the camera get the value `outside`:
+        VOID for labels, 0 for confidences.
 
         Raises:
-            ValueError: the image or the homography has another type or shape.
+            ValueError: the image or the homography has the wrong type or shape.
         """
-        _check_image(image, 'image')
+        check_image(image, 'image')
         if road_to_image.shape != (3, 3):
             raise ValueError(
-                f'road_to_image is 3 x 3, this one {road_to_image.shape}; '
-                'use calibration.road_to_image'
+                f'road_to_image must be 3 x 3, but is {road_to_image.shape}; '
+                'use kitti_calibration.road_to_image'
             )
         h, w = self.shape_hw
         x = self.x_m[0] + self.cell_m * (np.arange(w) + 0.5)

@@ -1,4 +1,4 @@
-"""Frames made harder, always in the same way: what a network withstands."""
+"""Reproducible corruptions of frames, which show how robust a network is."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def _blur(frame_rgb: np.ndarray, _: int) -> np.ndarray:
     return cv2.GaussianBlur(frame_rgb, (0, 0), sigmaX=frame_rgb.shape[1] / 256)
 
 
-# Each takes an (H, W, 3) uint8 RGB frame and a seed, and gives such a frame. Shadows are random
-# by the seed; light is halved, or doubled and clipped; blur is Gaussian, its sigma 1/256 of the
-# frame's width.
+# Each takes an (H, W, 3) uint8 RGB frame and a seed, and returns the corrupted frame. Shadows are
+# random, by the seed; light is halved, or doubled and clipped; blur is Gaussian with a sigma of
+# 1/256 of the frame's width.
 CORRUPTIONS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     'shadows': _shadows,
     'half light': _half_light,

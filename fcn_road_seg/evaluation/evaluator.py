@@ -1,4 +1,4 @@
-"""segment, compare, count"""
+"""Segment labelled frames and count how masks and confidences compare with the labels."""
 
 from __future__ import annotations
 
@@ -24,16 +24,22 @@ from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.viz.contact_sheet import draw_errors
 
 WORST_COUNT = 12
-# A mask is a confidence of 0 and 255; any threshold between them tells the two apart.
+# A mask is a confidence of 0 and 255; any threshold between them separates the two.
 MASK_THRESHOLD = 128
 
 
 @dataclass(frozen=True)
 class Example:
-    """A labelled frame, and what its data set knows of it besides.
+    """A labelled frame, with what else its data set says about it.
 
-    `frame_rgb` is (H, W, 3) uint8, `label` (H, W) uint8; `class_index` (H, W) uint8 numbers
-    `classes`; `road_to_image` is the (3, 3) homography of a calibrated frame.
+    Attributes:
+        name: the frame's name.
+        frame_rgb: (H, W, 3) uint8.
+        label: (H, W) uint8 of BACKGROUND, ROAD, VOID.
+        category: um, umm or uu in KITTI road.
+        classes: names of the data set's classes.
+        class_index: (H, W) uint8, each pixel's index in `classes`.
+        road_to_image: (3, 3) homography of a calibrated frame.
     """
 
     name: str
@@ -47,12 +53,16 @@ class Example:
 
 @dataclass
 class Evaluation:
-    """All counts over one data set; every ratio is taken from them at the end.
+    """All counts over one data set, from which `report` computes the ratios.
 
-    The histograms are of confidences by category, in the image and in bird's-eye view, of masks
-    at the checkpoint's threshold, and of masks under each stress. `by_class` has the pixels and
-    the pixels wrongly taken for road of each class that is not road; `worst` the frames of least
-    IoU with a picture, worst first.
+    Attributes:
+        frames: number of frames.
+        perspective, birds_eye: histograms of confidences by category, in each view.
+        masks: histogram of the masks at the segmenter's threshold.
+        stressed: histograms of the masks by name of corruption.
+        by_class: for each class that is not road, int64 [2]: its pixels, and those of them that
+            were taken for road.
+        worst: (IoU, name, BGR picture) of the frames with the lowest IoU, worst first.
     """
 
     frames: int = 0
@@ -64,24 +74,24 @@ class Evaluation:
     worst: list[tuple[float, str, np.ndarray]] = field(default_factory=list)
 
     def add(self, example: Example, mask: np.ndarray, confidence: np.ndarray) -> None:
-        """Count one frame's (H, W) uint8 mask (0 or 255) and confidence."""
+        """Count one frame's mask, (H, W) uint8 of 0 and 255, and its confidence, (H, W) uint8."""
         self.frames += 1
         _at(self.perspective, example.category).add(confidence, example.label)
         if example.road_to_image is not None:
-            view, seen = BirdsEyeView(), example.road_to_image
+            view, homography = BirdsEyeView(), example.road_to_image
             _at(self.birds_eye, example.category).add(
-                view.project(confidence, seen, outside=0),
-                view.project(example.label, seen, outside=VOID),
+                view.project(confidence, homography, outside=0),
+                view.project(example.label, homography, outside=VOID),
             )
-        alone = RoadHistogram()
-        alone.add(mask, example.label)
-        self.masks += alone
+        of_frame = RoadHistogram()
+        of_frame.add(mask, example.label)
+        self.masks += of_frame
         self._add_classes(example, mask)
-        self._add_worst(example, mask, alone.mask_measures(MASK_THRESHOLD).iou)
+        self._add_worst(example, mask, of_frame.mask_measures(MASK_THRESHOLD).iou)
 
-    def add_stressed(self, stress: str, example: Example, mask: np.ndarray) -> None:
-        """Count the mask that the frame gave under one of `CORRUPTIONS`."""
-        _at(self.stressed, stress).add(mask, example.label)
+    def add_stressed(self, corruption: str, example: Example, mask: np.ndarray) -> None:
+        """Count the frame's mask, (H, W) uint8 of 0 and 255, under one of `CORRUPTIONS`."""
+        _at(self.stressed, corruption).add(mask, example.label)
 
     def _add_classes(self, example: Example, mask: np.ndarray) -> None:
         if example.class_index is None:
@@ -93,7 +103,7 @@ class Evaluation:
                 counts += [np.count_nonzero(of_class), np.count_nonzero(mask[of_class])]
 
     def _add_worst(self, example: Example, mask: np.ndarray, iou: float) -> None:
-        # Neither road nor found road: nothing to compare.
+        # IoU is undefined if there is neither road nor mask.
         if math.isnan(iou) or (len(self.worst) == WORST_COUNT and iou >= self.worst[-1][0]):
             return
         picture = draw_errors(example.frame_rgb, mask > 0, example.label)
@@ -103,7 +113,7 @@ class Evaluation:
     def report(self) -> dict[str, Any]:
         """Return all figures, ready for JSON: fractions in [0, 1], the KITTI measure in percent.
 
-        What the pixels do not define is None.
+        Undefined figures are None.
         """
         masks = asdict(self.masks.mask_measures(MASK_THRESHOLD))
         report: dict[str, Any] = {'frames': self.frames, **masks}
@@ -122,7 +132,7 @@ class Evaluation:
         return _rounded(report)
 
     def views(self) -> Iterator[tuple[str, dict[str, RoadHistogram]]]:
-        """Yield each view's name and histograms: of its categories, and of all pooled."""
+        """Yield the name of each view with its histograms by category, and of all pooled."""
         for view, by_category in (
             ('perspective', self.perspective),
             ('birds_eye_view', self.birds_eye),
@@ -147,24 +157,24 @@ def _rounded(value: Any) -> Any:
 
 
 def measure(segmenter: RoadSegmenter, examples: Iterable[Example], *, stress: bool) -> Evaluation:
-    """Segment every example, under each of `CORRUPTIONS` too if asked, and count."""
-    tally = Evaluation()
+    """Segment all examples, with `stress` also under each of `CORRUPTIONS`, and count."""
+    evaluation = Evaluation()
     for number, example in enumerate(examples):
-        found = segmenter(example.frame_rgb, channel_order='rgb')
-        assert found.confidence is not None
-        tally.add(example, found.mask, found.confidence)
-        for name, harden in CORRUPTIONS.items() if stress else ():
-            hardened = harden(example.frame_rgb, number)
-            mask = segmenter(hardened, channel_order='rgb', confidence=False).mask
-            tally.add_stressed(name, example, mask)
-    return tally
+        segmentation = segmenter(example.frame_rgb, channel_order='rgb')
+        assert segmentation.confidence is not None
+        evaluation.add(example, segmentation.mask, segmentation.confidence)
+        for name, corrupt in CORRUPTIONS.items() if stress else ():
+            corrupted_rgb = corrupt(example.frame_rgb, number)
+            mask = segmenter(corrupted_rgb, channel_order='rgb', confidence=False).mask
+            evaluation.add_stressed(name, example, mask)
+    return evaluation
 
 
-def examples_of(frames: Sequence[LabelledFrame], text: str) -> Iterator[Example]:
-    """Read `frames` one by one, with a progress bar named `text`.
+def load_examples(frames: Sequence[LabelledFrame], text: str) -> Iterator[Example]:
+    """Read `frames` one by one, with a progress bar labelled `text`.
 
     Raises:
-        DatasetError, CalibrationError: a file is not as it should be; the message names it.
+        DatasetError, CalibrationError: a file is missing or invalid; the message names it.
     """
     for frame in tqdm(frames, desc=text, unit='frame', leave=False):
         frame_rgb, label = frame.load()
@@ -180,7 +190,7 @@ def examples_of(frames: Sequence[LabelledFrame], text: str) -> Iterator[Example]
         )
 
 
-def rendered_examples(count: int) -> Iterator[Example]:
-    """Render `count` frames that no training has seen."""
+def render_examples(count: int) -> Iterator[Example]:
+    """Render `count` frames with seeds that no training uses."""
     for number, sample in enumerate(rendered_frames(count, RENDERED_VAL_SEED, 'rendered')):
         yield Example(f'rendered_{number:06}', *sample)

@@ -1,4 +1,4 @@
-"""The KITTI road measure and the bird's-eye view that it is taken in.
+"""The KITTI road measure, and IoU, F1 and accuracy of masks.
 
 Fritsch, Kuehnl, Geiger: "A new performance measure and evaluation benchmark for road detection
 algorithms", ITSC 2013, as the benchmark's development kit computes it.
@@ -18,7 +18,7 @@ CONFIDENCES = 256
 
 
 class Counts(NamedTuple):
-    """Pixels by threshold t = 0..255, where confidence >= t is taken for road: int64 [256]."""
+    """Pixel counts, each int64 [256], by threshold t = 0..255; road is where confidence >= t."""
 
     tp: np.ndarray
     fp: np.ndarray
@@ -28,13 +28,18 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class RoadMeasures:
-    """The KITTI road measure in percent; NaN where the pixels counted do not define it.
+    """The KITTI road measure in percent, NaN if it is undefined for the counted pixels.
 
-    `max_f` is the highest F1 over the thresholds and `threshold`, in 0..255, the lowest that
-    reaches it; `pre`, `rec`, `fpr` and `fnr` are precision, recall, false positive and false
-    negative rate there. `ap` is the mean over recall 0, 0.1 .. 1 of the highest precision at
-    that recall or more. Without road pixels all are NaN and the threshold is 0; without
-    background pixels `fpr` is NaN.
+    Without road pixels all are NaN and the threshold is 0; without background pixels `fpr` is
+    NaN.
+
+    Attributes:
+        max_f: highest F1 over all thresholds.
+        ap: average precision: the mean over recall 0, 0.1 .. 1 of the highest precision at that
+            recall or more.
+        pre, rec, fpr, fnr: precision, recall, false positive and false negative rate at
+            `threshold`.
+        threshold: lowest threshold, in 0..255, that reaches `max_f`.
     """
 
     max_f: float
@@ -48,7 +53,7 @@ class RoadMeasures:
 
 @dataclass(frozen=True)
 class MaskMeasures:
-    """How well one mask per frame fits, in [0, 1]; NaN where the pixels do not define it."""
+    """IoU, F1 and accuracy of masks in [0, 1], NaN if they are undefined for the pixels."""
 
     iou: float
     f1: float
@@ -61,10 +66,10 @@ def _no_pixels() -> np.ndarray:
 
 @dataclass(eq=False)
 class RoadHistogram:
-    """How often each confidence was given to the road and background pixels seen so far.
+    """Histograms of the confidences of road and of background pixels, both int64 [256].
 
-    All measures follow from these two int64 [256] histograms, so pixels are pooled over the
-    images of a category, and categories by `+`, before any ratio is taken.
+    All measures are computed from them, so that pixels are pooled over the images of a category,
+    and categories by `+`, before any ratio is taken.
     """
 
     road: np.ndarray = field(default_factory=_no_pixels)
@@ -73,13 +78,13 @@ class RoadHistogram:
     def add(self, confidence: np.ndarray, label: np.ndarray) -> None:
         """Count an image: (H, W) uint8 confidence in road, 0..255, and (H, W) uint8 label.
 
-        Void pixels are not counted. A mask of 0 and 255 is a confidence, too.
+        Void pixels are not counted. A mask of 0 and 255 is a valid confidence.
 
         Raises:
-            ValueError: another type or shape, or a label that is not BACKGROUND, ROAD or VOID.
+            ValueError: the type or shape is wrong, or a label is not BACKGROUND, ROAD or VOID.
         """
-        _check_image(confidence, 'confidence')
-        _check_image(label, 'label')
+        check_image(confidence, 'confidence')
+        check_image(label, 'label')
         if confidence.shape != label.shape:
             raise ValueError(
                 f'confidence is {confidence.shape} (H, W) but its label is {label.shape}; '
@@ -99,14 +104,14 @@ class RoadHistogram:
         return RoadHistogram(self.road + other.road, self.background + other.background)
 
     def counts(self) -> Counts:
-        """Return the confusion of road and background at every threshold."""
+        """Return the confusion matrix at every threshold."""
         tp, fp = _at_least(self.road), _at_least(self.background)
         return Counts(tp, fp, tn=fp[0] - fp, fn=tp[0] - tp)
 
     def precision_recall(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (precision, recall), each float64 [256] in [0, 1], by threshold.
 
-        Precision is 0 where no pixel is taken for road; recall is NaN without road pixels.
+        Precision is 0 if no pixel is taken for road; recall is NaN without road pixels.
         """
         tp, fp, _, fn = self.counts()
         precision, recall = np.zeros(CONFIDENCES), np.full(CONFIDENCES, np.nan)
@@ -115,7 +120,7 @@ class RoadHistogram:
         return precision, recall
 
     def measures(self) -> RoadMeasures:
-        """Return the KITTI road measure of all that was added."""
+        """Return the KITTI road measure of all added images."""
         tp, fp, _, fn = self.counts()
         if not tp[0]:
             nan = math.nan
@@ -123,7 +128,7 @@ class RoadHistogram:
         f1 = 2 * tp / (2 * tp + fp + fn)
         best = int(f1.argmax())
         precision, _ = self.precision_recall()
-        # In integers, since 3 of 10 pixels are not a recall of at least 3 * 0.1 in binary.
+        # In integers: as floats, 3 / 10 < 3 * 0.1.
         ceilings = [precision[10 * tp >= tenths * tp[0]].max() for tenths in range(11)]
         return RoadMeasures(
             max_f=100 * float(f1[best]),
@@ -136,15 +141,15 @@ class RoadHistogram:
         )
 
     def mask_measures(self, threshold: int) -> MaskMeasures:
-        """Return how well the masks `confidence >= threshold` fit, with threshold in 0..255.
+        """Return the measures of the masks `confidence >= threshold`, threshold in 0..255.
 
         Raises:
-            ValueError: the threshold is none of these.
+            ValueError: the threshold is not one of 0..255.
         """
         if threshold not in range(CONFIDENCES):
             raise ValueError(
-                f'threshold {threshold} is not one of 0..255; of a probability take '
-                '255 times it, rounded'
+                f'threshold {threshold} is not one of 0..255; multiply a probability by 255 '
+                'and round it'
             )
         tp, fp, tn, fn = (count[threshold] for count in self.counts())
         return MaskMeasures(
@@ -162,8 +167,9 @@ def _ratio(part: int, whole: int) -> float:
     return float(part / whole) if whole else math.nan
 
 
-def _check_image(image: np.ndarray, name: str) -> None:
+def check_image(image: np.ndarray, name: str) -> None:
+    """Raise ValueError unless `image`, called `name` in the message, is (H, W) uint8."""
     if image.ndim != 2 or image.dtype != np.uint8:
         raise ValueError(
-            f'{name} is (H, W) uint8, this one {image.shape} {image.dtype}; convert it'
+            f'{name} must be (H, W) uint8, but is {image.shape} {image.dtype}; convert it'
         )

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""The zip file that the server of the KITTI road benchmark evaluates."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SUBMISSION_NAME = 'road_submission.zip'
 
 
 def write_submission(segmenter: RoadSegmenter, root: Path, folder: Path) -> Path:
-    """Write the zip that the KITTI road server takes for the test set in `root`; return its path.
+    """Segment the KITTI road test set in `root`, write the zip to `folder` and return its path.
 
-    It holds `um_road_000000.png` and so on: each test frame's confidence in road, 0..255, in
-    bird's-eye view.
+    It holds each test frame's confidence in road, 0..255, in bird's-eye view, as
+    `um_road_000000.png` and so on.
 
     Raises:
-        DatasetError, CalibrationError: a file is missing or not as it should be.
+        DatasetError, CalibrationError: a file is missing or invalid; the message names it.
     """
     path = folder / SUBMISSION_NAME
     folder.mkdir(parents=True, exist_ok=True)
     view = BirdsEyeView()
     with atomic_write(path) as part, zipfile.ZipFile(part, 'w', zipfile.ZIP_STORED) as archive:
         for frame in tqdm(find_test_frames(root), desc='submission', unit='frame'):
-            seen = read_road_to_image(frame.calibration_path)
+            homography = read_road_to_image(frame.calibration_path)
             confidence = segmenter(frame.load(), channel_order='rgb').confidence
             assert confidence is not None
-            _, png = cv2.imencode('.png', view.project(confidence, seen, outside=0))
+            _, png = cv2.imencode('.png', view.project(confidence, homography, outside=0))
             archive.writestr(frame.submission_name, png.tobytes())
     return path

@@ -1,4 +1,4 @@
-"""from a frame to the network's input size"""
+"""From a frame to the network's input size, and from its logit back to a mask of the frame."""
 
 from __future__ import annotations
 
@@ -51,9 +51,24 @@ class InputRule:
 
 
 def resize_to_input(frame: np.ndarray, input_hw: tuple[int, int]) -> np.ndarray:
-    """Return an (H, W, 3) uint8 frame at the network's input size, as the network sees it."""
+    """Return an (H, W, 3) uint8 frame, RGB or BGR, at the network's input size."""
     h, w = input_hw
-    # Reducing by area averages what a plain bilinear look-up would skip (aliasing).
+    # Reducing by area averages the pixels that bilinear sampling would skip (aliasing).
     reduces = h < frame.shape[0] and w < frame.shape[1]
     method = cv2.INTER_AREA if reduces else cv2.INTER_LINEAR
     return cv2.resize(frame, (w, h), interpolation=method)
+
+
+def resize_to_frame(
+    logit: np.ndarray, frame_hw: tuple[int, int], out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the (H, W) float32 logit of p(road) at the frame's size, by bilinear interpolation.
+
+    `out`, a C-contiguous float32 array of `frame_hw`, saves an allocation.
+    """
+    return cv2.resize(logit, frame_hw[::-1], dst=out, interpolation=cv2.INTER_LINEAR)
+
+
+def logit_threshold(threshold: float) -> float:
+    """Return the logit of a p(road) in (0, 1); a pixel is road if its logit is at least that."""
+    return math.log(threshold / (1 - threshold))
