@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Random soft shadows on frames, for training and for robustness tests."""
 
 from __future__ import annotations
 

@@ -61,6 +61,28 @@ def test_submission_has_every_test_frame_in_birds_eye_view_under_the_servers_nam
     assert (seen.shape, seen.dtype) == (BirdsEyeView().shape_hw, np.uint8)
 
 
+def test_threshold_and_input_size_of_the_command_replace_those_of_the_checkpoint(
+    tmp_path, random_checkpoint_path
+):
+    data = kitti(tmp_path / 'kitti', split='training')
+    arguments = ['--data', str(data), '--split', 'all', '--backend', 'torch']
+    arguments += ['--checkpoint', str(random_checkpoint_path)]
+
+    def report_of(name, *options):
+        assert evaluate.main([*arguments, *options, '--out', str(tmp_path / name)]) == 0
+        return json.loads((tmp_path / name / 'report.json').read_text())
+
+    plain = report_of('plain')
+    everything = report_of('threshold', '--threshold', '0.001')
+    smaller = report_of('smaller', '--input', '32x32')
+    assert (plain['threshold'], everything['threshold']) == (0.5, 0.001)
+    name = 'kitti all (2 frames)'
+    # Below every p(road) all is road: half of each frame.
+    assert everything['data'][name]['iou'] == 0.5
+    views = [report['data'][name]['perspective'] for report in (plain, everything, smaller)]
+    assert views[0] == views[1] != views[2]
+
+
 def test_calibration_at_fault_is_one_line_that_names_the_file(tmp_path, random_checkpoint_path):
     data = kitti(tmp_path / 'kitti', split='training')
     (data / 'training/calib/um_000000.txt').write_text('P2: 1 2 3\n')

@@ -46,20 +46,33 @@ def test_training_without_validation_frames_still_gives_a_checkpoint(easy_data, 
     assert load_checkpoint(tmp_path / 'road_fcn.safetensors').provenance.metrics == {}
 
 
-def test_training_learns_an_easy_task_and_writes_a_checkpoint(easy_data, tmp_path, capsys):
-    arguments = ['--data', str(easy_data), '--crop', '32x64', '--out', str(tmp_path)]
-    steps = ['--steps', '60', '--val-every', '60']
-    assert (
-        train.main([*TINY, *arguments, *steps, '--licence', 'made up', '--threshold', '0.7']) == 0
-    )
-    checkpoint = load_checkpoint(tmp_path / 'road_fcn.safetensors')
-    assert checkpoint.model.config.encoder == 'vgg16'
-    assert checkpoint.input_rule.pixels == 6144
-    assert checkpoint.threshold == 0.7
-    assert checkpoint.provenance.licence == 'made up'
-    assert f'{easy_data.name} (8 frames)' in checkpoint.provenance.training_data
-    assert checkpoint.provenance.metrics[easy_data.name]['iou'] > 0.8
-    assert len(checkpoint.activation_peaks) == 13
+@pytest.fixture(scope='module')
+def trained(easy_data, tmp_path_factory):
+    """The checkpoint of a run of 60 steps, at a threshold of 0.7."""
+    out = tmp_path_factory.mktemp('trained')
+    arguments = ['--data', str(easy_data), '--crop', '32x64', '--out', str(out)]
+    arguments += ['--steps', '60', '--val-every', '60', '--threshold', '0.7']
+    assert train.main([*TINY, *arguments, '--licence', 'made up']) == 0
+    return load_checkpoint(out / 'road_fcn.safetensors')
+
+
+def test_training_learns_an_easy_task(trained, easy_data):
+    assert trained.provenance.metrics[easy_data.name]['iou'] > 0.8
+
+
+def test_checkpoint_names_its_data_and_their_licence(trained, easy_data):
+    assert f'{easy_data.name} (8 frames)' in trained.provenance.training_data
+    assert trained.provenance.licence == 'made up'
+
+
+def test_checkpoint_has_the_input_rule_and_the_threshold_of_the_run(trained):
+    assert trained.input_rule.pixels == 6144
+    assert trained.threshold == 0.7
+
+
+def test_checkpoint_is_folded_and_ready_for_int8(trained):
+    assert trained.model.config.encoder == 'vgg16'
+    assert len(trained.activation_peaks) == 13
 
 
 @pytest.mark.parametrize('threshold', [0.3, 0.7])
@@ -229,7 +242,7 @@ def test_run_leaves_curves_predictions_and_tensorboard_events(easy_data, tmp_pat
         (['--data', 'nowhere'], 'nowhere is not a known data set'),
         ([], 'nothing to train on; give --data'),
         (['--rendered', '4', '--val-fraction', '2'], r'val_fraction 2.0 is not in \[0, 1\)'),
-        (['--rendered', '4', '--skip-scales', '1'], 'give one a skip'),
+        (['--rendered', '4', '--skip-scales', '1'], 'give one per skip'),
         (['--rendered', '4', '--pixels', '5'], 'pixel count 5 is too small'),
         (['--rendered', '4', '--weights', 'none.pth'], 'cannot load the weights none.pth'),
     ],

@@ -24,6 +24,7 @@ def grey(value: int, hw: tuple[int, int] = (4, 6)) -> np.ndarray:
 
 
 def frame_stems(frames: Iterable[LabelledFrame]) -> list[str]:
+    """Return the names of the frames' files without their suffixes."""
     return [frame.frame_path.stem for frame in frames]
 
 

@@ -127,8 +127,8 @@ def test_file_from_before_int8_loads_without_peaks(stored, tmp_path):
 @pytest.mark.parametrize(
     ('peaks', 'message'),
     [
-        (PEAKS[:-1], 'activation peaks are 12, not 13: one a convolution'),
-        ([], 'activation peaks are 0, not 13'),
+        (PEAKS[:-1], 'there are 12 activation peaks, not 13: one per convolution'),
+        ([], 'there are 0 activation peaks, not 13'),
         ((-1.0, *PEAKS[1:]), 'activation peak -1.0 is not a positive number'),
         ((0.0, *PEAKS[1:]), 'activation peak 0.0 is not a positive number'),
         ((*PEAKS[1:], math.nan), 'activation peak nan is not a positive number'),
@@ -138,7 +138,7 @@ def test_file_from_before_int8_loads_without_peaks(stored, tmp_path):
         (7, 'not iterable'),
     ],
 )
-def test_peaks_that_are_none_are_refused(stored, tmp_path, peaks, message):
+def test_invalid_peaks_are_refused(stored, tmp_path, peaks, message):
     path = tmp_path / 'changed.safetensors'
     rewritten(stored, path, lambda content: content.update(activation_peaks=peaks))
     refused(path, f'does not describe a network: .*{message}')
@@ -178,7 +178,7 @@ def test_network_that_is_not_finite_is_refused(random_checkpoint, tmp_path, valu
 
 
 @pytest.mark.parametrize('description', [None, [], 'vgg16'])
-def test_description_that_is_none_is_refused(stored, tmp_path, description):
+def test_invalid_description_is_refused(stored, tmp_path, description):
     path = tmp_path / 'changed.safetensors'
     rewritten(stored, path, lambda content: content.update(model=description))
     refused(path, 'does not describe a network: ')
@@ -193,7 +193,7 @@ def test_newer_format_version_is_refused(random_checkpoint_path, tmp_path):
     tensors = load_file(random_checkpoint_path)
     metadata = {'format': 'fcn_road_seg', 'format_version': '99'}
     save_file(tensors, tmp_path / 'newer.safetensors', metadata=metadata)
-    refused(tmp_path / 'newer.safetensors', 'format version 99, this package reads 1')
+    refused(tmp_path / 'newer.safetensors', 'format version 99, but this package reads 1')
 
 
 @pytest.mark.parametrize('save', [torch.save, lambda x, p: p.write_bytes(pickle.dumps(x))])
