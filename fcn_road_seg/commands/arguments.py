@@ -21,39 +21,44 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_split_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the arguments that say which frames validate, the same for trainer and evaluation."""
+    """Add the arguments of `split_rule`, the same for training and evaluation."""
     rule = SplitRule()
     parser.add_argument(
         '--val-fraction',
         type=float,
         default=rule.val_fraction,
-        help='tail of each category that validates, where a data set has no split of its own',
+        metavar='SHARE',
+        help='Share of each category, from its end, that validates if the data set has no split '
+        'of its own (default: %(default)s).',
     )
     parser.add_argument(
         '--fold',
         metavar='K/N',
-        help='instead of the tail, the K-th of N contiguous blocks of each category',
+        help='Validate on the K-th of N contiguous blocks of each category instead.',
     )
     parser.add_argument(
         '--hold-out',
         nargs='+',
         default=rule.hold_out,
         metavar='PREFIX',
-        help='in data sets with frames whose name begins so (a drive), these alone validate',
+        help='Validate only on frames whose name begins with a PREFIX (a drive), in data sets '
+        'that have such frames.',
     )
 
 
 def split_rule(args: argparse.Namespace) -> SplitRule:
-    """Return the rule that the arguments of `add_split_arguments` ask for.
+    """Return the rule that the arguments of `add_split_arguments` describe.
 
     Raises:
-        ValueError: a value that is none.
+        ValueError: a value is invalid.
     """
     fold = None
     if args.fold is not None:
         k, _, n = args.fold.partition('/')
         if not (k.isdecimal() and n.isdecimal()):
-            raise ValueError(f'--fold {args.fold!r} is not K/N; say 1/5 for the first of five')
+            raise ValueError(
+                f'--fold {args.fold!r} is not K/N; use, for example, 1/5 for the first of five'
+            )
         fold = int(k), int(n)
     return SplitRule(args.val_fraction, fold, tuple(args.hold_out))
 
