@@ -68,7 +68,7 @@ def measure_networks(
     share = others.share()
     peaks = {name: max(taken['peak', name]) for name in (*dtypes, 'copy')}
     return {
-        'backend': segmenter.backend,
+        'backend': str(segmenter.backend),
         'threads': torch.get_num_threads(),
         'rounds': len(taken['peak', 'copy']),
         'other_processes_share': None if share is None else round(share, 3),

@@ -151,17 +151,18 @@ def build_segmenter(args: argparse.Namespace) -> RoadSegmenter:
         CheckpointError, SegmenterError, ValueError: as RoadSegmenter.
     """
     # It brings PyTorch, which takes seconds to import: not before the arguments are known.
+    from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
     from fcn_road_seg.model.checkpoint import default_checkpoint_path
 
+    limit_cpu_threads(args.threads)
     segmenter = RoadSegmenter(
         args.checkpoint or default_checkpoint_path(),
         args.device,
         args.precision,
-        args.input,
-        args.threads,
-        args.backend,
-        args.roi_top,
+        input_hw=args.input,
+        backend=args.backend,
+        roi_top=args.roi_top,
     )
     segmenter.threshold = args.threshold or segmenter.threshold
     return segmenter

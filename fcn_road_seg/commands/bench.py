@@ -28,6 +28,7 @@ from fcn_road_seg.bench.run import (
     print_lines,
     save,
 )
+from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
 from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import CheckpointError, default_checkpoint_path, load_checkpoint
@@ -157,7 +158,8 @@ def run(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.checkpoint or default_checkpoint_path()
     checkpoint = load_checkpoint(path)
-    segmenter = RoadSegmenter(checkpoint, args.device, num_threads=args.threads)
+    limit_cpu_threads(args.threads)
+    segmenter = RoadSegmenter(checkpoint, args.device)
     device = segmenter.device
     drive = SyntheticDrive(DRIVE_SEED, args.frame)
     frames_bgr = np.stack([drive.render(t_s=i / 10)[0] for i in range(CAMERA_FRAMES)])

@@ -20,9 +20,9 @@ from fcn_road_seg.model.input_rule import resize_to_frame, resize_to_input
 class CpuPipeline:
     """Everything between a frame and its results, on the CPU."""
 
-    def __init__(self, network: CpuBackend) -> None:
-        self.backend = network.backend
-        self._network = network
+    def __init__(self, backend: CpuBackend) -> None:
+        self.backend = backend.info
+        self._network = backend
         # Kept from frame to frame: fresh memory costs more to come by than these cost to fill.
         self._logit = np.empty((0, 0), np.float32)
         self._tint = self._blended = np.empty((0, 0, 3), np.uint8)

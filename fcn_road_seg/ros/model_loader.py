@@ -15,6 +15,7 @@ LOADER_POLL_S = 0.1
 
 def _loaded(values: dict[str, Any], logger: Any) -> tuple[RoadSegmenter, Sequence[str]]:
     # PyTorch takes seconds to import: not before the parameters are known to be right.
+    from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
     from fcn_road_seg.model.checkpoint import CLASS_NAMES, default_checkpoint_path
 
@@ -22,12 +23,12 @@ def _loaded(values: dict[str, Any], logger: Any) -> tuple[RoadSegmenter, Sequenc
     size = values['input_height'], values['input_width']
     # No shell expands the ~ of checkpoint:=~/my.safetensors.
     checkpoint_path = os.path.expanduser(values['checkpoint']) or default_checkpoint_path()
+    limit_cpu_threads(values['num_threads'])
     segmenter = RoadSegmenter(
         checkpoint_path,
         values['device'],
         values['precision'],
         input_hw=size if all(size) else None,
-        num_threads=values['num_threads'],
         backend=values['backend'],
         roi_top=values['roi_top'],
     )

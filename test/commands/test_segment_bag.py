@@ -317,7 +317,7 @@ def test_what_cannot_be_done_is_told_in_one_line(tmp_path, refusal):
         (bag, ('--topics', '/b'), '/b has no images; topics with images are /image'),
         (empty, ('--topics', '/mask'), 'topics with images are /info, /fcn_road_seg/mask'),
         (bag, ('--checkpoint', '/nowhere.safetensors'), '/nowhere.safetensors does not exist'),
-        (bag, ('--device', 'cuda:99'), "device 'cuda:99' is not here"),
+        (bag, ('--device', 'cuda:99'), "device 'cuda:99' does not exist"),
         (bag, ('--input', '100', '100'), '100'),
         (bag, ('--video', 'film.avi'), 'film.avi does not end in .mp4'),
     ):
