@@ -89,7 +89,7 @@ def test_arguments_become_a_split_rule():
 
 @pytest.mark.parametrize('fold', ['2', '2/', 'a/b', '-1/5'])
 def test_fold_that_is_none_is_refused(fold):
-    with pytest.raises(ValueError, match=r'is not K/N; say 1/5 for the first of five'):
+    with pytest.raises(ValueError, match=r'is not K/N; give, for example, 1/5 for the first of five'):
         parsed(f'--fold={fold}')
 
 
