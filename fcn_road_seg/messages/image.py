@@ -55,7 +55,7 @@ def _yuv422(code: int) -> Callable[[np.ndarray], Frame]:
     def decode(pixels: np.ndarray) -> Frame:
         w = pixels.shape[1]
         if w % 2:
-            # Two pixels share U and V. The last one of an odd row has no V: its neighbour's is used.
+            # Two pixels share U and V; without a partner, the last one takes its neighbour's V.
             last = pixels[:, -1:].copy()
             if w > 1:
                 last[..., _CHROMA[code]] = pixels[:, -2:-1, _CHROMA[code]]

@@ -165,7 +165,7 @@ def test_topic_without_images_is_refused_naming_those_with_images(tmp_path):
     bag = write_bag(tmp_path / 'bag', {'/a': drive_images(1), '/b': [], '/c': drive_images(1)})
     with (
         BagReader(bag) as reader,
-        pytest.raises(BagError, match='^/b has no images; topics with images: /a, /c$'),
+        pytest.raises(BagError, match=r'^/b has no images; topics with images: /a, /c$'),
     ):
         camera_topics(reader.topics, ['/b'])
 
@@ -174,7 +174,7 @@ def test_bag_without_a_camera_says_what_it_has(tmp_path):
     bag = write_bag(tmp_path / 'bag', {'/fcn_road_seg/mask': [image()]})
     with (
         BagReader(bag) as reader,
-        pytest.raises(BagError, match='no images to segment; its topics: /fcn_road_seg/mask$'),
+        pytest.raises(BagError, match=r'no images to segment; its topics: /fcn_road_seg/mask$'),
     ):
         camera_topics(reader.topics, [])
 

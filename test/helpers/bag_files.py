@@ -130,7 +130,7 @@ def write_compressed_bag(path: Path, mode: str, images: Iterable[object]) -> Pat
 
 
 def write_humble_bag(path: Path, types: Mapping[str, str], pixels: np.ndarray = PIXELS) -> Path:
-    """Write a bag like those of Humble's sqlite3, without definitions, with one image per topic."""
+    """Write a bag as Humble records it (sqlite3, no definitions), with one image per topic."""
     msg = image(pixels=pixels)
     cdr = bytes(get_typestore(Stores.ROS2_HUMBLE).serialize_cdr(msg, IMAGE))
     path.mkdir()
