@@ -15,39 +15,47 @@ if TYPE_CHECKING:
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `out` and `--storage`, those of `written_bag`."""
-    parser.add_argument('out', type=Path, metavar='OUT', help='the bag, a folder, is made there')
-    parser.add_argument('--storage', choices=STORAGES, default=STORAGES[0], help='default: mcap')
+    """Add `out` and `--storage`, the arguments of `atomic_bag_writer`."""
+    parser.add_argument(
+        'out', type=Path, metavar='OUT', help='Folder of the bag to write; it must not exist.'
+    )
+    parser.add_argument(
+        '--storage',
+        choices=STORAGES,
+        default=STORAGES[0],
+        help=f'Storage format of the bag (default: {STORAGES[0]}).',
+    )
 
 
 def add_split_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the arguments of `split_rule`, the same for training and evaluation."""
+    """Add the arguments of `split_rule`, which select the validation frames."""
     rule = SplitRule()
     parser.add_argument(
         '--val-fraction',
         type=float,
         default=rule.val_fraction,
         metavar='SHARE',
-        help='Share of each category, from its end, that validates if the data set has no split '
-        'of its own (default: %(default)s).',
+        help='Share of frames, at the end of each category, to use for validation if a data set '
+        f'has no split of its own (default: {rule.val_fraction:g}).',
     )
     parser.add_argument(
         '--fold',
         metavar='K/N',
-        help='Validate on the K-th of N contiguous blocks of each category instead.',
+        help='Use the K-th of N contiguous blocks of each category for validation, instead of '
+        'its end.',
     )
     parser.add_argument(
         '--hold-out',
         nargs='+',
         default=rule.hold_out,
         metavar='PREFIX',
-        help='Validate only on frames whose name begins with a PREFIX (a drive), in data sets '
-        'that have such frames.',
+        help='Use only the frames whose names begin with one of these prefixes (drives) for '
+        'validation, in each data set that has such frames.',
     )
 
 
 def split_rule(args: argparse.Namespace) -> SplitRule:
-    """Return the rule that the arguments of `add_split_arguments` describe.
+    """Return the rule that the arguments of `add_split_arguments` ask for.
 
     Raises:
         ValueError: a value is invalid.
