@@ -75,7 +75,9 @@ def declare_parameters(node: Node) -> NodeParameters:
             )
         except ParameterException as error:
             # rclpy's text names the value but no remedy.
-            raise ParameterError(f'{error}; {parameter.name} is {parameter.allowed}') from error
+            raise ParameterError(
+                f'{error}; {parameter.name} must be {parameter.allowed}'
+            ) from error
         values[parameter.name] = _plain_value(declared)
     return NodeParameters(**values)
 

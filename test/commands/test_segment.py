@@ -110,7 +110,7 @@ raise SystemExit(segment.main())
         (('-p', 'checkpoint:=~/nowhere.safetensors'), f'{Path.home()}/nowhere.safetensors does'),
         (('-p', 'device:=cuda:99'), "device 'cuda:99' is not here"),
         (('-p', 'input_height:=100', '-p', 'input_width:=100'), 'in steps of 32'),
-        (('-p', 'overlay_alpha:=1'), 'overlay_alpha is a decimal number'),
+        (('-p', 'overlay_alpha:=1'), 'overlay_alpha must be a decimal number, 0.0 to 1.0'),
     ],
 )
 def test_node_that_cannot_start_says_why_in_one_line_and_fails(start_node, ros_args, reason):
