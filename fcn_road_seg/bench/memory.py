@@ -16,6 +16,7 @@ from tqdm import tqdm
 from fcn_road_seg.bench import machine, variants
 from fcn_road_seg.bench.networks import Hw, size_text
 from fcn_road_seg.bench.report import SEGMENTER
+from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
@@ -63,16 +64,13 @@ def _memory_mib(
 ) -> tuple[float | None, float | None]:
     before_mib = machine.peak_memory_mib()
     device = torch.device(subject.device)
+    limit_cpu_threads(subject.num_threads)
     if name == SEGMENTER:
         frame = _noise(frame_hw)
-        segmenter = RoadSegmenter(
-            subject.checkpoint_path, subject.device, num_threads=subject.num_threads
-        )
+        segmenter = RoadSegmenter(subject.checkpoint_path, subject.device)
         segmenter.input_rule = InputRule(fixed_hw=input_hw)
         segmenter(frame, confidence=False, overlay=True)
     else:
-        if subject.num_threads:
-            torch.set_num_threads(subject.num_threads)
         checkpoint = load_checkpoint(subject.checkpoint_path)
         with torch.inference_mode():
             variants.make_variant(name, checkpoint, device)(_noise(input_hw))()

@@ -69,7 +69,7 @@ def measure_networks(
     share = round(others.share(), 3)
     peaks = {name: max(taken['peak', name]) for name in (*dtypes, 'copy')}
     return {
-        'backend': segmenter.backend,
+        'backend': str(segmenter.backend),
         'threads': torch.get_num_threads(),
         'rounds': len(taken['peak', 'copy']),
         'other_processes_share': share,

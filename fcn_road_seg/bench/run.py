@@ -24,6 +24,7 @@ from fcn_road_seg.bench.report import (
     node_lines,
     write_chart,
 )
+from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
 from fcn_road_seg.synthetic import SyntheticDrive
@@ -84,7 +85,8 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.checkpoint_path or default_checkpoint_path()
     checkpoint = load_checkpoint(path)
-    segmenter = RoadSegmenter(checkpoint, options.device, num_threads=options.threads)
+    limit_cpu_threads(options.threads)
+    segmenter = RoadSegmenter(checkpoint, options.device)
     drive = SyntheticDrive(DRIVE_SEED, options.frame_hw)
     frames_bgr = np.stack([drive.render(t_s=i / 10)[0] for i in range(CAMERA_FRAMES)])
     report: dict[str, Any] = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fcn_road_seg.bench.classic_fcn8s import ClassicFCN8s
-from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm, road_logit
@@ -60,23 +60,23 @@ def make_variant(name: str, checkpoint: Checkpoint, device: torch.device) -> Var
         return _eager(copy.deepcopy(checkpoint.model), device)
     model = fold_batch_norm(checkpoint.model).requires_grad_(False)
     if name == 'ncnn':
-        from fcn_road_seg.inference.backends.ncnn_backend import NcnnNetwork
+        from fcn_road_seg.inference.backends.ncnn_backend import NcnnBackend
 
-        return _on_cpu(NcnnNetwork(model, checkpoint.sha256, torch.get_num_threads()))
+        return _on_cpu(NcnnBackend(model, torch.get_num_threads()))
     if name.startswith('openvino_'):
-        from fcn_road_seg.inference.backends.openvino_backend import OpenVinoNetwork
+        from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
 
         precision, peaks = name.removeprefix('openvino_'), checkpoint.activation_peaks
 
         def at(frame_rgb: np.ndarray) -> Callable[[], Tensor]:
             # One for each size: a network keeps few, and would compile again in every round.
-            network = OpenVinoNetwork(model, precision, peaks, torch.get_num_threads())
+            network = OpenVinoBackend(model, precision, peaks, torch.get_num_threads())
             return _on_cpu(network)(frame_rgb)
 
         return at
     dtype = _SIXTEEN_BITS.get(name, torch.float32)
     if device.type == 'cpu':
-        return _on_cpu(TorchNetwork(model, dtype))
+        return _on_cpu(TorchBackend(model, dtype))
     model.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     return _eager(model, device)
 
