@@ -10,8 +10,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from fcn_road_seg.messages.compressed_image import compressed_to_frame
-from fcn_road_seg.messages.image import ImageError, image_msg, to_frame
+from fcn_road_seg.messages.decode import decode_message
+from fcn_road_seg.messages.image import ImageError, image_msg
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class CameraMessage:
             raise ImageError(
                 f'{len(self.cdr)} bytes are not a valid {self.type.__name__}; record it again'
             ) from error
-        frame = to_frame(msg) if self.type is Image else compressed_to_frame(msg)
+        frame = decode_message(msg)
         if frame.channel_order == 'bgr':
             return frame.pixels
         return cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
