@@ -98,14 +98,19 @@ def probability(text: str) -> float:
     return value
 
 
-def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the options of `build_segmenter`, the same for every command that segments frames."""
+def add_checkpoint_argument(parser: argparse._ActionsContainer) -> None:
+    """Add `--checkpoint`; None is the checkpoint shipped with the package."""
     parser.add_argument(
         '--checkpoint',
         type=Path,
         metavar='FILE',
         help='Checkpoint file (default: the one shipped with the package).',
     )
+
+
+def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the options of `build_segmenter`, the same for every command that segments frames."""
+    add_checkpoint_argument(parser)
     parser.add_argument(
         '--device',
         default='auto',

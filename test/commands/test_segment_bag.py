@@ -154,8 +154,8 @@ def test_bag_that_does_not_exist_is_refused(tmp_path, refusal):
     [
         (('--topics', '/b'), '/b has no images; topics with images: /image'),
         (('--checkpoint', '/nowhere.safetensors'), '/nowhere.safetensors does not exist'),
-        (('--device', 'cuda:99'), 'cuda:99'),
-        (('--input', '100x100'), '100'),
+        (('--device', 'cuda:99'), "device 'cuda:99' "),
+        (('--input', '100x100'), '100 is not a multiple of 32'),
         (('--video', 'video.avi'), 'video.avi does not end in .mp4'),
     ],
 )
