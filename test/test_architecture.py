@@ -1,284 +1,177 @@
-"""Who may import whom: data flows one way, and network, ROS and files do not know each other."""
+"""Who may import whom: data flows one way, and network, ROS and file formats do not mix."""
 
 import ast
+import subprocess
 import sys
-from itertools import chain
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / 'fcn_road_seg'
-MESSAGES = {
-    'builtin_interfaces',
-    'diagnostic_msgs',
-    'lifecycle_msgs',
-    'rcl_interfaces',
-    'sensor_msgs',
-    'std_msgs',
-    'std_srvs',
-}
 OWN = 'fcn_road_seg'
 
-# Besides numpy and the standard library; "own" are modules of this package.
-MAY_IMPORT = {
-    'model': {'torch', 'torchvision'},
-    'checkpoint': {'torch', 'safetensors', 'own.files', 'own.model'},
-    'segmenter': {
-        'torch',
-        'cv2',
-        'own.checkpoint',
-        'own.cpu_pipeline',
-        'own.cuda_pipeline',
-        'own.devices',
-        'own.model',
-        'own.ncnn_network',
-        'own.openvino_network',
-        'own.segmentation',
-        'own.torch_network',
+# Each wing, from the top down, and the wings that it may import besides itself.
+WINGS = {
+    'commands': {
+        *('bags', 'bench', 'datasets', 'demo', 'evaluation', 'inference', 'live', 'model'),
+        *('ros', 'synthetic', 'training', 'utils', 'viz'),
     },
-    'segmentation': set(),
-    'cpu_pipeline': {'torch', 'cv2', 'own.segmentation'},
-    'cuda_pipeline': {'torch', 'own.frame_program', 'own.model', 'own.segmentation'},
-    'frame_program': {'torch', 'own.model', 'own.opencv_resize', 'own.segmentation'},
-    'opencv_resize': {'torch'},
-    'torch_network': {'torch', 'cv2', 'own.model'},
-    'ncnn_network': {'ncnn', 'cv2', 'own.files', 'own.model', 'own.ncnn_graph'},
-    'ncnn_graph': {'torch', 'own.model'},
-    'openvino_network': {'own.model', 'own.openvino_graph', 'own.silent_openvino'},
-    'openvino_graph': {'torch', 'own.model', 'own.silent_openvino'},
-    'silent_openvino': {'openvino'},
-    'activation_peaks': {'torch', 'own.checkpoint', 'own.cpu_pipeline', 'own.model'},
-    'image_msgs': {'cv2', 'cv_bridge', *MESSAGES},
-    'bags': {'rosbags'},
-    'kitti_sequences': {'own.calibration'},
-    'kitti_to_bag': {
-        'tqdm',
-        'own.bags',
-        'own.compressed_msgs',
-        'own.image_msgs',
-        'own.kitti_sequences',
-    },
-    'segment_bag': {
-        'tqdm',
-        'own.bags',
-        'own.checkpoint',
-        'own.compressed_msgs',
-        'own.image_msgs',
-        'own.segmenter',
-        'own.video',
-    },
-    'video': {'cv2', 'own.files', 'own.pictures'},
-    'compressed_msgs': {'cv2', 'sensor_msgs', 'std_msgs', 'own.image_msgs'},
-    'parameters': set(),
-    'mailbox': set(),
-    'diagnostics': {'diagnostic_msgs', 'builtin_interfaces'},
-    'node': {
-        'rclpy',
-        *MESSAGES,
-        'own.checkpoint',
-        'own.compressed_msgs',
-        'own.diagnostics',
-        'own.image_input',
-        'own.image_msgs',
-        'own.mailbox',
-        'own.outputs',
-        'own.parameters',
-        'own.segmenter',
-    },
-    'image_input': {'rclpy', *MESSAGES},
-    'outputs': {'rclpy', *MESSAGES, 'vision_msgs', 'own.compressed_msgs', 'own.image_msgs'},
-    'datasets': {'torch', 'cv2'},
-    'augment': {'torch', 'torchvision', 'own.checkpoint', 'own.datasets'},
-    'calibration': set(),
-    'metrics': {'own.datasets'},
-    'synthetic': {'cv2', 'own.synthetic'},
-    'devices': set(),
-    'files': set(),
-    'pictures': {'cv2', 'own.datasets'},
-    'plots': {'matplotlib', 'own.files'},
-    'recipe': {'own.checkpoint'},
-    'sources': {'torch', 'tqdm', 'own.datasets', 'own.synthetic'},
-    'stress': {'torch', 'cv2', 'own.augment'},
-    'training': {
-        'torch',
-        'lightning',
-        'torchmetrics',
-        'cv2',
-        'own.augment',
-        'own.datasets',
-        'own.files',
-        'own.model',
-        'own.pictures',
-        'own.plots',
-        'own.recipe',
-        'own.sources',
-    },
-    'train': {
-        'torch',
-        'lightning',
-        'own.activation_peaks',
-        'own.checkpoint',
-        'own.devices',
-        'own.model',
-        'own.recipe',
-        'own.sources',
-        'own.training',
-    },
-    'evaluate': {
-        'cv2',
-        'tqdm',
-        'own.calibration',
-        'own.checkpoint',
-        'own.datasets',
-        'own.files',
-        'own.metrics',
-        'own.pictures',
-        'own.plots',
-        'own.segmenter',
-        'own.sources',
-        'own.stress',
-    },
-    'calibrate': {
-        'torch',
-        'tqdm',
-        'own.activation_peaks',
-        'own.checkpoint',
-        'own.datasets',
-        'own.model',
-        'own.sources',
-    },
-    'export': {
-        'torch',
-        'onnx',
-        'onnxruntime',
-        'onnxscript',
-        'own.checkpoint',
-        'own.files',
-        'own.model',
-    },
-    'demo': {
-        'rclpy',
-        *MESSAGES,
-        'cv2',
-        'tqdm',
-        'own.datasets',
-        'own.demo_sources',
-        'own.helper_process',
-        'own.image_msgs',
-        'own.live_node',
-        'own.pictures',
-        'own.video',
-    },
-    'demo_sources': {
-        'rclpy',
-        *MESSAGES,
-        'cv2',
-        'tqdm',
-        'own.bags',
-        'own.compressed_msgs',
-        'own.datasets',
-        'own.image_msgs',
-        'own.synthetic',
-    },
-    'classic': {'torch', 'own.model'},
-    'contenders': {
-        'torch',
-        'own.checkpoint',
-        'own.classic',
-        'own.cpu_pipeline',
-        'own.devices',
-        'own.model',
-        'own.ncnn_network',
-        'own.openvino_network',
-        'own.torch_network',
-    },
-    'machine': {'torch', 'cv2', 'own.devices'},
-    'timing': {'tqdm'},
-    'bench_networks': {
-        'torch',
-        'cv2',
-        'tqdm',
-        'own.bench_report',
-        'own.checkpoint',
-        'own.contenders',
-        'own.helper_process',
-        'own.machine',
-        'own.model',
-        'own.segmenter',
-        'own.timing',
-    },
-    'bench_node': {
-        'rclpy',
-        *MESSAGES,
-        'tqdm',
-        'own.helper_process',
-        'own.image_msgs',
-        'own.live_node',
-        'own.machine',
-    },
-    'live_node': {'rclpy', *MESSAGES},
-    'helper_process': set(),
-    'bench_report': {'own.contenders', 'own.machine', 'own.plots'},
-    'bench': {
-        'own.bench_networks',
-        'own.bench_node',
-        'own.bench_report',
-        'own.checkpoint',
-        'own.contenders',
-        'own.files',
-        'own.machine',
-        'own.segmenter',
-        'own.synthetic',
-    },
-    '__init__': set(),
-    '__main__': set(),
+    'demo': {'bags', 'datasets', 'live', 'messages', 'synthetic', 'utils', 'viz'},
+    'bench': {'inference', 'live', 'model', 'synthetic', 'utils', 'viz'},
+    'bags': {'datasets', 'inference', 'messages', 'utils'},
+    'evaluation': {'datasets', 'inference', 'synthetic', 'utils', 'viz'},
+    # Never inference: trainer and node meet in the model alone.
+    'training': {'datasets', 'model', 'synthetic', 'utils', 'viz'},
+    'ros': {'inference', 'messages', 'model', 'utils'},
+    # Starts the node as a process.
+    'live': {'messages', 'utils'},
+    'inference': {'model', 'utils'},
+    'viz': {'datasets', 'utils'},
+    'model': {'utils'},
+    'datasets': {'synthetic'},
+    'messages': set(),
+    'synthetic': set(),
+    'utils': set(),
 }
 
+# The wings in which a library may be imported; numpy, the standard library and cv2 are free.
+HOMES = {
+    'argcomplete': set(),
+    'cv_bridge': {'messages'},
+    'h5py': {'training'},
+    'lightning': {'training'},
+    'matplotlib': {'viz'},
+    'ncnn': {'inference'},
+    'onnx': {'model'},
+    'onnxruntime': {'model'},
+    'onnxscript': {'model'},
+    'openvino': {'inference'},
+    'PIL': {'messages'},
+    'psutil': {'bench', 'utils'},
+    'rclpy': {'ros', 'live', 'demo', 'commands'},
+    'rosbags': {'bags'},
+    'safetensors': {'model'},
+    'torch': {'bench', 'evaluation', 'inference', 'model', 'synthetic', 'training'},
+    'torchmetrics': {'training'},
+    'torchvision': {'training'},
+    'tqdm': {'bags', 'bench', 'commands', 'datasets', 'demo', 'evaluation', 'live', 'training'},
+    'vision_msgs': {'ros'},
+    # Messages of ROS 2.
+    'builtin_interfaces': {'ros'},
+    'diagnostic_msgs': {'ros', 'live'},
+    'lifecycle_msgs': {'ros'},
+    'rcl_interfaces': {'ros'},
+    'sensor_msgs': {'demo', 'live', 'messages', 'ros'},
+    'std_msgs': {'demo', 'live', 'messages', 'ros'},
+    'std_srvs': {'ros'},
+}
+FREE = {'numpy', 'cv2', *sys.stdlib_module_names}
 
-def files_of(module):
-    """Return a module's file, or all those of a subpackage."""
-    file = PACKAGE / f'{module}.py'
-    return [file] if file.exists() else sorted((PACKAGE / module).glob('*.py'))
+# Its children shall not hear the terminal's Ctrl-C: one handler is set while they start.
+MAY_SET_SIGNALS = {'utils/child_process.py'}
+MAX_FILE_LINES = 300
+MAX_CLASS_LINES = 150
+
+FILES = sorted(PACKAGE.rglob('*.py'))
+MODULES = [path for path in FILES if path.parent != PACKAGE]
 
 
-def imports_of(module):
+def name_of(path):
+    return str(path.relative_to(PACKAGE))
+
+
+def wing_of(path):
+    return path.relative_to(PACKAGE).parts[0]
+
+
+def imports_of(path):
+    """Return the dotted names that a file imports, anywhere in it, as 'package.module.name'."""
     found = set()
-    for node in chain(*(ast.walk(ast.parse(f.read_text())) for f in files_of(module))):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f'{module} has a relative import'
-            names = [node.module or '']
-            if node.module == OWN:
-                names = [f'{OWN}.{alias.name}' for alias in node.names]
-        else:
-            continue
-        found.update(names)
+            assert not node.level, f'{name_of(path)} has a relative import'
+            found.update(f'{node.module}.{alias.name}' for alias in node.names)
     return found
 
 
-def outside_of_numpy_and_stdlib(names):
-    for name in names:
-        top, _, rest = name.partition('.')
-        if top == OWN:
-            # The version is no module.
-            if rest != '__version__':
-                yield f'own.{rest.partition(".")[0]}'
-        elif top != 'numpy' and top not in sys.stdlib_module_names:
-            yield top
+def own_imports_of(path):
+    return {name for name in imports_of(path) if name.startswith(f'{OWN}.')}
 
 
-def test_table_names_every_module():
-    found = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob('*.py')}
-    assert {name.removesuffix('.py') for name in found} == set(MAY_IMPORT)
+def test_table_has_every_wing():
+    assert {wing_of(path) for path in MODULES} == set(WINGS)
 
 
-@pytest.mark.parametrize('module', MAY_IMPORT)
-def test_module_imports_only_what_the_table_allows(module):
-    assert set(outside_of_numpy_and_stdlib(imports_of(module))) <= MAY_IMPORT[module]
+def test_no_wing_imports_one_above_it():
+    order = list(WINGS)
+    for wing, below in WINGS.items():
+        assert below <= set(order[order.index(wing) + 1 :]), wing
 
 
-def test_node_does_not_import_torch_and_the_trainer_not_ros():
-    assert 'torch' not in imports_of('node')
-    for module in ('train', 'evaluate', 'export', 'bench', 'calibrate', 'model', 'segmenter'):
-        assert not {name.split('.')[0] for name in imports_of(module)} & {'rclpy', *MESSAGES}
+@pytest.mark.parametrize('path', MODULES, ids=name_of)
+def test_module_imports_only_the_wings_that_its_wing_may(path):
+    wings = {name.split('.')[1] for name in own_imports_of(path)} - {'__version__'}
+    assert wings <= WINGS[wing_of(path)] | {wing_of(path)}
+
+
+@pytest.mark.parametrize('path', MODULES, ids=name_of)
+def test_module_imports_only_libraries_that_live_in_its_wing(path):
+    libraries = {name.partition('.')[0] for name in imports_of(path)} - FREE - {OWN}
+    assert {library for library in libraries if wing_of(path) not in HOMES[library]} == set()
+
+
+@pytest.mark.parametrize('path', MODULES, ids=name_of)
+def test_private_names_stay_in_their_module(path):
+    taken = {name for name in own_imports_of(path) if name.rpartition('.')[2].startswith('_')}
+    assert taken <= {f'{OWN}.__version__'}
+
+
+@pytest.mark.parametrize(
+    'path', [path for path in MODULES if wing_of(path) != 'commands'], ids=name_of
+)
+def test_only_commands_parse_arguments_set_signals_and_exit(path):
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    used = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+    # Lightning ends by SystemExit on Ctrl-C, and to catch it is no exit.
+    raised = {
+        ast.unparse(node.exc.func)
+        for node in nodes
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+    }
+    assert not any(name.startswith('argparse') for name in imports_of(path))
+    assert not used & {'sys.exit', 'os._exit', 'sys.argv'}
+    assert 'SystemExit' not in raised
+    assert 'signal.signal' not in used or name_of(path) in MAY_SET_SIGNALS
+
+
+@pytest.mark.parametrize('wing', WINGS)
+def test_importing_a_wing_imports_nothing_else(wing):
+    imported = imports_of(PACKAGE / wing / '__init__.py')
+    assert {name for name in imported if not name.startswith(f'{OWN}.{wing}.')} == set()
+
+
+@pytest.mark.parametrize('path', FILES, ids=name_of)
+def test_files_and_classes_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            assert node.end_lineno - node.lineno < MAX_CLASS_LINES, node.name
+
+
+@pytest.mark.parametrize('path', FILES, ids=name_of)
+def test_every_file_says_what_it_is_for(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text())) or ''
+    assert docstring.partition('\n\n')[0].endswith('.')
+
+
+def test_node_is_imported_without_torch():
+    pytest.importorskip('rclpy')
+    code = (
+        'import sys, fcn_road_seg.ros.node, fcn_road_seg.commands.segment;'
+        'print("torch" in sys.modules)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout == 'False\n', done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from fcn_road_seg.inference.options import (
     resolve_precision,
 )
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
-from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.input_rule import InputRule, logit_threshold
 from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, fold_batch_norm
 from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 
@@ -127,7 +126,7 @@ class RoadSegmenter:
             hidden_input_rows=_hidden_input_rows(hidden_rows, frame_hw[0], input_hw[0]),
             hidden_rows=hidden_rows,
             channel_order=channel_order,
-            logit_threshold=math.log(self.threshold / (1 - self.threshold)),
+            logit_threshold=logit_threshold(self.threshold),
             confidence=confidence,
             overlay=self.overlay_style if overlay else None,
         )
