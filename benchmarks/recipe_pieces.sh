@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures what each part of the strong recipe, and each form of the network, gains on frames that it has not seen:
+# Measure each piece of the strong recipe, and each form of the network, on unseen drives:
 #   benchmarks/recipe_pieces.sh SHARED_DATA OUT      (in the environment of `make python`; hours on a CPU)
 # The CamVid drive 0001TP and the second half of each category of the KITTI consensus frames are held out.
 set -euo pipefail
@@ -20,7 +20,7 @@ run() {
         --out "$out/$name/evaluation"
 }
 
-# The start of all other runs: early in a training, when a part of the recipe still makes a difference.
+# The common start of all runs: early in a training, where pieces still make a difference.
 python -m fcn_road_seg train "${common[@]}" --rendered 800=0.35 --weights none --batch 6 --crop 192x320 \
     --without ema smoothing stretch shadows occluders blur --steps 1000 --val-every 1000 --out "$out/base"
 base="$out/base/best.ckpt"
@@ -29,7 +29,7 @@ for piece in shadows light blur occluders zoom stretch ema dice smoothing; do
     run "no-$piece" 200 --weights "$base" --without "$piece"
 done
 
-# The encoder continues; the decoders are new.
+# Only the encoder continues; the decoders are new.
 python - "$base" "$out/encoder.pth" <<'PY'
 import sys
 import torch

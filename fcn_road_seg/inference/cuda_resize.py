@@ -1,9 +1,8 @@
 """OpenCV's `resize` of 8-bit frames as tensor operations, which run on a GPU and in its graphs.
 
-The network is sensitive to how its input is resized: with `torch.nn.functional.interpolate` the
-mask's IoU with the CPU's was 0.988 (bilinear), 0.993 (area) and 0.995 (antialiased) on 24 KITTI
-frames, where float16 costs 0.0002. So both of OpenCV's methods are repeated here, but for means
-on the edge of rounding: IoU 1.00000.
+The network is sensitive to its resize: with `torch.nn.functional.interpolate` the IoU of the mask
+with the CPU's is 0.988 (bilinear), 0.993 (area) or 0.995 (antialiased) on KITTI frames, while with
+this class it is 1.00000 (benchmarks/README.md). Only means on the edge of rounding may differ.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ _LINEAR_BITS = 11
 class CudaResize:
     """`cv2.resize` of an (H, W, 3) frame to `input_hw`, as `resize_to_input` does it.
 
-    By area if both sides shrink, else bilinear. Pixels are looked up in tables: a matrix product
-    over whole rows would be a hundred times the arithmetic, and cuBLAS has a workspace that CUDA
-    graphs would share.
+    By area if both sides shrink, else bilinear. Tables say which pixels to add: a matrix product
+    over whole rows would be a hundred times the arithmetic, and would need cuBLAS, whose
+    workspace the CUDA graphs would share.
     """
 
     def __init__(

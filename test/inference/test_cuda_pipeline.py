@@ -1,6 +1,6 @@
-"""The pipeline of GPUs: on a CPU, where nothing is captured, and on a GPU where there is one.
+"""The pipeline of a GPU: on a CPU, which captures nothing, and on a GPU if there is one.
 
-On a machine with a GPU and without ROS: python -m pytest -m gpu test/test_cuda_pipeline.py
+On a machine with a GPU, with or without ROS: python -m pytest -m gpu test/inference
 """
 
 import gc

@@ -15,14 +15,14 @@ from fcn_road_seg.model.road_fcn import RoadFCN
 
 
 class NcnnError(RuntimeError):
-    """ncnn refuses the network, or cannot run it."""
+    """ncnn does not read the network, or cannot run it."""
 
 
 class NcnnBackend:
     """A folded network, in float32, on `num_threads` threads.
 
     Raises:
-        NcnnError: this version of ncnn does not take the network.
+        NcnnError: this version of ncnn does not read the network.
     """
 
     info = BackendInfo('ncnn', ncnn.__version__)

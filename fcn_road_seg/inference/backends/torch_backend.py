@@ -1,4 +1,4 @@
-"""The network on a CPU, by PyTorch."""
+"""The network on a CPU, by PyTorch: float32 or bfloat16."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TorchBackend:
     info = BackendInfo('torch', torch.__version__)
 
     def __init__(self, model: RoadFCN, dtype: torch.dtype) -> None:
-        # Looking values up writes RGB rows in the layout that channels_last wants.
+        # A look-up table writes RGB rows, the memory layout of channels_last.
         self._normalise_lut = model.normalise_table().numpy()
         self._dtype = dtype
         self._model = model.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
