@@ -14,15 +14,15 @@ from fcn_road_seg.inference.interfaces import (
     Segmentation,
     SegmentationRequest,
 )
-from fcn_road_seg.model.input_rule import resize_to_input
+from fcn_road_seg.model.input_rule import resize_to_frame, resize_to_input
 
 
 class CpuPipeline:
     """Everything between a frame and its results, on the CPU."""
 
-    def __init__(self, network: CpuBackend) -> None:
-        self.backend = network.backend
-        self._network = network
+    def __init__(self, backend: CpuBackend) -> None:
+        self.backend = backend.info
+        self._network = backend
         # Kept from frame to frame: fresh memory costs more to come by than these cost to fill.
         self._logit = np.empty((0, 0), np.float32)
         self._tint = self._blended = np.empty((0, 0, 3), np.uint8)
@@ -50,7 +50,7 @@ class CpuPipeline:
             logit = np.pad(logit, ((request.hidden_input_rows, 0), (0, 0)), mode='edge')
         if self._logit.shape != frame_hw:
             self._logit = np.empty(frame_hw, np.float32)
-        cv2.resize(logit, frame_hw[::-1], dst=self._logit, interpolation=cv2.INTER_LINEAR)
+        resize_to_frame(logit, frame_hw, out=self._logit)
         self._logit[: request.hidden_rows] = -np.inf
         return self._logit
 

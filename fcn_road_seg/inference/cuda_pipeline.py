@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fcn_road_seg.inference.cuda_program import CudaProgram, kind_of
-from fcn_road_seg.inference.interfaces import Segmentation, SegmentationRequest
+from fcn_road_seg.inference.interfaces import BackendInfo, Segmentation, SegmentationRequest
 from fcn_road_seg.model.road_fcn import RoadFCN
 
 # A camera has four kinds: with and without confidence and overlay, as its topics are listened to.
@@ -40,7 +40,7 @@ class CudaPipeline:
     it, one at a time.
     """
 
-    backend = f'torch {torch.__version__}'
+    backend = BackendInfo('torch', torch.__version__)
 
     def __init__(self, model: RoadFCN, device: torch.device, dtype: torch.dtype) -> None:
         self._is_exact = dtype == torch.float32

@@ -38,9 +38,7 @@ class CudaProgram:
         self._frame_shape = (*frame_hw, 3)
         weight = next(model.parameters())
         device, self._dtype = weight.device, weight.dtype
-        self._resize = CudaResize(
-            frame_hw, request.input_hw, request.hidden_input_rows, self._is_bgr, device
-        )
+        self._resize = CudaResize(frame_hw, request.input_hw, self._is_bgr, device)
         std = torch.tensor(model.config.std, device=device)
         self._gain = 1 / (255 * std)
         self._shift = -torch.tensor(model.config.mean, device=device) / std
@@ -79,7 +77,8 @@ class CudaProgram:
 
     def network_input(self) -> Tensor:
         """Return the normalised input [1, 3, h, w], channels_last, of the network's type."""
-        x = torch.addcmul(self._shift, self._resize(self._frame), self._gain)
+        frame_rgb = self._resize(self._frame)[self._hidden_input_rows :]
+        x = torch.addcmul(self._shift, frame_rgb, self._gain)
         # A picture's rows of RGB are the layout of channels_last.
         return x.to(self._dtype).permute(2, 0, 1)[None]
 

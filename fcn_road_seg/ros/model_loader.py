@@ -76,18 +76,19 @@ def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
         CheckpointError, SegmenterError, ValueError: as RoadSegmenter does.
     """
     # PyTorch takes seconds to import: only after the parameters were checked.
+    from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
     from fcn_road_seg.model.checkpoint import CLASS_NAMES, default_checkpoint_path
 
     began_s = time.monotonic()
     # No shell expands the ~ of checkpoint:=~/my.safetensors.
     path = os.path.expanduser(parameters.checkpoint) or default_checkpoint_path()
+    limit_cpu_threads(parameters.num_threads)
     segmenter = RoadSegmenter(
         path,
         parameters.device,
         parameters.precision,
         input_hw=parameters.input_hw,
-        num_threads=parameters.num_threads,
         backend=parameters.backend,
         roi_top=parameters.roi_top,
     )

@@ -108,7 +108,7 @@ raise SystemExit(segment.main())
         (('--nonsense',), "['--nonsense']"),
         (('-p', 'checkpoint:=/nowhere.safetensors'), '/nowhere.safetensors does not exist'),
         (('-p', 'checkpoint:=~/nowhere.safetensors'), f'{Path.home()}/nowhere.safetensors does'),
-        (('-p', 'device:=cuda:99'), "device 'cuda:99' is not here"),
+        (('-p', 'device:=cuda:99'), "device 'cuda:99' does not exist"),
         (('-p', 'input_height:=100', '-p', 'input_width:=100'), 'in steps of 32'),
         (('-p', 'overlay_alpha:=1'), 'overlay_alpha must be a decimal number, 0.0 to 1.0'),
     ],

@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_pipeline import _KEPT_PROGRAMS, CudaPipeline
 from fcn_road_seg.inference.interfaces import OverlayStyle
@@ -49,7 +49,7 @@ def reference(random_checkpoint):
     """The CPU's pipeline around the same network, by the same library."""
     segmenter = RoadSegmenter(random_checkpoint, 'cpu', backend='torch')
     assert isinstance(segmenter._pipeline, CpuPipeline)
-    assert isinstance(segmenter._pipeline._network, TorchNetwork)
+    assert isinstance(segmenter._pipeline._network, TorchBackend)
     return segmenter
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_program import CudaProgram, kind_of
 from fcn_road_seg.inference.interfaces import OverlayStyle, SegmentationRequest
@@ -46,7 +46,7 @@ def test_network_gets_the_same_numbers_as_on_the_cpu(random_model, frame, order,
     program = CudaProgram(random_model, FRAME_HW, request)
     run(program, frame, request)
     x = program.network_input()
-    network = TorchNetwork(random_model, torch.float32)
+    network = TorchBackend(random_model, torch.float32)
     seen = []
     hook = random_model.encoder.register_forward_hook(lambda _, x, __: seen.append(x[0]))
     CpuPipeline(network).run(frame, request)

@@ -20,8 +20,6 @@ from torch import Tensor, nn
 
 from fcn_road_seg.model.road_fcn import Decoder, RoadFCN, weight_and_bias
 
-# Raise it with every change of the weights or of their order.
-GRAPH_VERSION = 1
 INPUT, OUTPUT = 'frame', 'road_logit'
 
 _MAGIC = 7767517

@@ -8,6 +8,7 @@ import numpy as np
 
 from fcn_road_seg.inference.backends.openvino_graph import OpenVinoGraph
 from fcn_road_seg.inference.backends.openvino_import import openvino
+from fcn_road_seg.inference.interfaces import BackendInfo
 from fcn_road_seg.model.road_fcn import RoadFCN
 
 # Each has the weights once more, in the order that its convolutions read them.
@@ -21,7 +22,7 @@ _FLOAT_TYPES = {
 }
 
 
-class OpenVinoNetwork:
+class OpenVinoBackend:
     """A folded network, in `precision` float32, bfloat16 or int8, on `num_threads` threads.
 
     It is compiled for each input size when that is first seen (some tenths of a second), as that
@@ -29,7 +30,7 @@ class OpenVinoNetwork:
     checkpoint's; int8 alone needs them.
     """
 
-    backend = f'openvino {openvino.__version__.partition("-")[0]}'
+    info = BackendInfo('openvino', openvino.__version__.partition('-')[0])
 
     def __init__(
         self,

@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import torch
 
+from fcn_road_seg.inference.interfaces import BackendInfo
 from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 
 
-class TorchNetwork:
+class TorchBackend:
     """A folded network, channels_last, in float32 or bfloat16."""
 
-    backend = f'torch {torch.__version__}'
+    info = BackendInfo('torch', torch.__version__)
 
     def __init__(self, model: RoadFCN, dtype: torch.dtype) -> None:
         # Looking values up writes RGB rows in the layout that channels_last wants.
