@@ -144,7 +144,7 @@ class FrameStatistics:
             self._published[output] += 1
 
     def snapshot(self) -> StatisticsSnapshot:
-        """Return all statistics as of now."""
+        """Return the current statistics."""
         with self._lock:
             now_s = self._now_s()
             last_s = self._resumed_s if self._last_s is None else self._last_s

@@ -23,7 +23,7 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A segmenter, and what its checkpoint says that a parameter may override or nobody can."""
+    """A segmenter, with the threshold and the class names of its checkpoint."""
 
     segmenter: RoadSegmenter
     checkpoint_threshold: float
