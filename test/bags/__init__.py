@@ -1,0 +1,3 @@
+import pytest
+
+pytest.importorskip('rosbags', reason='rosbags is not installed')

@@ -7,8 +7,6 @@ from io import StringIO
 from types import SimpleNamespace
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -17,6 +15,10 @@ from fcn_road_seg.commands import export
 from fcn_road_seg.model import onnx_export
 from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
 from fcn_road_seg.synthetic import SyntheticDrive
+
+onnx = pytest.importorskip('onnx', reason='onnx is not installed')
+onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+pytest.importorskip('onnxscript', reason='onnxscript is not installed')
 
 
 def run_export(checkpoint_path, folder, *argv):

@@ -46,8 +46,9 @@ def test_signals_after_the_first_change_nothing(connected, random_checkpoint_pat
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
 def test_signal_while_the_network_loads_ends_it_with_status_0(start_node, signal_number):
     node = start_node()
-    # By then rclpy has its handlers, and PyTorch is being imported.
-    time.sleep(1.5)
+    # By then rclpy has its handlers, however loaded the machine is.
+    while '/torch/lib/' not in Path(f'/proc/{node.process.pid}/maps').read_text():
+        time.sleep(0.02)
     assert node.end(signal_number, timeout_s=10) == 0
     assert 'Traceback' not in node.log
 

@@ -15,6 +15,10 @@ from fcn_road_seg.evaluation.metrics import RoadHistogram
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+
+pytest.importorskip('lightning', reason='lightning is not installed')
+pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
+
 from fcn_road_seg.training.lightning_module import RoadTraining
 
 TINY = [

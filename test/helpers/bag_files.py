@@ -12,6 +12,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
+
+pytest.importorskip('rosbags', reason='rosbags is not installed')
+
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from ruamel.yaml import YAML

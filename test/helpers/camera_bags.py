@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from rclpy.serialization import serialize_message
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -43,13 +42,20 @@ def write_bag(
     path: Path,
     topics: dict[str, list[Image | CompressedImage | bytes]],
     *,
-    storage: StoragePlugin = StoragePlugin.MCAP,
-    compression: CompressionMode = CompressionMode.NONE,
+    storage: str = 'MCAP',
+    compression: str = 'NONE',
 ) -> Path:
-    """Write messages or, given bytes, serialised ones, 0.1 s apart; return `path`."""
+    """Write messages or, given bytes, serialised ones, 0.1 s apart; return `path`.
+
+    `storage` and `compression` are names of rosbags' StoragePlugin and CompressionMode. Skips the
+    test if rosbags is not installed.
+    """
+    rosbag2 = pytest.importorskip('rosbags.rosbag2', reason='rosbags is not installed')
+    from rosbags.typesys import Stores, get_typestore
+
     store = get_typestore(Stores.ROS2_HUMBLE)
-    writer = Writer(path, version=8, storage_plugin=storage)
-    writer.set_compression(compression, CompressionFormat.ZSTD)
+    writer = rosbag2.Writer(path, version=8, storage_plugin=rosbag2.StoragePlugin[storage])
+    writer.set_compression(rosbag2.CompressionMode[compression], rosbag2.CompressionFormat.ZSTD)
     with writer:
         for topic, msgs in topics.items():
             kind = next(

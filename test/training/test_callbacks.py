@@ -5,6 +5,9 @@ import sys
 import pytest
 import torch
 
+pytest.importorskip('lightning', reason='lightning is not installed')
+pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
+
 from fcn_road_seg.training.callbacks import weight_average
 
 

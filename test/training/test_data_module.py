@@ -5,6 +5,10 @@ import torch
 
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.splits import SplitRule
+
+pytest.importorskip('lightning', reason='lightning is not installed')
+pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
+
 from fcn_road_seg.training.data_module import (
     RoadFrames,
     ShareSampler,

@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from fcn_road_seg.model.road_fcn import RoadFCN
+
+pytest.importorskip('lightning', reason='lightning is not installed')
+pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
+
 from fcn_road_seg.training.lightning_module import RoadTraining
 from fcn_road_seg.training.recipes import STRONG
 
