@@ -4,10 +4,12 @@
 # make lint    Runs ruff and mypy.
 # make python  Prints the path of the environment's interpreter.
 # make clean   Removes the environment and all generated files.
-# The first target that needs it creates the environment in .venv from PyPI (about 6 GB, mostly
-# PyTorch). If ROS 2 is sourced, its rclpy is used instead of the wheels.
+# The first target that needs it creates the environment in .venv (VENV=folder: in another new folder)
+# from PyPI (about 6 GB, mostly PyTorch). If ROS 2 is sourced, its rclpy is used instead of the
+# wheels.
 
-VENV ?= .venv
+# Exported by other tools, too, and sometimes empty.
+VENV := $(or $(VENV),.venv)
 PYTHON3 ?= python3
 IMAGES ?=
 BAG ?=
@@ -18,6 +20,10 @@ OUT ?= demo_out
 MAKEFLAGS += --no-print-directory
 PYTHON := $(abspath $(VENV))/bin/python
 READY := $(VENV)/.ready
+# Removing or creating an environment empties its folder.
+CHECK_OWN = if [ -e '$(VENV)' ] && [ ! -e '$(READY)' ] && [ -n "$$(ls -A '$(VENV)')" ]; then \
+    echo 'make: this Makefile did not make $(VENV); run make with VENV=NEW_FOLDER' >&2; \
+    exit 1; fi
 comma := ,
 EXTRAS := bags,cpu,train,export,test$(if $(ROS_DISTRO),,$(comma)ros)
 
@@ -37,22 +43,25 @@ lint: $(READY)
 	@$(PYTHON) -m mypy
 
 clean:
+	@$(CHECK_OWN)
 	@rm -rf '$(VENV)' build install log bench_out demo_out *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python: $(READY)
 	@echo $(PYTHON)
 
-# Output goes to stderr, so that `make python` prints one line. A new venv's setuptools may be too
+# Output goes to stderr, so that `make python` prints one line. A .ready older than
+# setup.py marks an unfinished environment, which is created again. A new venv's setuptools may be too
 # old for the newest PyTorch, and uv keeps installed versions; --upgrade would download everything
 # again each time.
 $(READY): setup.py
-	@{ set -e; \
+	@{ set -e; $(CHECK_OWN); \
 	$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	    echo 'make: $(PYTHON3) is older than 3.10; run make PYTHON3=/path/to/newer/python3'; \
 	    exit 1; }; \
 	echo 'Creating the environment in $(VENV) (once)'; \
-	$(PYTHON3) -m venv --clear $(if $(ROS_DISTRO),--system-site-packages) '$(VENV)' || { \
+	rm -rf '$(VENV)'; mkdir -p '$(VENV)'; touch -d 1980-01-01 $@; \
+	$(PYTHON3) -m venv $(if $(ROS_DISTRO),--system-site-packages) '$(VENV)' || { \
 	    echo 'make: the venv module is missing; on Debian and Ubuntu: apt install python3-venv'; exit 1; }; \
 	'$(PYTHON)' -m pip install --quiet --disable-pip-version-check uv; \
 	'$(PYTHON)' -m uv pip install --upgrade-package setuptools --python '$(PYTHON)' \
