@@ -1,3 +1,4 @@
+import sys
 from glob import glob
 
 from setuptools import find_packages, setup
@@ -25,12 +26,22 @@ testing = [
     'colcon-common-extensions>=0.3',
     'hypothesis>=6,<7',
     'mypy>=1.11,<3',
-    'pytest>=7',
+    # launch_testing's plugin does not know pytest 9.
+    'pytest>=7,<9',
     'PyYAML>=5',
     'ruff>=0.6,<1',
     # The last ones with which colcon builds an ament_python package.
     'setuptools<80',
 ]
+
+commands = ['bench', 'calibrate', 'demo', 'evaluate', 'export']
+commands += ['kitti_to_bag', 'segment', 'segment_bag', 'train']
+scripts = ['fcn-road-seg = fcn_road_seg.__main__:main']
+# colcon and bloom run `install` or `develop`, and setup.cfg has them put the scripts into
+# lib/fcn_road_seg, where `ros2 run` looks. pip builds a wheel, whose scripts go into bin/: no
+# place for names such as `train`.
+if {'install', 'develop'} & set(sys.argv):
+    scripts += [f'{name} = fcn_road_seg.commands.{name}:main' for name in commands]
 
 setup(
     name=package_name,
@@ -41,7 +52,7 @@ setup(
         (f'share/{package_name}', ['package.xml']),
         (f'share/{package_name}/launch', glob('launch/*.launch.py')),
         (f'share/{package_name}/config', glob('config/*')),
-        (f'share/{package_name}/weights', glob('resource/weights/*.safetensors')),
+        (f'share/{package_name}/weights', glob('resource/weights/*')),
     ],
     python_requires='>=3.10',
     install_requires=[
@@ -67,19 +78,7 @@ setup(
     maintainer='The fcn_road_seg developers',
     maintainer_email='fcn_road_seg@example.com',
     description='Road segmentation of camera images with a fully convolutional network',
-    license='Apache-2.0',
-    entry_points={
-        'console_scripts': [
-            'fcn-road-seg = fcn_road_seg.__main__:main',
-            'bench = fcn_road_seg.commands.bench:main',
-            'calibrate = fcn_road_seg.commands.calibrate:main',
-            'demo = fcn_road_seg.commands.demo:main',
-            'evaluate = fcn_road_seg.commands.evaluate:main',
-            'export = fcn_road_seg.commands.export:main',
-            'kitti_to_bag = fcn_road_seg.commands.kitti_to_bag:main',
-            'segment = fcn_road_seg.commands.segment:main',
-            'segment_bag = fcn_road_seg.commands.segment_bag:main',
-            'train = fcn_road_seg.commands.train:main',
-        ],
-    },
+    license='Apache-2.0 (code); research and non-commercial use only (weights)',
+    license_files=['LICENSE', 'resource/weights/LICENSE'],
+    entry_points={'console_scripts': scripts},
 )

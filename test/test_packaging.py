@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import copyfile, which
+from zipfile import ZipFile
 
 import pytest
 
+from fcn_road_seg import __version__
 from fcn_road_seg.__main__ import COMMANDS
 from fcn_road_seg.model.checkpoint import DEFAULT_NAME
 from test.helpers.peer import Peer
@@ -23,6 +26,7 @@ INSTALLED = [
     'config/segment.yaml',
     'config/segment.rviz',
     'package.xml',
+    'weights/LICENSE',
     f'weights/{DEFAULT_NAME}',
 ]
 
@@ -71,6 +75,14 @@ def test_colcon_installs_launch_config_weights_and_the_index_entry(workspace):
 def test_colcon_installs_an_executable_that_ros2_run_finds(workspace, name):
     executable = workspace / 'install/fcn_road_seg/lib/fcn_road_seg' / name
     assert os.access(executable, os.X_OK)
+    # Of the environment in which colcon ran.
+    interpreter = executable.read_text().partition('\n')[0].removeprefix('#!')
+    assert Path(interpreter).parent == BIN
+
+
+@needs_colcon
+def test_colcon_puts_no_command_on_the_path(workspace):
+    assert not (workspace / 'install/fcn_road_seg/bin').exists()
 
 
 @needs_colcon
@@ -90,14 +102,78 @@ def test_node_runs_from_the_install_space_with_the_installed_weights(workspace, 
     assert f'{workspace}/install/fcn_road_seg/share/fcn_road_seg/weights/' in node.log
 
 
-def test_wheel_holds_the_modules_and_the_weights(tmp_path):
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """Build the wheel that pip installs."""
+    if find_spec('uv') is None:
+        pytest.skip('uv is not installed')
+    folder = tmp_path_factory.mktemp('wheel')
     run(
-        *(sys.executable, '-m', 'uv', 'build', '--wheel', '--quiet', '--out-dir', str(tmp_path)),
+        *(sys.executable, '-m', 'uv', 'build', '--wheel', '--quiet', '--out-dir', str(folder)),
         cwd=REPOSITORY,
     )
-    (wheel,) = tmp_path.glob('*.whl')
-    names = run(sys.executable, '-m', 'zipfile', '-l', str(wheel), cwd=tmp_path)
+    (path,) = folder.glob('*.whl')
+    return path
+
+
+def test_wheel_holds_the_modules_and_the_weights(wheel):
+    names = ZipFile(wheel).namelist()
     for name in INSTALLED:
-        assert f'data/share/fcn_road_seg/{name}' in names
-    assert 'fcn_road_seg/node.py' in names
-    assert 'test/' not in names
+        assert any(entry.endswith(f'data/share/fcn_road_seg/{name}') for entry in names)
+    assert 'fcn_road_seg/ros/node.py' in names
+    assert not any(entry.startswith('test/') for entry in names)
+
+
+def test_pip_installs_one_command_under_a_name_of_its_own(wheel, tmp_path):
+    uv = (sys.executable, '-m', 'uv')
+    run(*uv, 'venv', '--quiet', '--python', sys.executable, 'venv', cwd=tmp_path)
+    scripts = tmp_path / 'venv/bin'
+    before = set(scripts.iterdir())
+    run(
+        *(*uv, 'pip', 'install', '--quiet', '--no-deps', '--offline'),
+        *('--python', str(scripts / 'python'), str(wheel)),
+        cwd=tmp_path,
+    )
+    assert [path.name for path in set(scripts.iterdir()) - before] == ['fcn-road-seg']
+    assert 'kitti_to_bag' in run(scripts / 'fcn-road-seg', '--help', cwd=tmp_path)
+
+
+@pytest.fixture
+def manifest():
+    """Parse package.xml as colcon and bloom do."""
+    package = pytest.importorskip('catkin_pkg.package', reason='catkin_pkg is not installed')
+    return package.parse_package(str(REPOSITORY / 'package.xml'))
+
+
+def test_manifest_is_valid_and_names_licences_url_and_author(manifest):
+    warnings = []
+    manifest.validate(warnings)
+    assert warnings == []
+    assert [(str(licence), licence.file) for licence in manifest.licenses] == [
+        ('Apache-2.0', 'LICENSE'),
+        ('Research and non-commercial use only', 'resource/weights/LICENSE'),
+    ]
+    assert all((REPOSITORY / licence.file).is_file() for licence in manifest.licenses)
+    assert manifest.urls
+    assert manifest.authors
+
+
+def test_manifest_has_no_key_that_rosdep_installs_with_pip(manifest):
+    # bloom refuses them.
+    kinds = (manifest.build_depends, manifest.exec_depends, manifest.test_depends)
+    names = {dependency.name for kind in kinds for dependency in kind}
+    assert {'python3-torch', 'python3-torchvision'} <= names
+    assert [name for name in names if name.endswith('-pip')] == []
+
+
+def test_changelog_is_one_that_catkin_tag_changelog_releases(manifest):
+    changelog = pytest.importorskip('catkin_pkg.changelog')
+    tagging = pytest.importorskip('catkin_pkg.cli.tag_changelog')
+    text = (REPOSITORY / 'CHANGELOG.rst').read_text()
+    label = tagging.get_forthcoming_label(text)
+    assert label == 'Forthcoming'
+    released = tagging.rename_section(text, label, f'{manifest.version} (2026-01-01)')
+    parsed = changelog.populate_changelog_from_rst(changelog.Changelog('fcn_road_seg'), released)
+    ((version, _, content),) = parsed.foreach_version()
+    assert version == __version__
+    assert len(content[0].bullets) > 5
