@@ -79,6 +79,5 @@ setup(
     maintainer_email='fcn_road_seg@example.com',
     description='Road segmentation of camera images with a fully convolutional network',
     license='Apache-2.0 (code); research and non-commercial use only (weights)',
-    license_files=['LICENSE', 'resource/weights/LICENSE'],
     entry_points={'console_scripts': scripts},
 )
