@@ -1,8 +1,11 @@
-# make demo  - camera frames through the real node over real ROS 2; pictures in demo_out/
-#              (IMAGES=folder or BAG=rosbag2 with TOPIC=name for your own, FRAMES=how many)
-# make test  - lint, types and all tests
-# The first use of a target makes the environment in .venv, from PyPI (about 6 GB, most of it
-# PyTorch). Where a ROS 2 is sourced, its rclpy is used instead of the wheels.
+# make demo    Sends camera frames through the node over ROS 2 and writes pictures to demo_out/.
+#              Your own data: IMAGES=folder, or BAG=rosbag2 and TOPIC=name; FRAMES=maximum number.
+# make test    Runs lint, type checks and all tests.
+# make lint    Runs ruff and mypy.
+# make python  Prints the path of the environment's interpreter.
+# make clean   Removes the environment and all generated files.
+# The first target that needs it creates the environment in .venv from PyPI (about 6 GB, mostly
+# PyTorch). If ROS 2 is sourced, its rclpy is used instead of the wheels.
 
 VENV ?= .venv
 PYTHON3 ?= python3
@@ -40,16 +43,17 @@ clean:
 python: $(READY)
 	@echo $(PYTHON)
 
-# On stderr, so that `make python` prints one line. A new venv's setuptools may be too old for the
-# newest PyTorch, and uv keeps what it finds; --upgrade for all would fetch all of it anew each time.
+# Output goes to stderr, so that `make python` prints one line. A new venv's setuptools may be too
+# old for the newest PyTorch, and uv keeps installed versions; --upgrade would download everything
+# again each time.
 $(READY): setup.py
 	@{ set -e; \
 	$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	    echo 'make: $(PYTHON3) is older than 3.10; say make PYTHON3=/path/to/a/newer/one'; \
+	    echo 'make: $(PYTHON3) is older than 3.10; run make PYTHON3=/path/to/newer/python3'; \
 	    exit 1; }; \
-	echo 'Making the environment in $(VENV) (once)'; \
+	echo 'Creating the environment in $(VENV) (once)'; \
 	$(PYTHON3) -m venv --clear $(if $(ROS_DISTRO),--system-site-packages) '$(VENV)' || { \
-	    echo 'make: no venv module; on Debian and Ubuntu: apt install python3-venv'; exit 1; }; \
+	    echo 'make: the venv module is missing; on Debian and Ubuntu: apt install python3-venv'; exit 1; }; \
 	'$(PYTHON)' -m pip install --quiet --disable-pip-version-check uv; \
 	'$(PYTHON)' -m uv pip install --upgrade-package setuptools --python '$(PYTHON)' \
 	    --editable '.[$(EXTRAS)]'; \

@@ -48,6 +48,7 @@ setup(
         'numpy>=1.21',
         # Headless: the other one needs libGL, which a bare machine has not.
         'opencv-python-headless>=4.5',
+        'psutil>=5.8',
         'safetensors>=0.4',
         'setuptools',
         'torch>=2.1',

@@ -1,11 +1,10 @@
-"""Ways to compute the network on a CPU: time, and what each does to the mask.
+"""Compare the libraries that run the network on a CPU: time, and accuracy of the mask.
 
     pip install onnx onnxscript onnxruntime
-    python benchmarks/cpu_networks.py --data .../kitti_road_consensus .../camvid
+    PYTHONPATH=. python benchmarks/cpu_networks.py --data .../kitti_road_consensus .../camvid
 
-Every way runs on the same frames, one after the other on each, in the pipeline of the node.
-onnxruntime's int8 is calibrated on training frames of the same data sets, OpenVINO's as the
-checkpoint is.
+All run on the same frames, in turn on each frame, in the node's pipeline. onnxruntime's int8 is
+calibrated on training frames of the same data sets; OpenVINO's int8 uses the checkpoint's ranges.
 """
 
 from __future__ import annotations
@@ -21,39 +20,27 @@ from tqdm import tqdm
 
 from fcn_road_seg.datasets.labels import ROAD, VOID
 from fcn_road_seg.datasets.splits import SplitRule, find_frames
-from fcn_road_seg.inference.backends.ncnn_backend import NcnnNetwork
-from fcn_road_seg.inference.backends.openvino_backend import OpenVinoNetwork
-from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.backends.ncnn_backend import NcnnBackend
+from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
+from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
-from fcn_road_seg.inference.interfaces import CpuBackend
+from fcn_road_seg.inference.interfaces import BackendInfo, CpuBackend
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
 from fcn_road_seg.model.input_rule import resize_to_input
 from fcn_road_seg.model.onnx_export import export_onnx
-from fcn_road_seg.model.road_fcn import fold_batch_norm, road_logit
+from fcn_road_seg.model.road_fcn import fold_batch_norm
 from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
+from test.helpers.reference import ReferenceBackend
 
 REFERENCE = 'PyTorch eager'
 CALIBRATION_FRAMES = 64
 
 
-class EagerNetwork:
-    """The network as it was trained: not folded, in PyTorch's own layout."""
-
-    backend = 'eager'
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._model = checkpoint.model
-
-    def road_logit(self, frame_rgb: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(frame_rgb).permute(2, 0, 1)[None]
-        return road_logit(self._model.scores(x))[0].numpy()
-
-
-class OnnxNetwork:
+class OnnxBackend:
     """An ONNX file that gives the logit, by onnxruntime."""
 
-    backend = 'onnxruntime'
+    info = BackendInfo('onnxruntime', '')
 
     def __init__(self, path: Path) -> None:
         import onnxruntime
@@ -72,32 +59,32 @@ def _nchw(frame_rgb: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(frame_rgb.transpose(2, 0, 1)[None])
 
 
-def networks(
+def build_backends(
     checkpoint: Checkpoint, calibration: list[np.ndarray], folder: Path
 ) -> Iterator[tuple[str, CpuBackend]]:
-    """Yield each way's name and network, the reference first."""
+    """Yield the name and the backend of each, the reference first."""
     model = fold_batch_norm(checkpoint.model).requires_grad_(False)
-    yield REFERENCE, EagerNetwork(checkpoint)
-    yield 'PyTorch folded, channels_last', TorchNetwork(fold_batch_norm(model), torch.float32)
-    yield 'ncnn', NcnnNetwork(model, checkpoint.sha256, torch.get_num_threads())
+    yield REFERENCE, ReferenceBackend(checkpoint.model)
+    yield 'PyTorch folded, channels_last', TorchBackend(fold_batch_norm(model), torch.float32)
+    yield 'ncnn', NcnnBackend(model, torch.get_num_threads())
     if has_fast_bfloat16():
-        yield 'PyTorch bfloat16 (AMX)', TorchNetwork(fold_batch_norm(model), torch.bfloat16)
+        yield 'PyTorch bfloat16 (AMX)', TorchBackend(fold_batch_norm(model), torch.bfloat16)
     float32, int8 = folder / 'float32.onnx', folder / 'int8.onnx'
     export_onnx(checkpoint, float32)
-    _give_the_logit(float32)
-    yield 'onnxruntime', OnnxNetwork(float32)
+    _remove_sigmoid(float32)
+    yield 'onnxruntime', OnnxBackend(float32)
     _quantise(float32, int8, calibration)
-    yield 'onnxruntime int8', OnnxNetwork(int8)
+    yield 'onnxruntime int8', OnnxBackend(int8)
     precisions = ['float32', 'bfloat16'] if has_fast_bfloat16() else ['float32']
     for precision in precisions + ['int8'] * has_exact_int8():
-        by_openvino = OpenVinoNetwork(
+        openvino_backend = OpenVinoBackend(
             model, precision, checkpoint.activation_peaks, torch.get_num_threads()
         )
-        yield f'OpenVINO {precision}', by_openvino
+        yield f'OpenVINO {precision}', openvino_backend
 
 
-def _give_the_logit(path: Path) -> None:
-    """Take the last layer, p(road)'s sigmoid, off."""
+def _remove_sigmoid(path: Path) -> None:
+    """Remove the last layer, the sigmoid that gives p(road)."""
     import onnx
 
     model = onnx.load(path)
@@ -135,8 +122,16 @@ def overlap(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--data', nargs='+', required=True, metavar='DIR')
-    parser.add_argument('--frames', type=int, default=40, help='of each data set')
+    parser.add_argument(
+        '--data', nargs='+', required=True, metavar='DIR', help='Folders of labelled data sets.'
+    )
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=40,
+        metavar='N',
+        help='Number of frames of each data set (default: 40).',
+    )
     args = parser.parse_args()
     checkpoint = load_checkpoint(default_checkpoint_path())
     frames, calibration = [], []
@@ -153,22 +148,22 @@ def main() -> None:
     scaled = [resize_to_input(frame, rule.input_hw(frame.shape[:2])) for frame, _ in calibration]
     segmenter = RoadSegmenter(checkpoint, 'cpu')
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        compare(segmenter, dict(networks(checkpoint, scaled, Path(folder))), frames)
+        compare(segmenter, dict(build_backends(checkpoint, scaled, Path(folder))), frames)
 
 
 def compare(
     segmenter: RoadSegmenter,
-    ways: dict[str, CpuBackend],
+    backends: dict[str, CpuBackend],
     frames: list[tuple[np.ndarray, np.ndarray]],
 ) -> None:
-    """Print a table of the ways on labelled frames."""
-    labelled, agreed = ({name: np.zeros(2) for name in ways} for _ in range(2))
-    times_s = {name: [] for name in ways}
-    changed = dict.fromkeys(ways, 0)
+    """Print a table of the backends on labelled frames."""
+    labelled, agreed = ({name: np.zeros(2) for name in backends} for _ in range(2))
+    times_s = {name: [] for name in backends}
+    changed = dict.fromkeys(backends, 0)
     for i, (frame_rgb, label) in enumerate(tqdm(frames)):
         reference = None
-        for name, network in ways.items():
-            segmenter._pipeline = CpuPipeline(network)
+        for name, backend in backends.items():
+            segmenter._pipeline = CpuPipeline(backend)
             if i == 0:
                 segmenter(frame_rgb, channel_order='rgb')
             found = segmenter(frame_rgb, channel_order='rgb', confidence=False)
@@ -184,7 +179,7 @@ def compare(
     print('| network | median (ms) | time, of eager | IoU | IoU with eager | pixels changed |')
     print('| --- | --- | --- | --- | --- | --- |')
     eager = np.array(times_s[REFERENCE])
-    for name in ways:
+    for name in backends:
         ratio = np.median(np.array(times_s[name]) / eager)
         ious = ' | '.join(f'{a / b:.4f}' for a, b in (labelled[name], agreed[name]))
         median_ms = 1e3 * np.median(times_s[name])

@@ -1,7 +1,8 @@
-"""How many large images get from one process to another, and how soon, through the ROS 2 in use.
+"""Measure how many large images arrive in another process through ROS 2, and how soon.
 
-python benchmarks/dds.py [--reliability best_effort] [--frames 200] [--rate 30] [--size 375 1242]
-with the middleware's own settings in the environment (FASTDDS_BUILTIN_TRANSPORTS, ...).
+PYTHONPATH=. python benchmarks/dds.py [--reliability best_effort] [--size 375x1242] ...
+
+Set the options of the middleware in the environment (FASTDDS_BUILTIN_TRANSPORTS, ...).
 """
 
 import argparse
@@ -15,21 +16,22 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from fcn_road_seg.commands.arguments import size_hw
 from fcn_road_seg.messages.image import image_msg
 
 TOPIC = 'dds_benchmark'
 QUIET_S = 2.0
 
 
-def qos_of(args: argparse.Namespace) -> QoSProfile:
+def make_qos(args: argparse.Namespace) -> QoSProfile:
     return QoSProfile(depth=1, reliability=ReliabilityPolicy[args.reliability.upper()])
 
 
-def send(args: argparse.Namespace) -> None:
-    """Publish the frames, each stamped with the steady clock that all processes share."""
+def send_frames(args: argparse.Namespace) -> None:
+    """Publish the frames, each with a stamp of the steady clock, which all processes share."""
     rclpy.init()
     node = rclpy.create_node('sender')
-    publisher = node.create_publisher(Image, TOPIC, qos_of(args))
+    publisher = node.create_publisher(Image, TOPIC, make_qos(args))
     pixels = np.random.default_rng(0).integers(0, 256, (*args.size, 3), np.uint8)
     while not publisher.get_subscription_count():
         time.sleep(0.05)
@@ -46,13 +48,32 @@ def send(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--reliability', choices=('best_effort', 'reliable'), default='reliable')
-    parser.add_argument('--frames', type=int, default=200)
-    parser.add_argument('--rate', type=float, default=30.0, help='Hz')
-    parser.add_argument('--size', type=int, nargs=2, default=(375, 1242), metavar=('H', 'W'))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        '--reliability',
+        choices=('best_effort', 'reliable'),
+        default='reliable',
+        help='QoS reliability of both sides (default: reliable).',
+    )
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=200,
+        metavar='N',
+        help='Number of images to send (default: 200).',
+    )
+    parser.add_argument(
+        '--rate', type=float, default=30.0, metavar='HZ', help='Images per second (default: 30).'
+    )
+    parser.add_argument(
+        '--size',
+        type=size_hw,
+        default=(375, 1242),
+        metavar='HxW',
+        help='Image size, height first (default: 375x1242).',
+    )
     args = parser.parse_args()
-    sender = multiprocessing.get_context('spawn').Process(target=send, args=(args,))
+    sender = multiprocessing.get_context('spawn').Process(target=send_frames, args=(args,))
     sender.start()
     rclpy.init()
     node = rclpy.create_node('receiver')
@@ -62,7 +83,7 @@ def main() -> None:
         sent_ns = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
         latencies_ms.append((time.monotonic_ns() - sent_ns) / 1e6)
 
-    node.create_subscription(Image, TOPIC, receive, qos_of(args))
+    node.create_subscription(Image, TOPIC, receive, make_qos(args))
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     while sender.is_alive():

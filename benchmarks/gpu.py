@@ -1,8 +1,9 @@
-"""What the CUDA pipeline costs and what its alternatives would, on a machine with a GPU.
+"""Time, memory and accuracy of the CUDA pipeline in each precision, on a machine with a GPU.
 
 PYTHONPATH=. python benchmarks/gpu.py --out results [--images DIR ...] [--variants NAME ...]
 
-Prints a table last; writes all figures, the slowest kernels and the environment to OUT/gpu.json.
+It prints a table at the end, and writes all figures, the slowest kernels and the environment to
+OUT/gpu.json.
 """
 
 import argparse
@@ -21,10 +22,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
-from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
 from fcn_road_seg.inference.interfaces import OverlayStyle, Segmentation, SegmentationRequest
@@ -39,114 +38,45 @@ PICTURES = {'.jpeg', '.jpg', '.png'}
 
 
 class WithoutGraph(CudaPipeline):
-    """The same, launched kernel by kernel."""
+    """The same pipeline, whose kernels are launched one by one."""
 
     def _capture(self, slot: Any) -> Any:
         return None
 
 
 class WithoutSearch(CudaPipeline):
-    """The same, by the algorithms that cuDNN proposes unmeasured."""
+    """The same pipeline, with the algorithms that cuDNN proposes without measuring them."""
 
     def _arithmetic(self) -> Any:
         return torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False)
 
 
-class ConvRelu(nn.Module):
-    """A convolution with bias and ReLU in cuDNN's own epilogue."""
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        self.convolution = convolution
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.convolution.weight, self.convolution.bias
-        return torch.cudnn_convolution_relu(x, weight, bias, (1, 1), (1, 1), (1, 1), 1)
-
-
-class EightChannels(nn.Module):
-    """The first convolution with five channels of zeros more, as tensor cores like it."""
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        weight = functional.pad(convolution.weight, (0, 0, 0, 0, 0, 5))
-        self.weight = nn.Parameter(
-            weight.contiguous(memory_format=torch.channels_last), requires_grad=False
-        )
-        self.bias = convolution.bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        # Padded as rows of pixels: padded as planes, it would be copied into another layout.
-        padded = functional.pad(x.permute(0, 2, 3, 1), (0, 5)).permute(0, 3, 1, 2)
-        return functional.conv2d(padded, self.weight, self.bias, padding=1)
-
-
-def with_cudnn_epilogues(model: RoadFCN) -> None:
-    layers = [
-        ConvRelu(layer) if isinstance(layer, nn.Conv2d) else layer
-        for layer in model.encoder.features
-        if not isinstance(layer, nn.ReLU)
-    ]
-    model.encoder.features = nn.Sequential(*layers)
-
-
-def with_eight_channels(model: RoadFCN) -> None:
-    model.encoder.features[0] = EightChannels(model.encoder.features[0])
-
-
-def with_triton_epilogues(model: RoadFCN) -> None:
-    from gpu_epilogues import OnePassEncoder
-
-    model.encoder = OnePassEncoder(model.encoder)
-
-
-def compiled(model: RoadFCN) -> None:
+def compile_network(model: RoadFCN) -> None:
     model.scores_of_normalised = torch.compile(model.scores_of_normalised, dynamic=False)
-
-
-def compiled_with_search(model: RoadFCN) -> None:
-    model.scores_of_normalised = torch.compile(
-        model.scores_of_normalised, mode='max-autotune-no-cudagraphs', dynamic=False
-    )
-
-
-def with_tensorrt(model: RoadFCN) -> None:
-    import torch_tensorrt  # noqa: F401
-
-    model.scores_of_normalised = torch.compile(
-        model.scores_of_normalised, backend='tensorrt', dynamic=False
-    )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A pipeline to measure; `change` is applied to its model, which is on the GPU already."""
+    """A pipeline to measure; `change` modifies its model, which is on the GPU already."""
 
     dtype: torch.dtype
     pipeline: type[CudaPipeline] = CudaPipeline
     change: Callable[[RoadFCN], None] | None = None
 
 
-HALF = torch.float16
 VARIANTS = {
-    'float32 eager': Variant(torch.float32, WithoutGraph),
+    'float32-eager': Variant(torch.float32, WithoutGraph),
     'float32': Variant(torch.float32),
-    'float16 eager': Variant(HALF, WithoutGraph),
-    'float16': Variant(HALF),
+    'float16-eager': Variant(torch.float16, WithoutGraph),
+    'float16': Variant(torch.float16),
     'bfloat16': Variant(torch.bfloat16),
-    'float16, no search': Variant(HALF, WithoutSearch),
-    'float16, 8 channels': Variant(HALF, change=with_eight_channels),
-    'float16, cuDNN epilogues': Variant(HALF, change=with_cudnn_epilogues),
-    'float16, cuDNN epilogues, no search': Variant(HALF, WithoutSearch, with_cudnn_epilogues),
-    'float16, Triton epilogues': Variant(HALF, change=with_triton_epilogues),
-    'float16, compiled': Variant(HALF, change=compiled),
-    'float16, TensorRT': Variant(HALF, change=with_tensorrt),
+    'float16-no-search': Variant(torch.float16, WithoutSearch),
     # The last, as it takes minutes.
-    'float16, compiled with search': Variant(HALF, change=compiled_with_search),
+    'float16-compiled': Variant(torch.float16, change=compile_network),
 }
 
 
-def made(variant: Variant, checkpoint: Checkpoint) -> CudaPipeline:
+def make_pipeline(variant: Variant, checkpoint: Checkpoint) -> CudaPipeline:
     """Return a variant's pipeline with a copy of the model."""
     model = fold_batch_norm(checkpoint.model).requires_grad_(False)
     pipeline = variant.pipeline(model, torch.device('cuda'), variant.dtype)
@@ -156,8 +86,8 @@ def made(variant: Variant, checkpoint: Checkpoint) -> CudaPipeline:
     return pipeline
 
 
-def forget() -> None:
-    """Give back what is referred to no more, so that a variant's memory is its own."""
+def release_memory() -> None:
+    """Release what the variant before used, so that the next one's memory is its own."""
     torch._dynamo.reset()
     gc.collect()
     torch.cuda.empty_cache()
@@ -168,7 +98,7 @@ def quantiles_ms(seconds: list[float]) -> dict[str, float]:
     return {f'p{q}': float(np.percentile(seconds, q)) * 1e3 for q in (50, 95, 99)}
 
 
-def host_to_host(
+def measure_host_to_host(
     pipeline: CudaPipeline, frames: list[np.ndarray], request: SegmentationRequest, iterations: int
 ) -> dict[str, Any]:
     """Time frames from host memory to results in host memory; count what is allocated."""
@@ -180,14 +110,14 @@ def host_to_host(
     second_s = time.perf_counter() - began_s
     for frame in frames:
         pipeline.run(frame, request)
-    before = allocations()
+    before = count_allocations()
     seconds = []
     for i in range(iterations):
         frame = frames[i % len(frames)]
         began_s = time.perf_counter()
         pipeline.run(frame, request)
         seconds.append(time.perf_counter() - began_s)
-    after = allocations()
+    after = count_allocations()
     return {
         **quantiles_ms(seconds),
         'first_frame_s': first_s,
@@ -198,7 +128,7 @@ def host_to_host(
     }
 
 
-def allocations() -> dict[str, int]:
+def count_allocations() -> dict[str, int]:
     stats = torch.cuda.memory_stats()
     counts = {
         'tensors': stats['allocation.all.allocated'],
@@ -209,8 +139,8 @@ def allocations() -> dict[str, int]:
     return counts
 
 
-def graphed_ms(work: Callable[[], Any], stream: torch.cuda.Stream, replays: int = 100) -> float:
-    """Return the median milliseconds of some work as a CUDA graph of its own, by events."""
+def graph_ms(work: Callable[[], Any], stream: torch.cuda.Stream, replays: int = 100) -> float:
+    """Return the median time of `work` as a CUDA graph of its own, by events."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -233,7 +163,7 @@ def event_ms(work: Callable[[], Any]) -> float:
 def stages_ms(
     pipeline: CudaPipeline, frame: np.ndarray, request: SegmentationRequest, iterations: int
 ) -> dict[str, float]:
-    """Return what each stage takes, those of the GPU as graphs of their own."""
+    """Return the time of each stage; those on the GPU are graphs of their own."""
     stream = pipeline._stream
     assert stream is not None
     pipeline.run(frame, request)
@@ -254,7 +184,7 @@ def stages_ms(
             'download': lambda: host.copy_(program.results, non_blocking=True),
             'whole': slot.compute,
         }
-        measured = {name: graphed_ms(work, stream) for name, work in found.items()}
+        measured = {name: graph_ms(work, stream) for name, work in found.items()}
     staged = slot.staging.numpy()
     for name, on_host in (
         ('host: stage', lambda: program.stage(frame, request, staged)),
@@ -273,7 +203,7 @@ def stages_ms(
 def slowest_kernels(
     pipeline: CudaPipeline, frame: np.ndarray, request: SegmentationRequest, replays: int = 20
 ) -> list[dict[str, Any]]:
-    """Return what the GPU does in a frame, kernel by kernel, the slowest first."""
+    """Return the kernels of a frame, the slowest first."""
     from torch.profiler import ProfilerActivity, profile
 
     for _ in range(3):
@@ -294,7 +224,7 @@ def slowest_kernels(
 
 
 def ceilings() -> dict[str, float]:
-    """Return what this GPU reaches: TFLOP/s of a large product, TB/s of a large copy."""
+    """Return the peaks of this GPU: TFLOP/s of a large product, TB/s of a large copy."""
     found = {}
     for dtype in (torch.float16, torch.bfloat16):
         a, b = (torch.randn(8192, 8192, device='cuda').to(dtype) for _ in range(2))
@@ -328,7 +258,7 @@ class Reference:
         self, checkpoint: Checkpoint, frames: list[np.ndarray], request: SegmentationRequest
     ) -> None:
         model = fold_batch_norm(checkpoint.model).requires_grad_(False)
-        pipeline = CpuPipeline(TorchNetwork(model, torch.float32))
+        pipeline = CpuPipeline(TorchBackend(model, torch.float32))
         with torch.inference_mode():
             self.results = [pipeline.run(frame, request) for frame in frames]
 
@@ -373,7 +303,7 @@ def logit_errors(
 
 @dataclass(frozen=True)
 class Task:
-    """What is measured: `frames` for the times, `pictures` and what the CPU finds in them."""
+    """What is measured: `frames` for the times, `pictures` and the CPU's results for them."""
 
     checkpoint: Checkpoint
     frames: list[np.ndarray]
@@ -395,15 +325,15 @@ class Task:
 
 
 def measure(variant: Variant, task: Task, result: dict[str, Any]) -> None:
-    """Fill `result`, which keeps what was found before something fails."""
+    """Fill `result` step by step: it keeps the figures if a later step fails."""
     began_s = time.perf_counter()
-    pipeline = made(variant, task.checkpoint)
+    pipeline = make_pipeline(variant, task.checkpoint)
     sizes = result['sizes'] = {}
     for input_hw in SIZES_HW:
         for overlay in (False, True):
             name = f'{input_hw[0]} x {input_hw[1]}, {"mask, overlay" if overlay else "mask"}'
             request = task.request(input_hw, overlay=overlay)
-            sizes[name] = host_to_host(pipeline, task.frames, request, task.iterations)
+            sizes[name] = measure_host_to_host(pipeline, task.frames, request, task.iterations)
     request = task.request(TARGET_HW)
     accuracy = result['accuracy'] = {}
     for name, reference in task.references.items():
@@ -420,7 +350,7 @@ def measure(variant: Variant, task: Task, result: dict[str, Any]) -> None:
     result['took_s'] = time.perf_counter() - began_s
 
 
-def pictures_of(folders: list[Path], most: int) -> list[np.ndarray]:
+def read_images(folders: list[Path], most: int) -> list[np.ndarray]:
     paths = [p for folder in folders for p in sorted(folder.rglob('*')) if p.suffix in PICTURES]
     chosen = paths[:: max(1, len(paths) // most)][:most]
     return [frame for p in chosen if (frame := cv2.imread(str(p), cv2.IMREAD_COLOR)) is not None]
@@ -488,18 +418,40 @@ def table(found: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--out', type=Path, required=True, help='folder for gpu.json')
-    parser.add_argument('--checkpoint', type=Path, help='in place of the one that ships')
-    parser.add_argument('--images', type=Path, nargs='*', default=[], help='real frames')
-    parser.add_argument('--variants', nargs='*', choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument('--iterations', type=int, default=500, help='frames that are timed')
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='Folder for gpu.json.'
+    )
+    parser.add_argument(
+        '--checkpoint',
+        type=Path,
+        metavar='FILE',
+        help='Checkpoint file (default: the one shipped with the package).',
+    )
+    parser.add_argument(
+        '--images', type=Path, nargs='*', default=[], help='Folders of real frames.'
+    )
+    parser.add_argument(
+        '--variants',
+        nargs='*',
+        choices=VARIANTS,
+        default=list(VARIANTS),
+        metavar='NAME',
+        help=f'Variants to measure: {", ".join(VARIANTS)} (default: all).',
+    )
+    parser.add_argument(
+        '--iterations',
+        type=int,
+        default=500,
+        metavar='N',
+        help='Number of timed frames (default: 500).',
+    )
     args = parser.parse_args()
     if not torch.cuda.is_available():
-        parser.exit(1, 'no CUDA device: run this on a machine with a GPU\n')
+        parser.exit(1, 'gpu: no CUDA device; run this on a machine with a GPU\n')
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint = load_checkpoint(args.checkpoint or default_checkpoint_path())
     frames = [SyntheticDrive(seed, FRAME_HW).render(1.0)[0] for seed in range(8)]
-    pictures = {'rendered': frames, 'images': pictures_of(args.images, most=40)}
+    pictures = {'rendered': frames, 'images': read_images(args.images, most=40)}
     task = Task(
         checkpoint=checkpoint,
         frames=frames,
@@ -518,16 +470,16 @@ def main() -> None:
     }
     for name in args.variants:
         result = found['variants'][name] = {}
-        forget()
+        release_memory()
         try:
             with torch.inference_mode():
                 measure(VARIANTS[name], task, result)
         except Exception as error:
-            # A candidate that this machine cannot run must not cost the others' figures.
+            # A variant that fails on this machine must not cost the figures of the others.
             traceback.print_exc()
             result['error'] = f'{type(error).__name__}: {error}'
         print(f'{name}: {result.get("took_s", math.nan):.0f} s', flush=True)
-        # After each: a run that is cut off leaves what it has.
+        # After each variant: a run that is cut off keeps its figures.
         (args.out / 'gpu.json').write_text(json.dumps(found, indent=1))
     print(table(found))
 

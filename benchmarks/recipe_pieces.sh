@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What each piece of the strong recipe, and each form of the network, is worth on what it has not seen:
+# Measure each piece of the strong recipe, and each form of the network, on unseen drives:
 #   benchmarks/recipe_pieces.sh SHARED_DATA OUT      (in the environment of `make python`; hours on a CPU)
 # The CamVid drive 0001TP and the second half of each category of the KITTI consensus frames are held out.
 set -euo pipefail
@@ -7,7 +7,7 @@ data=$1 out=$2
 held_out=(--hold-out 0001TP --val-fraction 0.5)
 common=(
     --data "$data/camvid=0.2" "$data/idd20k_lite=0.3" "$data/kitti_road_consensus=0.15"
-    "${held_out[@]}" --encoder vgg16_bn --batch 8 --crop 128 192 --encoder-rate 1
+    "${held_out[@]}" --encoder vgg16_bn --batch 8 --crop 128x192 --encoder-rate 1
 )
 
 run() {
@@ -20,8 +20,8 @@ run() {
         --out "$out/$name/evaluation"
 }
 
-# What the others go on from: early in a training, where pieces still tell.
-python -m fcn_road_seg train "${common[@]}" --rendered 800=0.35 --weights none --batch 6 --crop 192 320 \
+# The common start of all runs: early in a training, where pieces still make a difference.
+python -m fcn_road_seg train "${common[@]}" --rendered 800=0.35 --weights none --batch 6 --crop 192x320 \
     --without ema smoothing stretch shadows occluders blur --steps 1000 --val-every 1000 --out "$out/base"
 base="$out/base/best.ckpt"
 run full 200 --weights "$base"
@@ -29,7 +29,7 @@ for piece in shadows light blur occluders zoom stretch ema dice smoothing; do
     run "no-$piece" 200 --weights "$base" --without "$piece"
 done
 
-# The encoder alone goes on; the decoders are new.
+# Only the encoder continues; the decoders are new.
 python - "$base" "$out/encoder.pth" <<'PY'
 import sys
 import torch

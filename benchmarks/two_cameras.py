@@ -1,6 +1,6 @@
-"""What one process for two cameras would save over two: memory, and frames a second.
+"""Compare one process for two cameras with two processes: memory, and frames a second.
 
-python benchmarks/two_cameras.py [--frames 20]
+PYTHONPATH=. python benchmarks/two_cameras.py [--frames 20]
 """
 
 import argparse
@@ -17,17 +17,18 @@ FRAME_HW = (375, 1242)
 
 
 def memory_mib() -> float:
-    """Return this process's share of the memory (PSS), to which shared pages count in part."""
+    """Return this process's proportional set size (PSS), which counts shared pages in part."""
     lines = Path('/proc/self/smaps_rollup').read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith('Pss:')) / 1024
 
 
-def work(link: Connection, cameras: int, threads: int, frames: int) -> None:
-    """Segment `frames` frames of each camera in turn; tell memory and seconds."""
-    from fcn_road_seg.inference.segmenter import RoadSegmenter
-    from fcn_road_seg.model.checkpoint import default_checkpoint_path
+def segment_frames(link: Connection, cameras: int, threads: int, frames: int) -> None:
+    """Segment `frames` frames of each camera in turn; send the memory and the seconds."""
+    from fcn_road_seg import RoadSegmenter, default_checkpoint_path
+    from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
 
-    segmenter = RoadSegmenter(default_checkpoint_path(), 'cpu', num_threads=threads)
+    limit_cpu_threads(threads)
+    segmenter = RoadSegmenter(default_checkpoint_path(), 'cpu')
     segmenter.warm_up(FRAME_HW)
     frame = np.zeros((*FRAME_HW, 3), np.uint8)
     link.send('ready')
@@ -46,7 +47,9 @@ def measure(processes: int, frames: int) -> tuple[float, float]:
     started = []
     for _ in range(processes):
         here, there = context.Pipe()
-        process = context.Process(target=work, args=(there, 2 // processes, threads, frames))
+        process = context.Process(
+            target=segment_frames, args=(there, 2 // processes, threads, frames)
+        )
         process.start()
         started.append((process, here))
     for message in ('ready', 'go'):
@@ -60,8 +63,14 @@ def measure(processes: int, frames: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--frames', type=int, default=20, help='of each camera')
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=20,
+        metavar='N',
+        help='Number of frames of each camera (default: 20).',
+    )
     args = parser.parse_args()
     results: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
     for _ in range(3):

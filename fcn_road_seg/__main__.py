@@ -1,4 +1,4 @@
-"""`fcn-road-seg NAME ...`: the package's commands, where there is no `ros2 run`."""
+"""`fcn-road-seg NAME ...`: the commands of the package, without `ros2 run`."""
 
 from __future__ import annotations
 
@@ -6,31 +6,34 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+# Each is the module fcn_road_seg.commands.NAME.
 COMMANDS = {
-    'segment': ('fcn_road_seg.commands.segment', 'the ROS 2 node'),
-    'demo': ('fcn_road_seg.commands.demo', 'camera, node, mask and overlay on this machine'),
-    'train': ('fcn_road_seg.commands.train', 'train a network and write its checkpoint'),
-    'evaluate': ('fcn_road_seg.commands.evaluate', 'measure a checkpoint on labelled frames'),
-    'kitti_to_bag': ('fcn_road_seg.commands.kitti_to_bag', 'a KITTI drive as a rosbag2'),
-    'segment_bag': ('fcn_road_seg.commands.segment_bag', 'every frame of a rosbag2, offline'),
-    'bench': ('fcn_road_seg.commands.bench', 'time network and node on this machine'),
-    'calibrate': ('fcn_road_seg.commands.calibrate', 'give an older checkpoint what int8 needs'),
-    'export': ('fcn_road_seg.commands.export', 'write a checkpoint as an ONNX model'),
+    'segment': 'Run the ROS 2 node.',
+    'demo': 'Run camera, node and recorder on this machine; write pictures and a video.',
+    'train': 'Train a network and write its checkpoint.',
+    'evaluate': 'Measure a checkpoint on labelled frames.',
+    'kitti_to_bag': 'Convert a KITTI sequence to a rosbag2.',
+    'segment_bag': 'Segment every frame of a rosbag2 into another one.',
+    'bench': 'Time the network and the node on this machine.',
+    'calibrate': 'Add what precision int8 needs to a checkpoint.',
+    'export': 'Write a checkpoint as an ONNX model.',
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the first argument names with the others; return its exit status."""
+    """Run the command that the first argument names, with the other arguments.
+
+    Returns its exit status; 2 for an unknown command.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] not in COMMANDS:
-        print('usage: fcn-road-seg COMMAND ...  (COMMAND --help says more)')
-        for name, (_, text) in COMMANDS.items():
+        print('usage: fcn-road-seg COMMAND ...\n\nCommands (COMMAND --help shows the options):')
+        for name, text in COMMANDS.items():
             print(f'  {name:14}{text}')
         return 0 if argv in (['-h'], ['--help']) else 2
-    module, _ = COMMANDS[argv[0]]
-    # ROS and argparse both read the program's own name and arguments.
+    # ROS and argparse both read the program's name and arguments from here.
     sys.argv = [f'fcn-road-seg {argv[0]}', *argv[1:]]
-    return import_module(module).main() or 0
+    return import_module(f'fcn_road_seg.commands.{argv[0]}').main() or 0
 
 
 if __name__ == '__main__':

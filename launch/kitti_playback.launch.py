@@ -1,4 +1,4 @@
-"""Play a bag through the node, in the bag's time; and RViz if asked for.
+"""Play a bag through the node in the time of the bag, and optionally show it in RViz.
 
 ros2 launch fcn_road_seg kitti_playback.launch.py bag:=/data/drive_0001 rviz:=true
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 from ament_index_python.packages import get_package_share_directory
-from launch import EventHandler, LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch import Event, LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
@@ -23,31 +23,35 @@ from launch.actions import (
     TimerAction,
 )
 from launch.event_handlers import OnProcessExit
-from launch.events.process import ProcessExited, ProcessIO
+from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import StateTransition
 
-SHARE = Path(get_package_share_directory('fcn_road_seg'))
+PACKAGE = 'fcn_road_seg'
+SHARE = Path(get_package_share_directory(PACKAGE))
 CAMERA = '/kitti/camera_color_left'
 ARGUMENTS = {
-    'rate': ('1.0', 'Speed of the playback; 1.0 is as it was recorded.'),
+    'rate': ('1.0', 'Speed of the playback; 1.0 is the speed of the recording.'),
     'qos_file': (
         str(SHARE / 'config' / 'kitti_qos.yaml'),
-        'YAML file with the QoS of topics; those that it lacks go out as they were recorded.',
+        'YAML file with the QoS of topics; other topics are played with the recorded QoS.',
     ),
     'image': (f'{CAMERA}/image_raw', 'Camera topic in the bag, without /compressed.'),
-    'camera_info': (f'{CAMERA}/camera_info', 'Topic of its CameraInfo, relayed beside the masks.'),
+    'camera_info': (
+        f'{CAMERA}/camera_info',
+        'CameraInfo topic, relayed beside the masks.',
+    ),
 }
-# What the node logs once it has subscribed; a bag that is played before is lost on it.
-READY = b'waiting for frames on'
-# For the player and its listeners to find each other, for which Fast DDS takes 0.1 s or, where an
-# announcement is lost, until the next one after 3 s; before each round of a loop, too.
+# Time for the player and its subscribers to discover each other, also before each round of a loop.
+# Fast DDS takes 0.1 s or, if an announcement is lost, until the next announcement 3 s later.
 DELAY_S = 4
-# For the masks of the last frames.
+# Time for the masks of the last frames.
 LAST_MASKS_S = 3.0
 
 
 def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Check the bag, and have it played as soon as the node is ready."""
+    """Check the arguments, and play the bag as soon as the node is active."""
     given = context.launch_configurations
     bag, qos_file = Path(given['bag']).expanduser(), Path(given['qos_file']).expanduser()
     rate = given['rate']
@@ -56,11 +60,9 @@ def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     except ValueError:
         valid = False
     if not valid:
-        raise RuntimeError(f'rate {rate!r} is no rate; give a number above 0, such as 1.0')
+        raise RuntimeError(f'rate {rate!r} is invalid; give a number above 0, such as 1.0')
     if not qos_file.is_file():
-        raise RuntimeError(
-            f'qos_file {qos_file} does not exist; leave it out, or copy the default'
-        )
+        raise RuntimeError(f'qos_file {qos_file} does not exist; omit it, or copy the default')
     command = ['ros2', 'bag', 'play', str(bag), '--clock', '--rate', rate, '--delay', str(DELAY_S)]
     command += ['--qos-profile-overrides-path', str(qos_file), '--disable-keyboard-controls']
     command += ['--loop'] if given['loop'] == 'true' else []
@@ -69,20 +71,22 @@ def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if not image.startswith('/'):
         image = '/'.join(['', *filter(None, [given.get('namespace', '').strip('/')]), image])
     found = transport_of(bag, image)
-    # Now, as what is given here is gone when the bag ends, if this file is included in a group.
+    # Read rviz now: in a group of another launch file, the arguments are gone when the bag ends.
     on_exit = partial(on_end, stays=given.get('rviz') == 'true')
     return [
         SetLaunchConfiguration('image_transport', given.get('image_transport') or found),
         RegisterEventHandler(OnProcessExit(target_action=play, on_exit=on_exit)),
-        RegisterEventHandler(EventHandler(matcher=is_ready, entities=[play], handle_once=True)),
+        RegisterEventHandler(
+            OnStateTransition(matcher=is_active, entities=[play], handle_once=True)
+        ),
     ]
 
 
 def transport_of(bag: Path, image: str) -> str:
-    """Return how the bag has the topic `image`: raw, compressed, or '' for both or not known.
+    """Return how the bag stores the topic `image`: 'raw', 'compressed', or '' (both or unknown).
 
     Raises:
-        RuntimeError: the bag is not there, or has no such topic.
+        RuntimeError: the bag or its metadata is missing or damaged, or it has no such topic.
     """
     if not bag.exists():
         raise RuntimeError(f'bag {bag} does not exist; give the folder or file of a rosbag2')
@@ -90,13 +94,15 @@ def transport_of(bag: Path, image: str) -> str:
     if not bag.is_dir():
         return ''
     if not metadata.exists():
-        raise RuntimeError(f'{metadata} does not exist; ros2 bag reindex {bag} makes it')
+        raise RuntimeError(f'{metadata} does not exist; create it with ros2 bag reindex {bag}')
     try:
         information = yaml.safe_load(metadata.read_text())['rosbag2_bagfile_information']
-        topics = [entry['topic_metadata'] for entry in information['topics_with_message_count']]
-        types = [(topic['type'], topic['name']) for topic in topics]
+        entries = [entry['topic_metadata'] for entry in information['topics_with_message_count']]
+        types = [(entry['type'], entry['name']) for entry in entries]
     except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError) as error:
-        raise RuntimeError(f'{metadata} is damaged; ros2 bag reindex {bag} makes it') from error
+        raise RuntimeError(
+            f'{metadata} is damaged; create it again with ros2 bag reindex {bag}'
+        ) from error
     names = {
         'raw': {name for kind, name in types if kind == 'sensor_msgs/msg/Image'},
         'compressed': {
@@ -107,31 +113,40 @@ def transport_of(bag: Path, image: str) -> str:
     }
     has = [transport for transport, images in names.items() if image in images]
     if not has:
-        others = ', '.join(sorted(set.union(*names.values()))) or 'no topic'
-        raise RuntimeError(f'bag {bag} has no images on {image}, but on {others}; set image')
+        topics = ', '.join(sorted(set.union(*names.values()))) or 'none'
+        raise RuntimeError(
+            f'bag {bag} has no images on {image}; set image to one of its image topics ({topics})'
+        )
     return has[0] if len(has) == 1 else ''
 
 
-def is_ready(event: object) -> bool:
-    """Return whether the event is the node's word that it has subscribed."""
-    return isinstance(event, ProcessIO) and READY in event.text
+def is_active(event: Event) -> bool:
+    """Return whether the event is the activation of the node: it has subscribed to the camera.
+
+    Not just `goal_state='active'`, as a launch file that includes this one may start others.
+    """
+    return (
+        isinstance(event, StateTransition)
+        and event.goal_state == 'active'
+        and event.action.node_name.endswith(f'/{PACKAGE}')
+    )
 
 
 def on_end(
     event: ProcessExited, context: LaunchContext, *, stays: bool
 ) -> list[LaunchDescriptionEntity]:
-    """End the node after its bag, unless RViz stays for a look at the last frame."""
+    """Shut down after the end of the bag, unless RViz stays to show the last frame."""
     if context.is_shutdown:
         return []
     if event.returncode:
         raise RuntimeError(f'ros2 bag play ended with status {event.returncode}; see above')
     if stays:
-        return [LogInfo(msg='the bag has ended; Ctrl-C ends the node and RViz')]
+        return [LogInfo(msg='the bag has ended; press Ctrl-C to end the node and RViz')]
     return [TimerAction(period=LAST_MASKS_S, actions=[Shutdown(reason='the bag has ended')])]
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare what there is beside the arguments of segment.launch.py, which this includes."""
+    """Declare the arguments, in addition to those of segment.launch.py, and include that file."""
     return LaunchDescription(
         [
             DeclareLaunchArgument('bag', description='Folder or file of the rosbag2 to play.'),
@@ -139,7 +154,7 @@ def generate_launch_description() -> LaunchDescription:
                 'loop',
                 default_value='false',
                 choices=['true', 'false'],
-                description='Whether to play the bag again and again.',
+                description='Whether to repeat the bag until Ctrl-C.',
             ),
             *(
                 DeclareLaunchArgument(name, default_value=default, description=text)

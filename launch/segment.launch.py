@@ -1,4 +1,4 @@
-"""Segment a camera's road: the node, and RViz if asked for.
+"""Segment the road in a camera's images, and optionally show the result in RViz.
 
 ros2 launch fcn_road_seg segment.launch.py image:=/my/camera/image_raw rviz:=true
 """
@@ -11,34 +11,34 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
+from launch_ros.actions import LifecycleNode, Node
 
 PACKAGE = 'fcn_road_seg'
 SHARE = Path(get_package_share_directory(PACKAGE))
 OUTPUTS = ('mask', 'overlay')
-# Empty means not given: the params_file, and behind it the node, then have their say.
+# Empty means not given; the value in params_file then applies, or the node's default.
 NODE_ARGUMENTS = {
-    'checkpoint': "Checkpoint file; empty takes the params_file's.",
-    'device': "auto, cpu, cuda or cuda:N; empty takes the params_file's.",
-    'image_transport': "raw or compressed; empty takes the params_file's.",
+    'checkpoint': 'Checkpoint file; empty uses the value in params_file.',
+    'device': 'Device: auto, cpu, cuda or cuda:N; empty uses the value in params_file.',
+    'image_transport': 'Transport: raw or compressed; empty uses the value in params_file.',
 }
 
 
 def nodes(context: LaunchContext) -> list[Node]:
-    """Return the nodes; a function of the context, to see which arguments were given."""
+    """Return the nodes; a function of the context, which knows the arguments that were given."""
     given = {name: LaunchConfiguration(name).perform(context) for name in NODE_ARGUMENTS}
     params_file = Path(LaunchConfiguration('params_file').perform(context)).expanduser()
     if not params_file.is_file():
-        # Launch would only warn, and start the node at its defaults.
+        # Launch would only warn, and start the node with its defaults.
         raise RuntimeError(
-            f'params_file {params_file} does not exist; leave it out, or copy the default'
+            f'params_file {params_file} does not exist; omit it, or copy the default'
         )
     namespace = LaunchConfiguration('namespace').perform(context).strip('/')
     use_sim_time = {'use_sim_time': LaunchConfiguration('use_sim_time')}
     image = LaunchConfiguration('image')
     return [
-        # First: launch fails here if rviz2 is not installed, and would leave a node that it had
-        # begun to start behind, running.
+        # First: launch fails here if rviz2 is not installed, and would leave a node that it has
+        # started already running.
         Node(
             package='rviz2',
             executable='rviz2',
@@ -46,20 +46,21 @@ def nodes(context: LaunchContext) -> list[Node]:
             namespace=namespace,
             arguments=['-d', str(SHARE / 'config' / 'segment.rviz')],
             parameters=[use_sim_time],
-            # The configuration is saved for the default topic names. Relative ones are in the
-            # node's namespace, whoever includes this file in one of theirs.
+            # The configuration has the default topic names. Relative names resolve in the node's
+            # namespace, also if another launch file includes this one in a namespace.
             remappings=[
                 ('/image', image),
                 *((f'/{PACKAGE}/{name}', f'{PACKAGE}/{name}') for name in OUTPUTS),
             ],
             condition=IfCondition(LaunchConfiguration('rviz')),
         ),
-        Node(
+        # Its state transitions are launch events, by which kitti_playback.launch.py waits for it.
+        LifecycleNode(
             package=PACKAGE,
             executable='segment',
             name=PACKAGE,
             namespace=namespace,
-            # The later one wins: an argument that was given beats the file.
+            # A later entry overrides an earlier one: the given arguments override the file.
             parameters=[
                 str(params_file),
                 use_sim_time,
@@ -69,7 +70,7 @@ def nodes(context: LaunchContext) -> list[Node]:
                 ('image', image),
                 ('camera_info', LaunchConfiguration('camera_info')),
             ],
-            # The network's large buffers in large pages: up to a tenth less time on a CPU.
+            # Large pages for the network's large buffers save up to 10 % of the time on a CPU.
             additional_env={
                 'GLIBC_TUNABLES': os.environ.get('GLIBC_TUNABLES', 'glibc.malloc.hugetlb=1')
             },
@@ -86,7 +87,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'camera_info',
                 default_value='camera_info',
-                description='Topic of its CameraInfo, relayed beside the masks.',
+                description='CameraInfo topic, relayed beside the masks.',
             ),
             *(
                 DeclareLaunchArgument(name, default_value='', description=text)
@@ -104,7 +105,7 @@ def generate_launch_description() -> LaunchDescription:
                 'use_sim_time',
                 default_value='false',
                 choices=['true', 'false'],
-                description='Whether to follow /clock, as for a bag played with --clock.',
+                description='Whether to use the time on /clock, e.g. of a bag played by ros2.',
             ),
             DeclareLaunchArgument(
                 'rviz',

@@ -102,6 +102,24 @@ def start_node() -> Iterator[Callable[..., NodeProcess]]:
         yield start
 
 
+@pytest.fixture
+def connected(start_node: Callable[..., NodeProcess]) -> Iterator[Callable[..., tuple]]:
+    """Start a node and connect a peer: `node, peer = connected('-p', 'device:=cpu')`."""
+    from test.helpers.peer import Peer
+
+    peers = []
+
+    def connect(*ros_args: str, **peer_args: object) -> tuple:
+        node = start_node('-p', 'input_reliability:=reliable', *ros_args)
+        peers.append(Peer(**peer_args))
+        peers[-1].connect()
+        return node, peers[-1]
+
+    yield connect
+    for peer in peers:
+        peer.close()
+
+
 @pytest.fixture(scope='module')
 def start_module_node() -> Iterator[Callable[..., NodeProcess]]:
     """Start a node for all tests of a module: loading the network takes seconds."""

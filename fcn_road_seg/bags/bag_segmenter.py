@@ -1,7 +1,8 @@
-"""TODO: one line."""
+"""Segments every frame of a rosbag2 into another one."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,22 +16,19 @@ from tqdm import tqdm
 from fcn_road_seg.bags.reader import BagMessage, BagReader, Topic
 from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, BagError, message
 from fcn_road_seg.bags.writer import BagWriter
-from fcn_road_seg.messages.compressed_image import compressed_to_frame
-from fcn_road_seg.messages.image import Frame, ImageError, image_fields, to_frame
+from fcn_road_seg.messages.decode import decode_message
+from fcn_road_seg.messages.image import Frame, ImageError, image_fields
 
 if TYPE_CHECKING:
+    # It imports PyTorch, which takes seconds.
     from fcn_road_seg.inference.segmenter import RoadSegmenter, Segmentation
 
-# As the node names its own.
+# The name of the node, under which it publishes its own topics.
 NAMESPACE = 'fcn_road_seg'
-# Messages that may wait, decoded, for the network.
-AHEAD = 8
+# Number of messages that can wait, decoded, for the network.
+MAX_DECODED_AHEAD = 8
 DECODING_THREADS = 4
-_DECODERS: Mapping[str, Callable[[Any], Frame]] = {
-    IMAGE: to_frame,
-    COMPRESSED_IMAGE: compressed_to_frame,
-}
-_PICTURES: Mapping[str, tuple[str, Callable[[Segmentation], np.ndarray | None]]] = {
+OUTPUTS: Mapping[str, tuple[str, Callable[[Segmentation], np.ndarray | None]]] = {
     'mask': ('mono8', lambda found: found.mask),
     'confidence': ('mono8', lambda found: found.confidence),
     'overlay': ('bgr8', lambda found: found.overlay_bgr),
@@ -38,51 +36,54 @@ _PICTURES: Mapping[str, tuple[str, Callable[[Segmentation], np.ndarray | None]]]
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A message of the bag; of a camera's topic also its header and its frame, or why not."""
+class DecodedMessage:
+    """A message of the bag. If a camera published it: its header and frame, or the error."""
 
     message: BagMessage
     header: Any = None
     frame: Frame | None = None
-    refusal: str = ''
+    error: str = ''
 
 
 @dataclass
 class SegmentationCounts:
-    """What became of the frames; `refusals` counts the bad ones by their reason.
+    """Numbers of frames: segmented, and bad by their error; `seconds` is the time they took.
 
-    `missing` are the messages that the bag tells of, but does not have.
+    `missing` counts the messages of all topics read that are in the bag's metadata, but not in
+    its files.
     """
 
     segmented: int = 0
     missing: int = 0
-    refusals: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
 
 
-def camera_topics(topics: Mapping[str, Topic], named: Sequence[str]) -> list[str]:
-    """Return the named image topics, or without a name all that have images, but for masks.
+def camera_topics(topics: Mapping[str, Topic], names: Sequence[str]) -> list[str]:
+    """Return the image topics `names`, or, if that is empty, all image topics except masks.
 
-    What a node has published as `.../fcn_road_seg/...` is no camera, unless it is named.
+    Topics `.../fcn_road_seg/...`, which a node has published, are taken only by name.
 
     Raises:
-        BagError: a topic that is named has no images, or there is none.
+        BagError: a topic in `names` has no images, or no topic has.
     """
-    images = [t.name for t in topics.values() if t.type in _DECODERS and t.count]
-    for name in named:
+    images = [t.name for t in topics.values() if t.type in (IMAGE, COMPRESSED_IMAGE) and t.count]
+    for name in names:
         if name not in images:
-            raise BagError(f'{name} has no images; topics with images are {_listed(images)}')
-    chosen = list(dict.fromkeys(named)) or [
+            raise BagError(f'{name} has no images; topics with images: {join_names(images)}')
+    chosen = list(dict.fromkeys(names)) or [
         name for name in images if NAMESPACE not in name.split('/')
     ]
     if not chosen:
-        raise BagError(f'there are no images to segment; the topics are {_listed(topics)}')
+        raise BagError(f'the bag has no images to segment; its topics: {join_names(topics)}')
     return chosen
 
 
 def output_topics(cameras: Sequence[str], outputs: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the topic of each output for each camera topic.
 
-    As the node's, `/fcn_road_seg/mask`; with several cameras behind the camera's own name.
+    For one camera they are the node's, `/fcn_road_seg/mask`; for several they are prefixed with
+    the camera's topic.
     """
     several = len(cameras) > 1
     return {
@@ -91,38 +92,38 @@ def output_topics(cameras: Sequence[str], outputs: Iterable[str]) -> dict[str, d
     }
 
 
-def decoded(
+def decode_ahead(
     messages: Iterable[BagMessage], cameras: Collection[str]
-) -> Generator[Decoded, None, None]:
-    """Yield all messages in their order, those of `cameras` decoded, which is done ahead.
+) -> Generator[DecodedMessage, None, None]:
+    """Yield all messages in their order, those of `cameras` decoded in threads ahead of time.
 
-    What the node would refuse is told, not raised.
+    If the node would refuse a message, its `error` says why; nothing is raised.
     """
-    # OpenCV decodes without the GIL, so while the network or the GPU is at work.
+    # OpenCV decodes without the GIL, so while the network or the GPU is busy.
     with ThreadPoolExecutor(DECODING_THREADS) as pool:
-        waiting: deque[Future[Decoded]] = deque()
+        waiting: deque[Future[DecodedMessage]] = deque()
         for item in messages:
-            waiting.append(pool.submit(_decoded, item, item.topic in cameras))
-            if len(waiting) > AHEAD:
+            waiting.append(pool.submit(_decode, item, item.topic in cameras))
+            if len(waiting) > MAX_DECODED_AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _decoded(item: BagMessage, is_frame: bool) -> Decoded:
+def _decode(item: BagMessage, is_frame: bool) -> DecodedMessage:
     if not is_frame:
-        return Decoded(item)
+        return DecodedMessage(item)
     try:
         msg = item.parsed()
-        return Decoded(item, msg.header, _DECODERS[item.type](msg))
+        return DecodedMessage(item, msg.header, decode_message(msg))
     except (BagError, ImageError) as error:
-        return Decoded(item, refusal=str(error))
+        return DecodedMessage(item, error=str(error))
 
 
 class BagSegmenter:
-    """One bag's way through the network into another one, counted in `tally`.
+    """Segments the frames of `reader` into `bag`, and counts them in `counts`.
 
-    `outputs` has the topics of what is made, by camera topic and name.
+    `topics` are the output topics by camera topic and output.
     """
 
     def __init__(
@@ -134,25 +135,28 @@ class BagSegmenter:
         outputs: Sequence[str],
         show: Callable[[np.ndarray], None] | None = None,
     ) -> None:
-        """Announce the `outputs`, of _PICTURES; `show` is given each overlay."""
+        """Add the topics of `outputs`, keys of OUTPUTS, to `bag`.
+
+        `show` is called with each overlay, (H, W, 3) uint8 bgr.
+        """
         self._reader = reader
         self._bag = bag
         self._segmenter = segmenter
-        self.outputs = output_topics(cameras, outputs)
         self._copied: set[str] = set()
         self._show = show
-        self.tally = SegmentationCounts()
-        for topics in self.outputs.values():
+        self.topics = output_topics(cameras, outputs)
+        self.counts = SegmentationCounts()
+        for topics in self.topics.values():
             for topic in topics.values():
                 bag.add(topic, IMAGE)
 
     def copy_originals(self) -> list[str]:
-        """Take the bag's own topics along; return a line for each that cannot be."""
-        made = {topic for topics in self.outputs.values() for topic in topics.values()}
+        """Also copy the topics of the input bag; return one line for each that is left out."""
+        added = {topic for topics in self.topics.values() for topic in topics.values()}
         left_out = []
         for topic in self._reader.topics.values():
-            if topic.name in made:
-                left_out.append(f'{topic.name} is left out: what is made now has this name')
+            if topic.name in added:
+                left_out.append(f'{topic.name} is left out: an output has the same name')
             elif self._bag.add_like(self._reader.connection(topic.name)):
                 self._copied.add(topic.name)
             else:
@@ -167,38 +171,38 @@ class BagSegmenter:
         Raises:
             BagError: the bag is damaged, or none of its frames can be read.
         """
-        cameras = self.outputs.keys()
+        cameras = self.topics.keys()
         topics = cameras | self._copied
-        messages = self._reader.messages(topics)
-        total = self._told_of(cameras)
-        self.tally.missing = self._told_of(topics)
+        total = self._count_in_metadata(cameras)
+        self.counts.missing = self._count_in_metadata(topics)
+        began_s = time.monotonic()
         with (
             tqdm(total=total, desc='segment_bag', unit='frame') as progress,
-            closing(decoded(messages, cameras)) as items,
+            closing(decode_ahead(self._reader.messages(topics), cameras)) as items,
         ):
             for item in items:
-                self.tally.missing -= 1
+                self.counts.missing -= 1
                 if item.message.topic in self._copied:
                     self._bag.write(item.message.topic, item.message.time_ns, item.message.cdr)
-                if item.message.topic not in self.outputs:
+                if item.message.topic not in self.topics:
                     continue
                 if item.frame is None:
-                    of = f'{item.message.topic}: ' if len(cameras) > 1 else ''
-                    self.tally.refusals[f'{of}{item.refusal}'] += 1
+                    camera = f'{item.message.topic}: ' if len(cameras) > 1 else ''
+                    self.counts.errors[f'{camera}{item.error}'] += 1
                 else:
                     self._segment(item, item.frame)
                 progress.update()
-        if not self.tally.segmented:
-            not_there = "they are not in its files; try 'ros2 bag reindex' or 'mcap recover'"
-            ((reason, _),) = self.tally.refusals.most_common(1) or [(not_there, 0)]
-            raise BagError(f'none of {total} frames can be read: {reason}')
+        self.counts.seconds = time.monotonic() - began_s
+        if not self.counts.segmented:
+            missing = "its files do not contain them; try 'ros2 bag reindex' or 'mcap recover'"
+            ((reason, _),) = self.counts.errors.most_common(1) or [(missing, 0)]
+            raise BagError(f'none of the {total} frames of the bag can be read: {reason}')
 
-    def _told_of(self, topics: Iterable[str]) -> int:
-        """Return the number of messages that the bag tells of."""
+    def _count_in_metadata(self, topics: Iterable[str]) -> int:
         return sum(self._reader.topics[topic].count for topic in topics)
 
-    def _segment(self, item: Decoded, frame: Frame) -> None:
-        topics = self.outputs[item.message.topic]
+    def _segment(self, item: DecodedMessage, frame: Frame) -> None:
+        topics = self.topics[item.message.topic]
         found = self._segmenter(
             frame.pixels,
             channel_order=frame.channel_order,
@@ -206,16 +210,17 @@ class BagSegmenter:
             overlay='overlay' in topics or self._show is not None,
         )
         for name, topic in topics.items():
-            encoding, picture = _PICTURES[name]
-            pixels = picture(found)
+            encoding, pixels_of = OUTPUTS[name]
+            pixels = pixels_of(found)
             assert pixels is not None
             msg = message(IMAGE, header=item.header, **image_fields(pixels, encoding))
             self._bag.write(topic, item.message.time_ns, msg)
         if self._show is not None:
             assert found.overlay_bgr is not None
             self._show(found.overlay_bgr)
-        self.tally.segmented += 1
+        self.counts.segmented += 1
 
 
-def _listed(names: Iterable[str]) -> str:
+def join_names(names: Iterable[str]) -> str:
+    """Return the names as one text for a human."""
     return ', '.join(names) or 'none'

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Converts a KITTI sequence to a rosbag2 with images and CameraInfo."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ _FORMATS = {'.png': 'png', '.jpg': 'jpeg', '.jpeg': 'jpeg'}
 
 
 class FrameError(ValueError):
-    """A frame that cannot go into the bag; the message names it and what to do."""
+    """A frame cannot be written to the bag; the text names the frame and the remedy."""
 
 
 @dataclass(frozen=True)
 class ConversionOptions:
-    """What to write of a sequence, and how.
+    """Which frames of a sequence to write, and in which form.
 
-    `start` and `end` are the numbers of the first and the last frame. `compressed` keeps the
-    files' own bytes. `skip_bad` leaves out what cannot be used, instead of ending.
+    `start` and `end` are the numbers of the first and last frame, both included. `compressed`
+    keeps the files' own bytes. `skip_bad` leaves out frames that cannot be used; without it, the
+    first one is an error.
     """
 
     image_topic: str = IMAGE_TOPIC
@@ -48,27 +49,26 @@ class ConversionOptions:
 
     @property
     def written_image_topic(self) -> str:
-        """The name as image_transport has it."""
+        """The topic of the images, named as image_transport does."""
         return f'{self.image_topic}/compressed' if self.compressed else self.image_topic
 
     @property
     def written_camera_info_topic(self) -> str:
-        """The one beside the image, if no other was named."""
+        """The topic of CameraInfo: `camera_info_topic`, or else camera_info beside the image."""
         beside = f'{self.image_topic.rpartition("/")[0]}/camera_info'
         return self.camera_info_topic or beside
 
-    def takes(self, number: int) -> bool:
-        """Return whether a frame's number is within start and end."""
+    def contains(self, number: int) -> bool:
+        """Return whether a frame number is within `start` and `end`."""
         after_start = self.start is None or number >= self.start
         return after_start and (self.end is None or number <= self.end)
 
 
 @dataclass
 class ConversionCounts:
-    """What became of the frames; `bad` tells of each that was left out.
+    """Numbers and sizes of the frames written; `bad` has one line for each one left out.
 
-    `calibrated_wh` is the size of the frames that the calibration is for, where frames have
-    another.
+    `calibrated_wh` is the frame size of the calibration, if frames differ from it.
     """
 
     frames: int = 0
@@ -80,7 +80,7 @@ class ConversionCounts:
     bad: list[str] = field(default_factory=list)
 
     def add(self, frame: KittiFrame, size_wh: tuple[int, int]) -> None:
-        """Count a frame that was written."""
+        """Count a frame that was written; its size is in pixels."""
         self.first_ns = self.first_ns if self.frames else frame.stamp_ns
         self.last_ns = frame.stamp_ns
         self.frames += 1
@@ -92,98 +92,107 @@ class ConversionCounts:
 
 
 class KittiConverter:
-    """Writes the frames of a sequence into a bag, and counts them in `tally`."""
+    """Writes the frames of `sequence` to `bag`, and counts them in `counts`."""
 
-    def __init__(self, sequence: KittiSequence, bag: BagWriter, plan: ConversionOptions) -> None:
+    def __init__(
+        self, sequence: KittiSequence, bag: BagWriter, options: ConversionOptions
+    ) -> None:
         self._sequence = sequence
         self._bag = bag
-        self._plan = plan
-        self.tally = ConversionCounts()
+        self._options = options
+        self.counts = ConversionCounts()
 
     def run(self) -> None:
-        """Write images and CameraInfo under their stamps, with a progress bar.
+        """Write images and CameraInfo with their stamps, with a progress bar.
 
         Raises:
-            FrameError: there is no frame from start to end, none that can be used, or, unless
-                bad ones are skipped, one that cannot be.
+            FrameError: no frame is within `start` and `end`, none of them can be used, or one
+                cannot be used and `skip_bad` is off.
+            BagError: images and CameraInfo would have the same topic.
         """
-        frames = [frame for frame in self._sequence.frames if self._plan.takes(frame.number)]
+        frames = [frame for frame in self._sequence.frames if self._options.contains(frame.number)]
         if not frames:
             numbers = [frame.number for frame in self._sequence.frames]
             raise FrameError(
-                f'no frame is from --start to --end; there are {numbers[0]} to {numbers[-1]}'
+                'no frame is within --start and --end; '
+                f'the frames are {numbers[0]} to {numbers[-1]}'
             )
         self._bag.add(
-            self._plan.written_image_topic, COMPRESSED_IMAGE if self._plan.compressed else IMAGE
+            self._options.written_image_topic,
+            COMPRESSED_IMAGE if self._options.compressed else IMAGE,
         )
         if any(frame.camera for frame in frames):
-            self._bag.add(self._plan.written_camera_info_topic, CAMERA_INFO)
-        # All problems that are known come before the first frame is read: who has to mend
-        # something learns it at once.
-        usable = [frame for frame in frames if not self._left_out(frame.number, _problem(frame))]
+            self._bag.add(self._options.written_camera_info_topic, CAMERA_INFO)
+        # Problems that are known without reading a frame are reported at once.
+        usable = [
+            frame for frame in frames if not self._has_problem(frame.number, _problem(frame))
+        ]
         for frame in tqdm(usable, desc='kitti_to_bag', unit='frame'):
             try:
                 self._write(frame)
             except FrameError as error:
-                self._left_out(frame.number, str(error))
-        if not self.tally.frames:
-            raise FrameError(f'no frame can be used; {self.tally.bad[0]}')
+                self._has_problem(frame.number, str(error))
+        if not self.counts.frames:
+            raise FrameError(f'no frame can be used; {self.counts.bad[0]}')
 
-    def _left_out(self, number: int, problem: str) -> bool:
-        """Count a frame that has a problem; return whether it has."""
+    def _has_problem(self, number: int, problem: str) -> bool:
+        """Return whether a frame has a problem, and count it; raise FrameError unless skipping."""
         if problem:
             text = f'frame {number} {problem}'
-            if not self._plan.skip_bad:
-                raise FrameError(f'{text}; mend it, or leave such frames out with --skip-bad')
-            self.tally.bad.append(text)
+            if not self._options.skip_bad:
+                raise FrameError(f'{text}; repair it, or skip such frames with --skip-bad')
+            self.counts.bad.append(text)
         return bool(problem)
 
     def _write(self, frame: KittiFrame) -> None:
-        pixels, image = _read(frame, self._plan)
+        pixels, image = _read(frame, self._options)
         size_wh = pixels.shape[1], pixels.shape[0]
-        for before_wh in self.tally.sizes_wh if self._sequence.one_size else ():
+        for before_wh in self.counts.sizes_wh if self._sequence.one_size else ():
             if size_wh != before_wh:
-                sizes = '{} x {}, unlike those before, {} x {}'.format(*size_wh, *before_wh)
-                raise FrameError(f'({frame.path}) is {sizes}')
-        self._bag.write(self._plan.written_image_topic, frame.stamp_ns, image)
+                w, h = before_wh
+                raise FrameError(
+                    f'({frame.path}) is {size_wh[0]} x {size_wh[1]}, but earlier frames are '
+                    f'{w} x {h}'
+                )
+        self._bag.write(self._options.written_image_topic, frame.stamp_ns, image)
         if frame.camera:
             info = camera_info(frame.camera, size_wh, image.header)
-            self._bag.write(self._plan.written_camera_info_topic, frame.stamp_ns, info)
-        self.tally.add(frame, size_wh)
+            self._bag.write(self._options.written_camera_info_topic, frame.stamp_ns, info)
+        self.counts.add(frame, size_wh)
 
 
 def _problem(frame: KittiFrame) -> str:
     if frame.problem:
         return f'({frame.path}) {frame.problem}'
     if not 0 <= frame.stamp_ns <= MAX_STAMP_NS:
-        return f'({frame.path}) has a time of {frame.stamp_ns} ns, which does not fit a stamp'
+        return f'({frame.path}) has a time of {frame.stamp_ns} ns, which a stamp cannot hold'
     return ''
 
 
-def _read(frame: KittiFrame, plan: ConversionOptions) -> tuple[np.ndarray, Any]:
-    """Return a frame's pixels, (H, W, 3) uint8 bgr, and its message."""
+def _read(frame: KittiFrame, options: ConversionOptions) -> tuple[np.ndarray, Any]:
+    """Return the pixels of a frame, (H, W, 3) uint8 bgr, and its message."""
     try:
         file = message(
             COMPRESSED_IMAGE,
-            header=header(frame.stamp_ns, plan.frame_id),
+            header=header(frame.stamp_ns, options.frame_id),
             format=_FORMATS[frame.path.suffix.lower()],
             data=np.frombuffer(frame.path.read_bytes(), np.uint8),
         )
-        # Even where its bytes are kept: who plays the bag must be able to read them.
+        # Also if the bytes are kept as they are: whoever plays the bag has to decode them.
         pixels = compressed_to_frame(file).pixels
     except OSError as error:
         raise FrameError(f'({frame.path}) cannot be read: {error.strerror}') from error
     except ImageError as error:
-        # The rest of the line is advice about cameras.
+        # The rest of the text is advice about cameras.
         reason = str(error).partition(';')[0]
         raise FrameError(f'({frame.path}) cannot be read: {reason}') from error
-    if plan.compressed:
+    if options.compressed:
         return pixels, file
     return pixels, message(IMAGE, header=file.header, **image_fields(pixels, 'bgr8'))
 
 
 def camera_info(camera: Camera, size_wh: tuple[int, int], image_header: Any) -> Any:
-    """Return a CameraInfo message of a frame of this size."""
+    """Return the CameraInfo message of a frame of this size in pixels, with the image's header."""
     w, h = size_wh
     whole = message(
         'sensor_msgs/msg/RegionOfInterest',

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Reads rosbag2 without ROS; messages are rosbags' own classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from fcn_road_seg.bags.typestore import BagError, _require_rosbags, _typestore
+from fcn_road_seg.bags.typestore import BagError, require_rosbags, typestore
+from fcn_road_seg.messages.one_line import one_line
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Topic:
-    """What a bag tells of a topic; `type` is such as 'sensor_msgs/msg/Image'."""
+    """A topic of a bag with its number of messages; `type` is such as 'sensor_msgs/msg/Image'."""
 
     name: str
     type: str
@@ -25,7 +26,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class BagMessage:
-    """A message as it lies in a bag: CDR bytes, received at `time_ns`."""
+    """A message as the bag stores it: CDR bytes, received at `time_ns` (ns since 1970)."""
 
     topic: str
     type: str
@@ -36,25 +37,25 @@ class BagMessage:
         """Return the message with the fields that ROS gives it; arrays are numpy's.
 
         Raises:
-            BagError: the bytes are no message of this type.
+            BagError: the bytes are not a message of this type.
         """
         try:
-            return _typestore().deserialize_cdr(self.cdr, self.type)
-        except Exception as error:  # one message, and its bytes can be anything
+            return typestore().deserialize_cdr(self.cdr, self.type)
+        except Exception as error:  # one message, whose bytes can be anything
             raise BagError(f'{self.type} of {len(self.cdr)} bytes is damaged ({error})') from error
 
 
 class BagReader:
-    """A rosbag2: its folder, or one .mcap or .db3 file; a context manager.
+    """A rosbag2, given as its folder or as one .mcap or .db3 file; a context manager.
 
-    What is compressed by file is unpacked to the temporary folder (TMPDIR) first.
+    A bag that is compressed file by file is first unpacked to the temporary folder (TMPDIR).
 
     Raises:
-        BagError: there is no bag, none that can be read, or rosbags is not installed.
+        BagError: the bag does not exist or cannot be read, or rosbags is not installed.
     """
 
     def __init__(self, path: str | Path) -> None:
-        _require_rosbags()
+        require_rosbags()
         from rosbags.rosbag2 import Reader
 
         self.path = Path(path)
@@ -64,11 +65,11 @@ class BagReader:
         try:
             self._reader = Reader(self.path)
             self._reader.open()
-        except Exception as error:  # a foreign file, in one of three formats of others
+        except Exception as error:  # any file, read by the parsers of three formats
             raise BagError(
-                f'{path} is no rosbag2 that can be read ({_one_line(error).rstrip(".")}); '
-                "name a bag's folder, or a .mcap or .db3 file; what a killed recorder left is "
-                "mended by 'mcap recover' or 'ros2 bag reindex'"
+                f'{path} is not a readable rosbag2 ({_reason(error).rstrip(".")}); '
+                'give the folder of a bag, or a .mcap or .db3 file; if its recorder was killed, '
+                "repair it with 'mcap recover' or 'ros2 bag reindex'"
             ) from error
         self.topics: dict[str, Topic] = {}
         for connection in self._reader.connections:
@@ -85,13 +86,14 @@ class BagReader:
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Yield the messages of these topics in the order of their times.
 
-        They may be fewer than `topics` tells: in a folder that is of metadata.yaml.
+        They can be fewer than `self.topics` counts: for a folder, the counts come from its
+        metadata.yaml.
 
         Raises:
             BagError: the bag is damaged; the text says after how many messages.
         """
-        # Of the files: rosbags passes over a topic of which metadata.yaml tells another QoS than
-        # they do, as one has it who edited it for another ROS.
+        # The connections of the files, not of metadata.yaml: rosbags skips a topic if the two
+        # differ in QoS, as they do after somebody edited metadata.yaml for another ROS.
         files = getattr(self._reader.storage, 'storages', [self._reader.storage])
         types = {name: topic.type for name, topic in self.topics.items() if name in topics}
         chosen = [c for f in files for c in f.connections if types.get(c.topic) == c.msgtype]
@@ -102,9 +104,9 @@ class BagReader:
         while True:
             try:
                 item = next(read, None)
-            except Exception as error:  # from the bytes of one message or chunk
+            except Exception as error:  # one message or chunk, whose bytes can be anything
                 raise BagError(
-                    f'{self.path} is damaged after {count} messages: {_one_line(error)}'
+                    f'{self.path} is damaged after {count} messages: {_reason(error)}'
                 ) from error
             if item is None:
                 return
@@ -113,7 +115,7 @@ class BagReader:
             count += 1
 
     def connection(self, topic: str) -> Connection:
-        """Return what the bag knows of a topic, for `BagWriter.add_like`."""
+        """Return the type, definition and QoS of a topic, for `BagWriter.add_like`."""
         return next(c for c in self._reader.connections if c.topic == topic)
 
     def __enter__(self) -> BagReader:
@@ -129,16 +131,16 @@ class BagReader:
 
 
 def _refuse_unmerged(path: Path) -> None:
-    """Raise BagError where sqlite3 keeps messages of a bag beside it, which would be missed."""
+    """Raise BagError if sqlite3 keeps messages in a file beside the bag, as they would be lost."""
     logs = path.glob('*.db3-wal') if path.is_dir() else [path.with_name(f'{path.name}-wal')]
     for log in logs:
         if log.exists() and log.stat().st_size:
             database = str(log).removesuffix('-wal')
             raise BagError(
-                f'{log} has messages of the bag: its recorder is at work or was killed; '
-                f"then run: sqlite3 '{database}' 'PRAGMA wal_checkpoint'"
+                f'{log} contains messages of the bag: its recorder is still running or was '
+                f"killed; if it was killed, run: sqlite3 '{database}' 'PRAGMA wal_checkpoint'"
             )
 
 
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__
+def _reason(error: Exception) -> str:
+    return one_line(str(error)) or type(error).__name__

@@ -1,4 +1,4 @@
-"""message classes without ROS"""
+"""ROS 2 messages as rosbags' own classes, which need no ROS installation."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ HEADER = 'std_msgs/msg/Header'
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
-# A stamp's seconds are an int32.
+# The seconds of a stamp are an int32.
 MAX_STAMP_NS = (2**31 - 1) * 1_000_000_000
 
 
 class BagError(ValueError):
-    """A bag or a message of it cannot be read, or a bag not be written; one line says why."""
+    """A bag or one of its messages cannot be read or written; the text says why in one line."""
 
 
 def message(type_name: str, **fields: Any) -> Any:
-    """Return a message of `type_name`, such as IMAGE; every field is given, arrays as numpy's."""
-    return _typestore().types[type_name](**fields)
+    """Return a message of `type_name`, such as IMAGE; all fields are given, arrays as numpy's."""
+    return typestore().types[type_name](**fields)
 
 
 def header(stamp_ns: int, frame_id: str) -> Any:
-    """Return a std_msgs Header; `stamp_ns` is 0 to MAX_STAMP_NS."""
+    """Return a std_msgs Header; `stamp_ns` is in [0, MAX_STAMP_NS]."""
     sec, nanosec = divmod(stamp_ns, 1_000_000_000)
     stamp = message('builtin_interfaces/msg/Time', sec=sec, nanosec=nanosec)
     return message(HEADER, stamp=stamp, frame_id=frame_id)
 
 
-def _require_rosbags() -> None:
-    # It is an extra; hence the imports within functions.
+def require_rosbags() -> None:
+    """Raise BagError, with the remedy, if rosbags is not installed."""
+    # It is an optional dependency, so modules import it inside functions.
     try:
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
@@ -41,8 +42,9 @@ def _require_rosbags() -> None:
 
 
 @functools.cache
-def _typestore() -> Typestore:
+def typestore() -> Typestore:
+    """Return the definitions of ROS 2's own message types."""
     from rosbags.typesys import Stores, get_typestore
 
-    # The definitions and hashes of sensor_msgs are Jazzy's, too.
+    # Jazzy has the same definitions and hashes of sensor_msgs.
     return get_typestore(Stores.ROS2_HUMBLE)

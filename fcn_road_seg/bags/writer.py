@@ -1,4 +1,4 @@
-"""rosbag2 in and out where no ROS is installed; messages are rosbags' own classes."""
+"""Writes rosbag2 without ROS; a bag appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fcn_road_seg.bags.typestore import BagError, _require_rosbags, _typestore
+from fcn_road_seg.bags.typestore import BagError, require_rosbags, typestore
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection, Qos
     from rosbags.rosbag2 import Writer
 
 STORAGES = ('mcap', 'sqlite3')
-# The newest that Humble reads; Jazzy reads it, too. Version 9 has the QoS in a form of its own.
+# The newest version that Humble reads; version 9 stores the QoS in another form.
 FORMAT_VERSION: Literal[8] = 8
 
 
 class BagWriter:
-    """Takes messages in any order of their times; made by `atomic_bag_writer`."""
+    """Writes messages in any order of their times; `atomic_bag_writer` makes it."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -31,21 +31,22 @@ class BagWriter:
         self.count = 0
 
     def add(self, topic: str, type_name: str) -> None:
-        """Announce a topic of a sensor_msgs type, offered reliably to who plays the bag.
+        """Add a topic of a sensor_msgs type; it is played with reliable QoS.
 
         Raises:
-            BagError: a topic of this name is announced already.
+            BagError: the bag already has a topic of this name.
         """
         if topic in self._connections:
-            raise BagError(f'{topic} would be two topics of the bag; give one another name')
+            raise BagError(f'{topic} would be two topics of the bag; rename one of them')
         self._connections[topic] = self._writer.add_connection(
-            topic, type_name, typestore=_typestore(), offered_qos_profiles=[_reliable()]
+            topic, type_name, typestore=typestore(), offered_qos_profiles=[_reliable()]
         )
 
     def add_like(self, connection: Connection) -> bool:
-        """Announce a topic as another bag has it; return False if its type is not known.
+        """Add a topic with the type and QoS that it has in another bag; return whether that works.
 
-        A bag without definitions (Humble's sqlite3) knows those of ROS itself.
+        It does not if neither that bag nor ROS defines the type. (Bags that Humble records with
+        sqlite3 contain no definitions.)
         """
         definition = _definition(connection)
         if definition is None:
@@ -63,56 +64,56 @@ class BagWriter:
         return True
 
     def write(self, topic: str, time_ns: int, msg: Any) -> None:
-        """Write a message of `message`, or the CDR bytes of one."""
+        """Write a message made by `message`, or its CDR bytes; `time_ns` is in ns since 1970."""
         connection = self._connections[topic]
         if not isinstance(msg, bytes):
-            msg = _typestore().serialize_cdr(msg, connection.msgtype)
+            msg = typestore().serialize_cdr(msg, connection.msgtype)
         self._writer.write(connection, time_ns, msg)
         self.count += 1
 
 
 @contextmanager
 def atomic_bag_writer(path: str | Path, storage: str) -> Iterator[BagWriter]:
-    """Give a writer of a bag that takes the name `path` only when all went well.
+    """Yield a writer of a bag that gets the name `path` only if the block ends without error.
 
-    Until then it grows in `path` + '.part', which after an error is removed, where the process
-    lives to do so. `storage` is one of STORAGES. ROS 2 from Humble on plays it.
+    Until then it grows in `path` + '.part', which is removed after an error unless the process
+    was killed. `storage` is one of STORAGES. ROS 2 Humble and newer can play the bag.
 
     Raises:
-        BagError: `path` or its '.part' is there already, its folder is not, its name is not for
-            sqlite3, the bag would have no message, the storage cannot be written, or rosbags is
-            not installed.
-        OSError: the disk is full, for one.
+        BagError: `path` or its '.part' exists, its folder does not, sqlite3 cannot use its name,
+            the bag would have no messages, the storage cannot be written, or rosbags is not
+            installed.
+        OSError: the files cannot be written, for example because the disk is full.
     """
-    _require_rosbags()
+    require_rosbags()
     from rosbags.rosbag2 import StoragePlugin, Writer
 
-    # Its files are named after the folder they are made in.
     path = Path(path).absolute()
-    # Also if it is a link to nothing, which could not be replaced in the end.
+    # Path.exists() overlooks a dangling link, which the rename below could not replace.
     if os.path.lexists(path):
-        raise BagError(f'{path} is there already; remove it or name another')
-    # There rosbags names the file by a URI, and would write to one of another name.
+        raise BagError(f'{path} already exists; remove it or choose another name')
+    # rosbags opens the file by an unquoted URI, and would write to a file of another name.
     if storage == 'sqlite3' and (special := re.search('[#%?]', str(path))):
-        raise BagError(f'{path} has a {special[0]} in it; name another, or write mcap')
+        raise BagError(f'{path} contains {special[0]}; choose another name, or --storage mcap')
     part = path.with_name(path.name + '.part')
     try:
         part.mkdir()
     except FileExistsError as error:
         raise BagError(
-            f'{part} is there: another run is at work, or one was killed; then remove it'
+            f'{part} exists: another run is writing it, or was killed; if it was killed, remove it'
         ) from error
     except FileNotFoundError as error:
-        raise BagError(f'{path.parent} does not exist; make that folder first') from error
+        raise BagError(f'{path.parent} does not exist; create that folder first') from error
     try:
         plugin = StoragePlugin[storage.upper()]
+        # rosbags names the files after their folder, so that has the final name from the start.
         with Writer(part / path.name, version=FORMAT_VERSION, storage_plugin=plugin) as writer:
             bag = BagWriter(writer)
             yield bag
             if not bag.count:
-                raise BagError(f'{path} would have no message, and is not written')
+                raise BagError(f'{path} would have no messages, so it is not written')
         for file in (part / path.name).iterdir():
-            # A rename may reach the disk before the bytes do.
+            # Otherwise the rename can reach the disk before the bytes do.
             with file.open('rb+') as opened:
                 os.fsync(opened.fileno())
         (part / path.name).rename(path)
@@ -123,20 +124,20 @@ def atomic_bag_writer(path: str | Path, storage: str) -> Iterator[BagWriter]:
 
 
 def _definition(connection: Connection) -> tuple[str, str] | None:
-    """Return the definition and the hash of a topic's type, None if neither bag nor ROS knows."""
+    """Return the definition and hash of a topic's type; None if neither bag nor ROS has them."""
     from rosbags.interfaces import MessageDefinitionFormat
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     text, type_name = connection.msgdef.data, connection.msgtype
     if text and connection.digest:
         return text, connection.digest
-    store = _typestore()
+    store = typestore()
     if connection.msgdef.format == MessageDefinitionFormat.MSG:
         store = get_typestore(Stores.EMPTY)
         try:
             store.fielddefs.update(get_types_from_msg(text, type_name))
             return text, store.hash_rihs01(type_name)
-        except Exception:  # a text of others; one topic
+        except Exception:  # one topic, whose definition can be any text
             return None
     if type_name not in store.fielddefs:
         return None
@@ -153,7 +154,7 @@ def _reliable() -> Qos:
         QosTime,
     )
 
-    # As ROS writes it.
+    # The value that ROS itself writes for "never".
     never = QosTime(*divmod(2**63 - 1, 1_000_000_000))
     return Qos(
         history=QosHistory.KEEP_LAST,

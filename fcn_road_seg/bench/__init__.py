@@ -1,1 +1,1 @@
-"""Timings of networks, pipelines and the live node."""
+"""Timings of the networks, of the segmenter around them, and of the live node."""

@@ -1,4 +1,4 @@
-"""The FCN-8s of Long, Shelhamer and Darrell (2015), to compare speed with."""
+"""The FCN-8s of Long, Shelhamer and Darrell (CVPR 2015), for comparing speed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _WIDTH = 4096
 
 
 class ClassicFCN8s(nn.Module):
-    """VGG16 with fc6 and fc7 as convolutions: 134 million parameters, of random values.
+    """VGG16 with fc6 and fc7 as convolutions: 134 million parameters with random values.
 
-    As the authors' voc-fcn8s: frames are padded by 100 pixels, pools round up, and transposed
-    convolutions of kernels 4, 4 and 16 are cropped. Two classes instead of 21.
+    It follows the authors' voc-fcn8s: frames are padded by 100 pixels, pools round up, and the
+    outputs of transposed convolutions with kernels 4, 4 and 16 are cropped. It has two classes
+    instead of 21.
     """
 
     mean: Tensor
@@ -48,11 +49,11 @@ class ClassicFCN8s(nn.Module):
         """Return scores [N, 2, H, W] for frames [N, 3, H, W] uint8 RGB of any size."""
         pool3, pool4, pool5 = self.encoder(frames_rgb - self.mean)
         y = self.up_2(self.score(self.fc6_fc7(pool5)))
-        y = self.up_pool4(y + _cropped(self.score_pool4(pool4), 5, y.shape))
-        y = self.up_8(y + _cropped(self.score_pool3(pool3), 9, y.shape))
-        return _cropped(y, 31, frames_rgb.shape)
+        y = self.up_pool4(y + _crop(self.score_pool4(pool4), 5, y.shape))
+        y = self.up_8(y + _crop(self.score_pool3(pool3), 9, y.shape))
+        return _crop(y, 31, frames_rgb.shape)
 
 
-def _cropped(x: Tensor, offset: int, shape: torch.Size) -> Tensor:
+def _crop(x: Tensor, offset: int, shape: torch.Size) -> Tensor:
     h, w = shape[-2:]
     return x[..., offset : offset + h, offset : offset + w]

@@ -1,4 +1,4 @@
-"""What figures were measured on: machine, versions, what else it did, what it can do at most."""
+"""What figures were measured on: the machine, its versions, its other load and its peak rates."""
 
 from __future__ import annotations
 
@@ -12,31 +12,34 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import torch
 
 from fcn_road_seg import __version__
 from fcn_road_seg.utils.cpu_features import cpu_flags
 
-# What decides how fast convolutions are, on x86 and on Arm.
+# Those that decide how fast convolutions are, on x86 and on Arm.
 CPU_FLAGS = ('avx2', 'avx512f', 'avx512_bf16', 'amx_bf16', 'amx_int8', 'asimdhp', 'bf16', 'sve')
-# More than this in other processes, and every time is too long.
+# With more than this in other processes, every time is too long.
 QUIET_SHARE = 0.05
-# Large enough for bfloat16's best rate, too.
+# Large enough to reach the best rate of bfloat16, too.
 GEMM_SIDE = {'cpu': 3072, 'cuda': 8192}
 COPIED_MIB = {'cpu': 256, 'cuda': 1024}
+# Fields of psutil's cpu_times. It counts a guest's time in user and nice already.
+BUSY = ('user', 'nice', 'system', 'irq', 'softirq', 'steal')
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Return names, sizes (GiB) and load of the machine, ready for JSON; None where unknown."""
-    cpu = _proc_fields('/proc/cpuinfo')
+    """Return names, sizes (GiB) and load of the machine, ready for JSON; `gpu` None on a CPU."""
+    # Not from psutil, nor from `platform` on Linux: they do not know the model.
+    cpu = _proc_fields('/proc/cpuinfo').get('model name') or platform.machine()
     flags = cpu_flags()
-    memory_kib = _proc_fields('/proc/meminfo').get('MemTotal', '').partition(' ')[0]
     on_gpu = device.type == 'cuda'
     return {
-        'cpu': cpu.get('model name') or platform.machine(),
+        'cpu': cpu,
         'cores': os.cpu_count(),
         'cpu_flags': [flag for flag in CPU_FLAGS if flag in flags],
-        'memory_gib': round(int(memory_kib) / 2**20, 1) if memory_kib else None,
+        'memory_gib': round(psutil.virtual_memory().total / 2**30, 1),
         'gpu': torch.cuda.get_device_name(device) if on_gpu else None,
         'system': platform.platform(),
         'load_average_1min': round(os.getloadavg()[0], 2),
@@ -44,7 +47,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of what computes; None for what is not installed."""
+    """Return the versions of the libraries that compute; None for those not installed."""
     return {
         'fcn_road_seg': __version__,
         'python': platform.python_version(),
@@ -58,49 +61,47 @@ def versions() -> dict[str, str | None]:
 
 
 class OtherProcesses:
-    """What share of the machine's CPU time goes to others than this process, from now on."""
+    """The share of the machine's CPU time that other processes take, from the construction on."""
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
         self._began_busy_s = _others_busy_s()
 
-    def share(self) -> float | None:
-        """Return the share in [0, 1] since the beginning; None where the system does not tell."""
-        busy_s = _others_busy_s()
-        if busy_s is None or self._began_busy_s is None:
-            return None
+    def share(self) -> float:
+        """Return the share so far, in [0, 1]."""
         whole_s = (time.monotonic() - self._began_s) * (os.cpu_count() or 1)
-        # Both count in hundredths of a second.
-        return min(max((busy_s - self._began_busy_s) / whole_s, 0.0), 1.0)
+        # The system counts in hundredths of a second.
+        return min(max((_others_busy_s() - self._began_busy_s) / whole_s, 0.0), 1.0)
 
 
 def measure_gemm(device: torch.device, dtype: torch.dtype) -> Callable[[], float]:
-    """Return what measures the rate (operations a second) of one large matrix product."""
+    """Return a function that measures the rate (operations/s) of one large matrix product."""
     side = GEMM_SIDE[device.type]
-    # Not zeros, on which some chips are faster.
+    # Some chips multiply zeros faster.
     a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
     product = torch.empty_like(a)
 
-    def measured() -> float:
+    def measure() -> float:
         return 2 * side**3 / _seconds(lambda: torch.mm(a, b, out=product), device)
 
-    return measured
+    return measure
 
 
 def measure_copy(device: torch.device) -> Callable[[], float]:
-    """Return what measures the rate (bytes a second, read and written) of one large copy."""
+    """Return a function that measures the rate (bytes/s, read and written) of one large copy."""
     source = torch.rand(COPIED_MIB[device.type] * 2**20 // 4, device=device)
     target = torch.empty_like(source)
 
-    def measured() -> float:
+    def measure() -> float:
         return 2 * source.nbytes / _seconds(lambda: target.copy_(source), device)
 
-    return measured
+    return measure
 
 
 def peak_memory_mib(pid: int | str = 'self') -> float | None:
-    """Return the most that a process had in memory (RSS) so far; None where it is not told."""
-    # Not getrusage: its maximum begins with what the parent had when it started the process.
+    """Return a process's largest resident set size so far; None if the system does not tell."""
+    # psutil knows the current size only. getrusage's maximum begins with what the parent had when
+    # it started the process.
     field = _proc_fields(f'/proc/{pid}/status').get('VmHWM', '')
     return int(field.partition(' ')[0]) / 1024 if field else None
 
@@ -113,18 +114,14 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began_s
 
 
-def _others_busy_s() -> float | None:
-    try:
-        first, _, _ = Path('/proc/stat').read_text().partition('\n')
-    except OSError:
-        return None
-    user, nice, system, _idle, _waiting, irq, softirq, stolen, *_ = map(int, first.split()[1:])
-    ticks = user + nice + system + irq + softirq + stolen
-    return ticks / os.sysconf('SC_CLK_TCK') - sum(os.times()[:2])
+def _others_busy_s() -> float:
+    times = psutil.cpu_times()
+    own = psutil.Process().cpu_times()
+    return sum(getattr(times, name, 0.0) for name in BUSY) - own.user - own.system
 
 
 def _proc_fields(path: str) -> dict[str, str]:
-    """Return the `name : value` lines of a file of /proc, the first of each name."""
+    """Return the `name: value` lines of a file of /proc, the first of each name; {} without it."""
     fields: dict[str, str] = {}
     try:
         text = Path(path).read_text()

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Peak memory of the networks and of the segmenter, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from fcn_road_seg.bench import machine, variants
 from fcn_road_seg.bench.networks import Hw, size_text
 from fcn_road_seg.bench.report import SEGMENTER
+from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
@@ -24,7 +25,7 @@ from fcn_road_seg.utils.child_process import child_process
 
 @dataclass(frozen=True)
 class Subject:
-    """A checkpoint's file, and where it runs: cpu or cuda:N, `num_threads` as `RoadSegmenter`."""
+    """A checkpoint's file, and where it runs: cpu or cuda:N, with `num_threads` (0: all cores)."""
 
     checkpoint_path: Path
     device: str
@@ -36,13 +37,13 @@ def measure_memory(
 ) -> dict[str, Any]:
     """Return the peak memory (MiB) of each network, and of the segmenter, at one size.
 
-    Each loads and runs in a process of its own. On a CPU `peak_mib` is all that the process has
-    in memory, `before_mib` what it had when all was imported; on a GPU `peak_mib` is what PyTorch
-    reserves there, and `before_mib` 0.
+    Each loads and runs in a process of its own. On a CPU `peak_mib` is the process's largest
+    resident set, `before_mib` that before the network was loaded; on a GPU `peak_mib` is what
+    PyTorch reserves there, and `before_mib` 0. Both are None if the process ended early.
     """
     report: dict[str, Any] = {'size': size_text(input_hw)}
     for name in tqdm((*names, SEGMENTER), desc='memory', unit='network'):
-        with child_process(_tell_memory, subject, name, input_hw, frame_hw) as link:
+        with child_process(_send_memory, subject, name, input_hw, frame_hw) as link:
             try:
                 before_mib, peak_mib = link.recv()
             except EOFError:
@@ -52,7 +53,7 @@ def measure_memory(
     return report
 
 
-def _tell_memory(
+def _send_memory(
     subject: Subject, name: str, input_hw: Hw, frame_hw: Hw, link: Connection
 ) -> None:
     link.send(_memory_mib(subject, name, input_hw, frame_hw))
@@ -63,16 +64,13 @@ def _memory_mib(
 ) -> tuple[float | None, float | None]:
     before_mib = machine.peak_memory_mib()
     device = torch.device(subject.device)
+    limit_cpu_threads(subject.num_threads)
     if name == SEGMENTER:
         frame = _noise(frame_hw)
-        segmenter = RoadSegmenter(
-            subject.checkpoint_path, subject.device, num_threads=subject.num_threads
-        )
+        segmenter = RoadSegmenter(subject.checkpoint_path, subject.device)
         segmenter.input_rule = InputRule(fixed_hw=input_hw)
         segmenter(frame, confidence=False, overlay=True)
     else:
-        if subject.num_threads:
-            torch.set_num_threads(subject.num_threads)
         checkpoint = load_checkpoint(subject.checkpoint_path)
         with torch.inference_mode():
             variants.make_variant(name, checkpoint, device)(_noise(input_hw))()

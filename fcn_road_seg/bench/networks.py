@@ -1,4 +1,4 @@
-"""Times and memory of the networks, and of the segmenter around one."""
+"""Times of the networks, and of the segmenter around one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fcn_road_seg.bench import machine, variants
-from fcn_road_seg.bench.timing import Spread, interleaved
+from fcn_road_seg.bench.timing import Spread, interleave
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.input_rule import InputRule
@@ -21,13 +21,13 @@ Hw = tuple[int, int]
 Key = tuple[str, str]
 Sample = Callable[[], Mapping[Key, float]]
 
-# OpenMP's threads wait for more work for some 5 ms, at full speed: PyTorch's or ncnn's would take
-# a core from OpenVINO's, which are others (int8 at 256 x 256 then takes a fifth longer).
+# OpenMP's threads spin for some 5 ms while they wait for more work: PyTorch's or ncnn's would take
+# a core from OpenVINO's own threads (int8 at 256 x 256 then takes a fifth longer).
 PAUSE_S = 0.02
 
 
 def size_text(hw: Hw) -> str:
-    """Return a size as it is written on the command line: 192x640."""
+    """Return (height, width) as on the command line: 192x640."""
     return f'{hw[0]}x{hw[1]}'
 
 
@@ -40,9 +40,10 @@ def measure_networks(
     rounds: int,
     budget_s: float,
 ) -> dict[str, Any]:
-    """Return the figures of the networks `names` (of `contenders.TEXTS`) and of the segmenter.
+    """Return the figures of the networks `names` (of `variants.LABELS`) and of the segmenter.
 
-    At each size they see `frame_bgr`, (H, W, 3) uint8, and all take part in every round.
+    At each of `sizes_hw` they get `frame_bgr`, (H, W, 3) uint8. All take part in every one of at
+    most `rounds` rounds, which take about `budget_s`.
     """
     device = segmenter.device
     networks = {name: variants.make_variant(name, checkpoint, device) for name in names}
@@ -62,16 +63,16 @@ def measure_networks(
             samples.append(_segmenter_sample(segmenter, hw, frame_bgr, overlay=overlay))
     others = machine.OtherProcesses()
     with torch.inference_mode():
-        taken = interleaved(
+        taken = interleave(
             samples, rounds, budget_s, pause_s=PAUSE_S if device.type == 'cpu' else 0.0
         )
-    share = others.share()
+    share = round(others.share(), 3)
     peaks = {name: max(taken['peak', name]) for name in (*dtypes, 'copy')}
     return {
-        'backend': segmenter.backend,
+        'backend': str(segmenter.backend),
         'threads': torch.get_num_threads(),
         'rounds': len(taken['peak', 'copy']),
-        'other_processes_share': None if share is None else round(share, 3),
+        'other_processes_share': share,
         'peaks': {
             **{f'{name}_gflop_per_s': round(peaks[name] / 1e9, 1) for name in dtypes},
             'copy_gb_per_s': round(peaks['copy'] / 1e9, 2),
@@ -131,11 +132,11 @@ def _size_report(
     for name in names:
         times_s = taken[size, name]
         networks[name] = {
-            'time_ms': Spread.of(times_s, 1e3).rounded(3),
-            # In pairs: what disturbs one of a round mostly disturbs the other, too.
-            'speed': Spread.of(list(reference_s / times_s)).rounded(3),
+            'time_ms': Spread.of(times_s, 1e3).as_dict(3),
+            # In pairs: most disturbances of one in a round are also the other's.
+            'speed': Spread.of(list(reference_s / times_s)).as_dict(3),
             'gflop': round(variants.gflop(name, config, hw), 2),
-            # The classic one's weights are random.
+            # Not for the classic one: its weights are random.
             'mask_pixels_changed': changed.get((size, name)),
         }
     whole = ('frame_to_mask', 'around_mask', 'frame_to_overlay', 'around_overlay')
@@ -148,7 +149,7 @@ def _size_report(
         },
         'networks': networks,
         **{
-            f'{key}_ms': Spread.of(taken[size, key], 1e3).rounded(3)
+            f'{key}_ms': Spread.of(taken[size, key], 1e3).as_dict(3)
             for key in whole
             if (size, key) in taken
         },
@@ -156,7 +157,7 @@ def _size_report(
 
 
 def _least_bytes(hw: Hw, config: RoadFCNConfig, dtype: str) -> int:
-    """Return what must be moved in any case: the weights, a uint8 frame, float32 logits."""
+    """Return the bytes that must be moved in any case: weights, uint8 frame, float32 logits."""
     weights = variants.parameter_count(config) * getattr(torch, dtype).itemsize
     return weights + hw[0] * hw[1] * (3 + 4)
 

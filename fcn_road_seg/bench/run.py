@@ -1,20 +1,139 @@
-"""TODO: one line."""
+"""The bench: measure what is asked for, save the figures at once, and give them as text."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from fcn_road_seg.bench.report import write_chart
+import numpy as np
+import torch
+
+from fcn_road_seg.bench import machine, variants
+from fcn_road_seg.bench.memory import Subject, measure_memory
+from fcn_road_seg.bench.networks import Hw, measure_networks, size_text
+from fcn_road_seg.bench.report import (
+    head_lines,
+    memory_lines,
+    network_lines,
+    node_lines,
+    write_chart,
+)
+from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.model.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from fcn_road_seg.synthetic import SyntheticDrive
 from fcn_road_seg.utils.atomic_write import atomic_write
 
 FORMAT_VERSION = 1
 DRIVE_SEED = 2_000_000
 # What the live node's camera repeats.
 CAMERA_FRAMES = 15
+
+
+class BenchError(RuntimeError):
+    """What was asked for cannot be measured here; the text is one line."""
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """The live node's camera, and the node's own parameters, each NAME:=VALUE."""
+
+    rate_hz: float
+    frames: int
+    parameters: Sequence[str]
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What to measure, on which device; sizes are (H, W) of the network's input and the frames.
+
+    `checkpoint_path` None is the checkpoint that ships with the package, `threads` 0 all cores.
+    No `networks` are all that run here, 0 `rounds` skip them, and `node` None skips the node.
+    """
+
+    out: Path
+    checkpoint_path: Path | None
+    device: str
+    threads: int
+    sizes_hw: Sequence[Hw]
+    frame_hw: Hw
+    networks: Sequence[str]
+    rounds: int
+    budget_s: float
+    node: NodeOptions | None
+
+
+def run_bench(options: BenchOptions) -> Iterator[str]:
+    """Measure; yield the lines of each table once its figures are saved.
+
+    Writes bench.json, bench.png (if matplotlib is installed) and the node's logs to `options.out`.
+
+    Raises:
+        BenchError: a network does not run on this device, or there is no ROS 2 for the node.
+        LiveError: the node or the camera did not start, or ended early.
+        CheckpointError, SegmenterError, OSError: as `load_checkpoint` and `RoadSegmenter`.
+    """
+    if options.node:
+        # Now, not after minutes of timing networks.
+        _require_ros()
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.checkpoint_path or default_checkpoint_path()
+    checkpoint = load_checkpoint(path)
+    limit_cpu_threads(options.threads)
+    segmenter = RoadSegmenter(checkpoint, options.device)
+    drive = SyntheticDrive(DRIVE_SEED, options.frame_hw)
+    frames_bgr = np.stack([drive.render(t_s=i / 10)[0] for i in range(CAMERA_FRAMES)])
+    report: dict[str, Any] = {
+        'format_version': FORMAT_VERSION,
+        'began': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        'machine': machine.describe_machine(segmenter.device),
+        'versions': machine.versions(),
+        'checkpoint_sha256': checkpoint.sha256,
+        'device': str(segmenter.device),
+        'frame': size_text(options.frame_hw),
+    }
+    yield from head_lines(report)
+    if options.rounds:
+        names = _choose_networks(options, segmenter.device, checkpoint)
+        report |= measure_networks(
+            checkpoint,
+            segmenter,
+            frames_bgr[0],
+            options.sizes_hw,
+            names,
+            options.rounds,
+            options.budget_s,
+        )
+        # At once: what follows may fail, or be interrupted.
+        save(report, options.out)
+        draw(report, options.out)
+        yield from network_lines(report)
+        subject = Subject(path, str(segmenter.device), options.threads)
+        largest_hw = max(options.sizes_hw, key=math.prod)
+        report['memory'] = measure_memory(subject, names, largest_hw, options.frame_hw)
+        save(report, options.out)
+        yield from memory_lines(report)
+    if options.node:
+        from fcn_road_seg.bench.node import measure_node
+
+        parameters = [
+            f'checkpoint:={path}',
+            f'device:={segmenter.device}',
+            f'num_threads:={options.threads}',
+            *options.node.parameters,
+        ]
+        report['node'] = measure_node(
+            frames_bgr, options.node.rate_hz, options.node.frames, parameters, options.out
+        )
+        save(report, options.out)
+        yield from node_lines(report)
+    yield f'figures are in {options.out}'
 
 
 def save(report: Mapping[str, Any], folder: Path) -> None:
@@ -24,13 +143,29 @@ def save(report: Mapping[str, Any], folder: Path) -> None:
 
 
 def draw(report: Mapping[str, Any], folder: Path) -> None:
-    """Write `bench.png`, where there is matplotlib."""
+    """Write `bench.png`, or say on stderr that matplotlib is not installed."""
     try:
         write_chart(report, folder / 'bench.png')
     except ImportError as error:
         print(f'bench: no chart ({error}); pip install matplotlib', file=sys.stderr)
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line, flush=True)
+def _choose_networks(
+    options: BenchOptions, device: torch.device, checkpoint: Checkpoint
+) -> list[str]:
+    available = variants.available(device, checkpoint)
+    for name in set(options.networks) - set(available):
+        raise BenchError(
+            f'{name} is not available on {device}; choose from {", ".join(available)}'
+        )
+    chosen = {variants.REFERENCE, *(options.networks or available)}
+    return [name for name in available if name in chosen]
+
+
+def _require_ros() -> None:
+    try:
+        import fcn_road_seg.bench.node  # noqa: F401
+    except ImportError as error:
+        raise BenchError(
+            f'--node needs ROS 2 ({error}); source one, or pip install its wheels (README.md)'
+        ) from error

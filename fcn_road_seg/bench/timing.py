@@ -1,4 +1,4 @@
-"""Timings that other processes disturb as little as can be: interleaved, by medians."""
+"""Timings that other processes disturb as little as possible: interleaved, by medians."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from tqdm import tqdm
 
 Key = TypeVar('Key', bound=Hashable)
 
-# Of fewer, quartiles say nothing.
+# Quartiles of fewer values say nothing.
 MIN_ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Minimum, median and quartiles."""
+    """Minimum, median and quartiles.
+
+    Quartiles and median are interpolated linearly between two values (numpy's default).
+    """
 
     least: float
     q1: float
@@ -30,21 +33,22 @@ class Spread:
         """Return the spread of at least one value, each multiplied by `scale`."""
         return cls(*(float(q) for q in np.percentile(np.multiply(values, scale), (0, 25, 50, 75))))
 
-    def rounded(self, decimals: int) -> dict[str, float]:
+    def as_dict(self, decimals: int) -> dict[str, float]:
+        """Return the values by name, rounded."""
         return {name: round(value, decimals) for name, value in asdict(self).items()}
 
 
-def interleaved(
+def interleave(
     samples: Sequence[Callable[[], Mapping[Key, float]]],
     rounds: int,
     budget_s: float,
     pause_s: float = 0.0,
 ) -> dict[Key, list[float]]:
-    """Take every sample once a round; return what was measured under each key, round by round.
+    """Take every sample once in each round; return the values of each key, round by round.
 
-    Before each there is a pause, in which the one before it comes to rest.
-    A first round warms up and does not count. How long it takes decides how many of the `rounds`
-    fit into `budget_s`; `MIN_ROUNDS`, if so many were asked for, are taken in any case.
+    A pause of `pause_s` precedes each sample, so that the threads of the one before it come to
+    rest. A first round warms up and does not count. Its duration decides how many of the `rounds`
+    fit into `budget_s`, but at least `MIN_ROUNDS` are taken (or `rounds`, if these are fewer).
     """
     began_s = time.monotonic()
     for sample in tqdm(samples, desc='warming up', unit='call', leave=False):
@@ -53,7 +57,7 @@ def interleaved(
     fitting = int(budget_s / (time.monotonic() - began_s))
     taken: dict[Key, list[float]] = {}
     for index in tqdm(range(min(rounds, max(fitting, MIN_ROUNDS))), desc='timing', unit='round'):
-        # Each sample finds the caches as another one left them: not always the same one.
+        # There and back, so that a sample does not always find the same one's data in the caches.
         for sample in samples[:: -1 if index % 2 else 1]:
             time.sleep(pause_s)
             for key, value in sample().items():

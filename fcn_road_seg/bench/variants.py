@@ -1,4 +1,4 @@
-"""The network, and the classic one, computed in every way that is compared."""
+"""The variants that the bench compares: our network on each backend, and the classic FCN-8s."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fcn_road_seg.bench.classic_fcn8s import ClassicFCN8s
-from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm, road_logit
 from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 
-# Speeds are relative to this one.
+# Speedups are relative to this one.
 REFERENCE = 'eager'
 CLASSIC = 'classic'
 LABELS = {
@@ -33,12 +33,13 @@ LABELS = {
 }
 _SIXTEEN_BITS = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
-# A frame (H, W, 3) uint8 RGB -> what computes its logits (H, W) once, until they are there.
-Contender = Callable[[np.ndarray], Callable[[], Tensor]]
+# Takes a frame (H, W, 3) uint8 RGB; returns a function that computes its logits (H, W) once, and
+# returns when they are there.
+Variant = Callable[[np.ndarray], Callable[[], Tensor]]
 
 
 def available(device: torch.device, checkpoint: Checkpoint) -> list[str]:
-    """Return the names of what can be computed on this device at a sensible speed."""
+    """Return the names, of LABELS, that run on this device at a sensible speed."""
     on_cpu = device.type == 'cpu'
     has_openvino = on_cpu and find_spec('openvino')
     left_out = {
@@ -51,38 +52,38 @@ def available(device: torch.device, checkpoint: Checkpoint) -> list[str]:
     return [name for name in LABELS if not left_out.get(name)]
 
 
-def make_variant(name: str, checkpoint: Checkpoint, device: torch.device) -> Contender:
-    """Return what one of `available(device)` computes, with `device` holding its weights."""
+def make_variant(name: str, checkpoint: Checkpoint, device: torch.device) -> Variant:
+    """Build one of `available(device, checkpoint)`, with its weights on `device`."""
     if name == CLASSIC:
         return _eager(ClassicFCN8s().eval(), device)
     if name == REFERENCE:
         return _eager(copy.deepcopy(checkpoint.model), device)
     model = fold_batch_norm(checkpoint.model).requires_grad_(False)
     if name == 'ncnn':
-        from fcn_road_seg.inference.backends.ncnn_backend import NcnnNetwork
+        from fcn_road_seg.inference.backends.ncnn_backend import NcnnBackend
 
-        return _on_cpu(NcnnNetwork(model, checkpoint.sha256, torch.get_num_threads()))
+        return _on_cpu(NcnnBackend(model, torch.get_num_threads()))
     if name.startswith('openvino_'):
-        from fcn_road_seg.inference.backends.openvino_backend import OpenVinoNetwork
+        from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
 
         precision, peaks = name.removeprefix('openvino_'), checkpoint.activation_peaks
 
         def at(frame_rgb: np.ndarray) -> Callable[[], Tensor]:
-            # One for each size: it keeps but a few, and would be compiled again in every round.
-            network = OpenVinoNetwork(model, precision, peaks, torch.get_num_threads())
+            # One for each size: a network keeps few, and would compile again in every round.
+            network = OpenVinoBackend(model, precision, peaks, torch.get_num_threads())
             return _on_cpu(network)(frame_rgb)
 
         return at
     dtype = _SIXTEEN_BITS.get(name, torch.float32)
     if device.type == 'cpu':
-        return _on_cpu(TorchNetwork(model, dtype))
+        return _on_cpu(TorchBackend(model, dtype))
     model.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     return _eager(model, device)
 
 
 def gflop(name: str, config: RoadFCNConfig, hw: tuple[int, int]) -> float:
     """Return the work for one frame at (H, W): 2 x multiply-adds of direct convolution, in 1e9."""
-    # Nothing is allocated or computed on this device.
+    # On this device nothing is allocated or computed.
     with torch.device('meta'):
         network = ClassicFCN8s() if name == CLASSIC else RoadFCN(config)
         frame = torch.empty(1, 3, *hw, dtype=torch.uint8)
@@ -92,12 +93,12 @@ def gflop(name: str, config: RoadFCNConfig, hw: tuple[int, int]) -> float:
 
 
 def parameter_count(config: RoadFCNConfig) -> int:
-    """Return how many weights the network has."""
+    """Return the number of weights of the network."""
     with torch.device('meta'):
         return sum(p.numel() for p in RoadFCN(config).parameters())
 
 
-def _eager(network: nn.Module, device: torch.device) -> Contender:
+def _eager(network: nn.Module, device: torch.device) -> Variant:
     network.requires_grad_(False).to(device)
 
     def at(frame_rgb: np.ndarray) -> Callable[[], Tensor]:
@@ -114,5 +115,5 @@ def _eager(network: nn.Module, device: torch.device) -> Contender:
     return at
 
 
-def _on_cpu(network: CpuBackend) -> Contender:
+def _on_cpu(network: CpuBackend) -> Variant:
     return lambda frame_rgb: lambda: torch.from_numpy(network.road_logit(frame_rgb))

@@ -15,31 +15,42 @@ if TYPE_CHECKING:
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `out` and `--storage`, those of `written_bag`."""
-    parser.add_argument('out', type=Path, metavar='OUT', help='the bag, a folder, is made there')
-    parser.add_argument('--storage', choices=STORAGES, default=STORAGES[0], help='default: mcap')
+    """Add `out` and `--storage`, the arguments of `atomic_bag_writer`."""
+    parser.add_argument(
+        'out', type=Path, metavar='OUT', help='Folder of the bag to write; it must not exist.'
+    )
+    parser.add_argument(
+        '--storage',
+        choices=STORAGES,
+        default=STORAGES[0],
+        help=f'Storage format of the bag (default: {STORAGES[0]}).',
+    )
 
 
 def add_split_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the arguments that say which frames validate, the same for trainer and evaluation."""
+    """Add the arguments of `split_rule`, which select the validation frames."""
     rule = SplitRule()
     parser.add_argument(
         '--val-fraction',
         type=float,
         default=rule.val_fraction,
-        help='tail of each category that validates, where a data set has no split of its own',
+        metavar='SHARE',
+        help='Share of frames, at the end of each category, to use for validation if a data set '
+        f'has no split of its own (default: {rule.val_fraction:g}).',
     )
     parser.add_argument(
         '--fold',
         metavar='K/N',
-        help='instead of the tail, the K-th of N contiguous blocks of each category',
+        help='Use the K-th of N contiguous blocks of each category for validation, instead of '
+        'its end.',
     )
     parser.add_argument(
         '--hold-out',
         nargs='+',
         default=rule.hold_out,
         metavar='PREFIX',
-        help='in data sets with frames whose name begins so (a drive), these alone validate',
+        help='Use only the frames whose names begin with one of these prefixes (drives) for '
+        'validation, in each data set that has such frames.',
     )
 
 
@@ -47,13 +58,15 @@ def split_rule(args: argparse.Namespace) -> SplitRule:
     """Return the rule that the arguments of `add_split_arguments` ask for.
 
     Raises:
-        ValueError: a value that is none.
+        ValueError: a value is invalid.
     """
     fold = None
     if args.fold is not None:
         k, _, n = args.fold.partition('/')
         if not (k.isdecimal() and n.isdecimal()):
-            raise ValueError(f'--fold {args.fold!r} is not K/N; say 1/5 for the first of five')
+            raise ValueError(
+                f'--fold {args.fold!r} is not K/N; use, for example, 1/5 for the first of five'
+            )
         fold = int(k), int(n)
     return SplitRule(args.val_fraction, fold, tuple(args.hold_out))
 
@@ -85,14 +98,19 @@ def probability(text: str) -> float:
     return value
 
 
-def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the options of `build_segmenter`, the same for every command that segments frames."""
+def add_checkpoint_argument(parser: argparse._ActionsContainer) -> None:
+    """Add `--checkpoint`; None is the checkpoint shipped with the package."""
     parser.add_argument(
         '--checkpoint',
         type=Path,
         metavar='FILE',
         help='Checkpoint file (default: the one shipped with the package).',
     )
+
+
+def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the options of `build_segmenter`, the same for every command that segments frames."""
+    add_checkpoint_argument(parser)
     parser.add_argument(
         '--device',
         default='auto',
@@ -146,17 +164,18 @@ def build_segmenter(args: argparse.Namespace) -> RoadSegmenter:
         CheckpointError, SegmenterError, ValueError: as RoadSegmenter.
     """
     # It brings PyTorch, which takes seconds to import: not before the arguments are known.
+    from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
     from fcn_road_seg.model.checkpoint import default_checkpoint_path
 
+    limit_cpu_threads(args.threads)
     segmenter = RoadSegmenter(
         args.checkpoint or default_checkpoint_path(),
         args.device,
         args.precision,
-        args.input,
-        args.threads,
-        args.backend,
-        args.roi_top,
+        input_hw=args.input,
+        backend=args.backend,
+        roi_top=args.roi_top,
     )
     segmenter.threshold = args.threshold or segmenter.threshold
     return segmenter

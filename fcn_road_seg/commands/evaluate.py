@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fcn_road_seg.commands.arguments import add_split_arguments, split_rule
+from fcn_road_seg.commands.arguments import (
+    add_segmenter_arguments,
+    add_split_arguments,
+    build_segmenter,
+    split_rule,
+)
+from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.splits import SPLITS, find_frames
-from fcn_road_seg.evaluation.evaluator import Evaluation, examples_of, measure, rendered_examples
-from fcn_road_seg.evaluation.report import print_figures, write_report
-from fcn_road_seg.evaluation.submission import write_submission
-from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.checkpoint import default_checkpoint_path
 
-try:
-    from fcn_road_seg.viz.plots import plot_precision_recall
-except ImportError as missing:
-    raise SystemExit(f'evaluate: {missing}; pip install matplotlib') from missing
+if TYPE_CHECKING:
+    from fcn_road_seg.evaluation.evaluator import Evaluation
+    from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -26,43 +27,51 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         prog='evaluate',
         description='Measure a checkpoint on labelled frames: the KITTI road measure, IoU, F1 and '
         'accuracy, a plot of precision and recall, and the worst frames.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
+    data = parser.add_argument_group('data')
+    data.add_argument(
         '--data',
         nargs='+',
         default=[],
         type=Path,
         metavar='DIR',
-        help='KITTI road, CamVid, IDD Lite or images + masks folders',
+        help='KITTI road, CamVid, IDD Lite or images + masks folders.',
     )
-    parser.add_argument('--split', choices=SPLITS, default='val')
-    add_split_arguments(parser)
-    parser.add_argument(
-        '--rendered', type=int, default=0, metavar='COUNT', help='also COUNT unseen scenes'
+    data.add_argument(
+        '--split',
+        choices=SPLITS,
+        default='val',
+        help='Frames to measure on (default: %(default)s).',
     )
-    parser.add_argument(
+    add_split_arguments(data)
+    data.add_argument(
+        '--rendered',
+        type=int,
+        default=0,
+        metavar='COUNT',
+        help='Also measure on COUNT rendered scenes that no training uses (default: %(default)s).',
+    )
+    add_segmenter_arguments(parser.add_argument_group('network'))
+    output = parser.add_argument_group('output')
+    output.add_argument(
         '--stress',
         action='store_true',
-        help='also measure under cast shadows, other light and blur (five times as long)',
+        help='Also measure under cast shadows, other light and blur (takes five times as long).',
     )
-    parser.add_argument('--checkpoint', help='file; without one, that of the package')
-    parser.add_argument('--device', default='auto')
-    parser.add_argument('--precision', default='auto')
-    parser.add_argument(
-        '--input', type=int, nargs=2, metavar=('H', 'W'), help="instead of the checkpoint's rule"
-    )
-    parser.add_argument(
+    output.add_argument(
         '--out',
         type=Path,
         default=Path('evaluation'),
-        help='folder for report.json, precision_recall.png and worst_*.png',
+        metavar='DIR',
+        help='Folder for report.json, precision_recall.png and worst_*.png '
+        '(default: %(default)s).',
     )
-    parser.add_argument(
+    output.add_argument(
         '--submission',
         type=Path,
         metavar='DIR',
-        help="measure nothing: write the KITTI server's zip for the test set in --data to DIR",
+        help="Write the KITTI server's zip for the test set in --data to DIR, and measure "
+        'nothing.',
     )
     args = parser.parse_args(argv)
     if args.submission and len(args.data) != 1:
@@ -73,42 +82,49 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print figures of each data set and write them, with pictures, to a folder; return 0."""
-    args = parse_args(argv)
+    """Print the figures of each data set and write them, with pictures; return the exit status."""
     try:
-        segmenter = RoadSegmenter(
-            args.checkpoint or default_checkpoint_path(),
-            args.device,
-            args.precision,
-            tuple(args.input) if args.input else None,
-        )
+        from fcn_road_seg.evaluation.report import format_report, write_report
+    except ImportError as missing:
+        raise SystemExit(f'evaluate: {missing}; pip install matplotlib') from missing
+    from fcn_road_seg.evaluation.submission import write_submission
+
+    args = parse_args(argv)
+
+    def work() -> None:
+        segmenter = build_segmenter(args)
         if args.submission:
             print(write_submission(segmenter, args.data[0], args.submission))
-            return 0
-        tallies = dict(tally_all(segmenter, args))
-    except ValueError as error:
-        raise SystemExit(f'evaluate: {error}') from error
-    write_report(args.out, segmenter, tallies)
-    print(f'checkpoint {segmenter.checkpoint_sha256[:12]} on {segmenter.device}')
-    for name, tally in tallies.items():
-        print_figures(name, tally.report())
-    print(f'figures and pictures are in {args.out}')
-    return 0
+            return
+        evaluations = dict(evaluate_all(segmenter, args))
+        write_report(args.out, segmenter, evaluations)
+        print(f'checkpoint {segmenter.checkpoint_sha256[:12]} on {segmenter.device}')
+        for name, evaluation in evaluations.items():
+            print(*format_report(name, evaluation.report()), sep='\n')
+        print(f'Figures and pictures are in {args.out}')
+
+    return run_command('evaluate', work, (ValueError, OSError))
 
 
-def tally_all(
+def evaluate_all(
     segmenter: RoadSegmenter, args: argparse.Namespace
 ) -> Iterator[tuple[str, Evaluation]]:
-    """Yield the name and the counts of each data set that the arguments name."""
+    """Yield the name and the evaluation of each data set that the arguments name.
+
+    Raises:
+        ValueError: the split rule or a data set is invalid.
+    """
+    from fcn_road_seg.evaluation.evaluator import load_examples, measure, render_examples
+
     rule = split_rule(args)
     for root in args.data:
         frames = find_frames(root, args.split, rule)
         if not frames:
             raise DatasetError(f'{root} has no {args.split} frames; use --split all')
         name = f'{root.resolve().name} {args.split} ({len(frames)} frames)'
-        yield name, measure(segmenter, examples_of(frames, name), stress=args.stress)
+        yield name, measure(segmenter, load_examples(frames, name), stress=args.stress)
     if args.rendered:
-        scenes = rendered_examples(args.rendered)
+        scenes = render_examples(args.rendered)
         name = f'rendered ({args.rendered} frames)'
         yield name, measure(segmenter, scenes, stress=args.stress)
 

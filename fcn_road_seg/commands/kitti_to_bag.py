@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
-import signal
-import sys
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 from fcn_road_seg.bags.kitti_converter import (
@@ -19,6 +17,7 @@ from fcn_road_seg.bags.kitti_converter import (
 )
 from fcn_road_seg.bags.writer import atomic_bag_writer
 from fcn_road_seg.commands.arguments import add_output_arguments
+from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.datasets.kitti_sequences import (
     DEFAULT_ROAD_RATE_HZ,
     KittiSequence,
@@ -33,77 +32,107 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='kitti_to_bag',
         description='Convert the left colour camera of a KITTI raw drive, odometry sequence or '
-        'road folder to a rosbag2 with Image and CameraInfo, which ROS 2 plays from Humble on.',
+        'road folder to a rosbag2 with Image and CameraInfo, which ROS 2 Humble and newer can '
+        'play.',
     )
     parser.add_argument(
         'folder',
         type=Path,
         metavar='IN',
-        help='..._sync or ..._extract, with calib_cam_to_cam.txt beside it; sequences/00; or '
-        'data_road/training',
+        help='Folder to convert: a raw drive (..._sync or ..._extract, with calib_cam_to_cam.txt '
+        'beside it), an odometry sequence (sequences/00) or a road folder (data_road/training).',
     )
     add_output_arguments(parser)
     parser.add_argument(
         '--compressed',
         action='store_true',
-        help="the files' own PNG or JPEG bytes as CompressedImage, instead of Image in bgr8",
+        help='Write the PNG or JPEG files unchanged as CompressedImage instead of Image in bgr8.',
     )
     parser.add_argument(
-        '--start', type=int, metavar='N', help='number of the first frame; of a road folder, 0 on'
+        '--start',
+        type=int,
+        metavar='N',
+        help='Number of the first frame (default: the first of the folder). The frames of a road '
+        'folder are counted from 0 in the order of their names.',
     )
-    parser.add_argument('--end', type=int, metavar='N', help='number of the last frame, included')
+    parser.add_argument(
+        '--end',
+        type=int,
+        metavar='N',
+        help='Number of the last frame, included (default: the last of the folder).',
+    )
     parser.add_argument(
         '--rate',
         type=_rate,
         metavar='HZ',
-        help='of a road folder, whose frames have no times; '
-        f'default: {float(DEFAULT_ROAD_RATE_HZ):g}',
+        help='Frame rate of a road folder, whose frames have no times '
+        f'(default: {DEFAULT_ROAD_RATE_HZ:g}).',
     )
     parser.add_argument(
         '--skip-bad',
         action='store_true',
-        help='leave out and count frames that are missing, unreadable, without a time or of '
-        'another size, instead of ending',
+        help='Skip and count frames that are missing or unreadable, have no time or differ in '
+        'size, instead of stopping with an error.',
     )
     parser.add_argument(
         '--image-topic',
         type=_topic,
         default=IMAGE_TOPIC,
         metavar='NAME',
-        help=f'default: {IMAGE_TOPIC}; /compressed comes behind it with --compressed',
+        help=f'Topic of the images (default: {IMAGE_TOPIC}); --compressed appends /compressed.',
     )
     parser.add_argument(
         '--camera-info-topic',
         type=_topic,
         metavar='NAME',
-        help='default: camera_info beside the image',
+        help='Topic of CameraInfo (default: camera_info beside the image topic).',
     )
-    parser.add_argument('--frame-id', default=FRAME_ID, metavar='ID', help=f'default: {FRAME_ID}')
+    parser.add_argument(
+        '--frame-id',
+        default=FRAME_ID,
+        metavar='ID',
+        help=f'Frame ID of the headers (default: {FRAME_ID}).',
+    )
     return parser.parse_args(argv)
 
 
-def _rate(text: str) -> Fraction:
+def _rate(text: str) -> float:
     try:
-        rate_hz = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate_hz = Fraction(0)
-    if rate_hz <= 0:
-        raise argparse.ArgumentTypeError(f'{text!r} is no rate above 0, such as 10')
+        rate_hz = float(text)
+    except ValueError:
+        rate_hz = 0.0
+    if not 0 < rate_hz < math.inf:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a positive rate in Hz, such as 10')
     return rate_hz
 
 
 def _topic(text: str) -> str:
     if not _TOPIC.fullmatch(text):
-        raise argparse.ArgumentTypeError(f'{text!r} is no topic such as {IMAGE_TOPIC}')
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not an absolute topic name, such as {IMAGE_TOPIC}'
+        )
     return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the bag and say what is in it; return 0, or 130 after an interrupt."""
+    """Write the bag and print its contents; return the exit status."""
     args = parse_args(argv)
-    # Its default would end the process with the half-written bag left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    plan = ConversionOptions(
+    return run_command(
+        'kitti_to_bag',
+        lambda: convert(args),
+        (ValueError, OSError),
+        lambda: f'interrupted; {args.out} is not written',
+    )
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Write what the arguments ask for.
+
+    Raises:
+        SequenceError, CalibrationError, BagError, FrameError, OSError: as find_sequence,
+            atomic_bag_writer and KittiConverter.
+    """
+    options = ConversionOptions(
         image_topic=args.image_topic,
         camera_info_topic=args.camera_info_topic,
         frame_id=args.frame_id,
@@ -112,38 +141,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         end=args.end,
         skip_bad=args.skip_bad,
     )
-    try:
-        sequence = find_sequence(args.folder, args.rate)
-        with atomic_bag_writer(args.out, args.storage) as bag:
-            conversion = KittiConverter(sequence, bag, plan)
-            conversion.run()
-    except (ValueError, OSError) as error:
-        raise SystemExit(f'kitti_to_bag: {error}') from error
-    except KeyboardInterrupt:
-        print(f'kitti_to_bag: interrupted; {args.out} is not written', file=sys.stderr)
-        return 130
-    print_summary(args.out, sequence, conversion.tally)
-    return 0
+    sequence = find_sequence(args.folder, args.rate)
+    with atomic_bag_writer(args.out, args.storage) as bag:
+        converter = KittiConverter(sequence, bag, options)
+        converter.run()
+    print_summary(args.out, sequence, converter.counts)
 
 
-def print_summary(out: Path, sequence: KittiSequence, tally: ConversionCounts) -> None:
-    """Print what the bag holds, and which frames it does not."""
-    for text in tally.bad[:BAD_SHOWN]:
+def print_summary(out: Path, sequence: KittiSequence, counts: ConversionCounts) -> None:
+    """Print what the bag contains, and which frames were left out."""
+    for text in counts.bad[:BAD_SHOWN]:
         print(f'left out: {text}')
-    if len(tally.bad) > BAD_SHOWN:
-        print(f'left out: {len(tally.bad) - BAD_SHOWN} more')
-    sizes = ', '.join(f'{w} x {h}' for w, h in sorted(tally.sizes_wh))
-    seconds = (tally.last_ns - tally.first_ns) / 1e9
+    if len(counts.bad) > BAD_SHOWN:
+        print(f'left out: {len(counts.bad) - BAD_SHOWN} more')
+    sizes = ', '.join(f'{w} x {h}' for w, h in sorted(counts.sizes_wh))
+    seconds = (counts.last_ns - counts.first_ns) / 1e9
     size_mb = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     print(
-        f'{out}: {sequence.kind}, {tally.frames} frames of {sizes} in {seconds:.3f} s, '
-        f'{len(tally.bad)} bad ones left out, {size_mb:.1f} MB'
+        f'{out}: {sequence.kind}, {counts.frames} frames of {sizes} in {seconds:.3f} s, '
+        f'{len(counts.bad)} bad frames left out, {size_mb:.1f} MB'
     )
-    if tally.without_camera_info:
-        print(f'{tally.without_camera_info} frames have no calibration, and no CameraInfo')
-    if tally.calibrated_wh:
-        w, h = tally.calibrated_wh
-        print(f'the calibration is for frames of {w} x {h}: CameraInfo does not fit these')
+    if counts.without_camera_info:
+        print(f'{counts.without_camera_info} frames have no calibration and so no CameraInfo')
+    if counts.calibrated_wh:
+        w, h = counts.calibrated_wh
+        print(f'the calibration is for frames of {w} x {h}: CameraInfo does not fit these frames')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""The ROS 2 node: camera frames in, road masks and overlays out."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _check_arguments(argv: list[str]) -> None:
-    """Show the help if asked for, and refuse what only --ros-args would have had read."""
+    """Print the help if asked to, and refuse arguments that ROS would not read.
+
+    Raises:
+        SystemExit: either of the two; its code is the exit status, 0 or 2.
+    """
     parser = argparse.ArgumentParser(
         prog='segment',
         usage='%(prog)s [-h] [--ros-args -r image:=/my/camera/image_raw -p NAME:=VALUE ...]',
-        description='Turn camera frames into road masks, as a ROS 2 node.',
+        description='Segment the road in camera frames, as a ROS 2 node.',
         epilog=f'Parameters: {", ".join(parameter.name for parameter in PARAMETERS)}.',
     )
     parser.parse_args(remove_ros_args(argv)[1:])
@@ -46,48 +50,44 @@ def _run(argv: list[str]) -> int:
         _check_arguments(argv)
         rclpy.init(args=argv)
     except RuntimeError as error:
-        # Arguments that ROS cannot read, or a parameter file among them.
+        # ROS cannot read an argument or a parameter file.
         get_logger(NODE_NAME).fatal(f'{type(error).__name__}: {error}')
         return 1
     try:
         node = SegmentNode()
-    except ParameterError as error:
-        get_logger(NODE_NAME).fatal(str(error))
-        rclpy.try_shutdown()
-        return 1
-    except RuntimeError as error:
-        # rclpy's errors are of this kind: a signal has taken the context away, or a QoS override
-        # cannot be had.
-        if not rclpy.ok():
+    except (ParameterError, RuntimeError) as error:
+        # rclpy raises a RuntimeError if a QoS override is invalid, or if a signal has shut the
+        # context down.
+        if isinstance(error, RuntimeError) and not rclpy.ok():
             return 0
         get_logger(NODE_NAME).fatal(str(error))
         rclpy.try_shutdown()
         return 1
     try:
-        if not _ran(node):
+        if not _spin(node):
             return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        # What follows takes a second or so, and a second signal (of a shell to all its group and
-        # of a launch file to its nodes, say) must not break it off.
-        for again in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(again, signal.SIG_IGN)
-        all_ended = node.end()
+        # The rest takes about a second, and a second signal must not interrupt it. A shell, for
+        # example, sends one to all processes of its group and a launch file one to its nodes.
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signal_number, signal.SIG_IGN)
+        has_ended = node.end()
         rclpy.try_shutdown()
-    if not all_ended:
-        # A network that runs (over a second on a slow CPU) or loads cannot be interrupted, and to
-        # tear the interpreter down under it would abort the process.
+    if not has_ended:
+        # A network that runs (over a second on a slow CPU) or loads cannot be interrupted, and
+        # finalizing the interpreter while it does would abort the process.
         sys.stdout.flush()
         os._exit(0)
     return 0
 
 
-def _ran(node: SegmentNode) -> bool:
+def _spin(node: SegmentNode) -> bool:
     """Spin until the node has finished; return False if it cannot be configured.
 
     Raises:
-        KeyboardInterrupt, ExternalShutdownException: it was ended from outside.
+        KeyboardInterrupt, ExternalShutdownException: a signal or another thread ended it.
     """
     try:
         if node.autostart and not node.start() and rclpy.ok():
@@ -97,11 +97,11 @@ def _ran(node: SegmentNode) -> bool:
         executor.add_node(node)
         executor.spin_until_future_complete(node.finished)
         if node.finished.done():
-            # The answer to who asked for the transition is still on its way.
+            # The answer to the requested transition is still being sent.
             time.sleep(ANSWER_S)
     except RCLError:
-        # So rclpy's calls end when a signal takes the context away under them. Python may raise
-        # its interrupt only here, so that who calls this catches that one.
+        # Calls of rclpy end like this when a signal shuts the context down while they run. Python
+        # may raise the signal's KeyboardInterrupt only here, so that the caller catches it.
         if rclpy.ok():
             raise
     return True

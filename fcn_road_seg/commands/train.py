@@ -3,217 +3,294 @@
 from __future__ import annotations
 
 import argparse
-import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
-from fcn_road_seg.commands.arguments import add_split_arguments, split_rule
-from fcn_road_seg.model.checkpoint import Checkpoint
-from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import ENCODERS, SKIPS, RoadFCN, RoadFCNConfig
-from fcn_road_seg.training.data_module import load_sources
-from fcn_road_seg.training.pretrained import load_weights
-from fcn_road_seg.training.recipes import PIECES, RECIPES, Recipe
-from fcn_road_seg.training.run import (
-    build_callbacks,
-    lightning_precision,
-    refuse_to_overwrite,
-    write_checkpoint,
+from fcn_road_seg.commands.arguments import (
+    add_split_arguments,
+    probability,
+    size_hw,
+    split_rule,
 )
-
-try:
-    import lightning
-    from lightning.pytorch.callbacks import (
-        Callback,
-        EarlyStopping,
-        LearningRateMonitor,
-        ModelCheckpoint,
-    )
-    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-
-    from fcn_road_seg.training.callbacks import ProgressPictures, WholeCheckpoints, weight_average
-    from fcn_road_seg.training.data_module import RoadData
-    from fcn_road_seg.training.lightning_module import VAL_IOU_KEY, RoadTraining, TrainingError
-except ImportError as missing:
-    raise SystemExit(
-        f'train: {missing}; pip install lightning matplotlib tensorboard torchmetrics'
-    ) from missing
+from fcn_road_seg.commands.cli import run_command
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import ENCODERS, SKIPS, RoadFCNConfig
+from fcn_road_seg.training.options import TrainingOptions
+from fcn_road_seg.training.recipes import PIECES, RECIPES, Recipe
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='train',
-        description='Train a road / not road network and write its checkpoint.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        prog='train', description='Train a road segmentation network and write its checkpoint.'
     )
-    data = parser.add_argument_group('data')
-    data.add_argument(
+    _add_data_arguments(parser.add_argument_group('data'))
+    _add_network_arguments(parser.add_argument_group('network'))
+    _add_recipe_arguments(
+        parser.add_argument_group('recipe', 'These options override the values of the recipe.')
+    )
+    _add_loop_arguments(parser.add_argument_group('training'))
+    _add_output_arguments(parser.add_argument_group('output'))
+    return parser.parse_args(argv)
+
+
+def _add_data_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
         '--data',
         nargs='+',
-        default=[],
+        default=TrainingOptions.data,
         metavar='DIR[=SHARE]',
-        help='KITTI road, CamVid, IDD Lite or images + masks folders, each with its share of '
-        'the samples (without one: its number of frames)',
+        help='KITTI road, CamVid, IDD Lite or images + masks folders; SHARE is how often a folder '
+        'is drawn, relative to the others (default: its number of frames).',
     )
-    data.add_argument(
-        '--rendered', metavar='COUNT[=SHARE]', help='also train on COUNT rendered scenes'
+    group.add_argument(
+        '--rendered',
+        metavar='COUNT[=SHARE]',
+        help='Also train on COUNT rendered scenes, drawn by SHARE.',
     )
-    add_split_arguments(data)
-    net = parser.add_argument_group('network')
-    net.add_argument('--encoder', choices=ENCODERS, default='vgg16')
-    net.add_argument(
+    add_split_arguments(group)
+
+
+def _add_network_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        '--encoder',
+        choices=ENCODERS,
+        default=RoadFCNConfig.encoder,
+        help='Encoder, without or with batch norm (default: %(default)s).',
+    )
+    group.add_argument(
         '--weights',
-        default='imagenet',
-        help='to begin with: imagenet (downloaded by torchvision), none, a file of torchvision '
-        "(.pth), a checkpoint (.safetensors) or a run's best.ckpt",
+        default=TrainingOptions.weights,
+        metavar='NAME',
+        help='Initial weights: imagenet (downloaded by torchvision), none, a torchvision file '
+        "(.pth), a checkpoint (.safetensors) or a run's best.ckpt (default: %(default)s).",
     )
-    net.add_argument('--fcn', type=int, choices=(8, 16, 32), default=8, help='8: both skips')
-    net.add_argument(
-        '--skip-scales', type=float, nargs='+', metavar='S', help='one per skip, pool4 first'
+    group.add_argument(
+        '--fcn',
+        type=int,
+        choices=(8, 16, 32),
+        default=8,
+        help='FCN-8 has skips from pool4 and pool3, FCN-16 from pool4, FCN-32 none '
+        '(default: %(default)s).',
     )
-    how = parser.add_argument_group('recipe', 'what is not given is as the recipe has it')
-    how.add_argument(
+    group.add_argument(
+        '--skip-scales',
+        type=float,
+        nargs='+',
+        metavar='S',
+        help='Factor of each skip, pool4 first (default: 1).',
+    )
+
+
+def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
         '--recipe',
         choices=tuple(RECIPES),
         default='strong',
-        help='strong: AdamW, cosine, EMA, cross-entropy + Dice, augmentation; classic: Adam, '
-        'cross-entropy, whole frames at 256 x 256',
+        help='Recipe: strong (AdamW, cosine schedule, weight average, cross-entropy + Dice loss, '
+        'augmentation) or classic (Adam, cross-entropy, whole frames at 256 x 256) '
+        '(default: %(default)s).',
     )
-    how.add_argument(
-        '--without', nargs='+', choices=tuple(PIECES), default=[], help='pieces to leave out'
+    group.add_argument(
+        '--without',
+        nargs='+',
+        choices=tuple(PIECES),
+        default=[],
+        metavar='PIECE',
+        help=f'Leave pieces of the recipe out: {", ".join(PIECES)}.',
     )
-    how.add_argument('--pixels', type=int, help='pixel count at which it sees a frame')
-    how.add_argument('--crop', type=int, nargs=2, metavar=('H', 'W'))
-    how.add_argument('--batch', type=int, help='crops a step, on each device')
-    how.add_argument('--learning-rate', type=float)
-    how.add_argument('--encoder-rate', type=float, help="relative to the decoder's")
-    loop = parser.add_argument_group('training')
-    loop.add_argument(
-        '--steps', type=int, default=6000, help='rounded up to a multiple of --val-every'
+    group.add_argument(
+        '--pixels',
+        type=int,
+        metavar='N',
+        help='Number of pixels at which the network sees a frame.',
     )
-    loop.add_argument('--val-every', type=int, default=300, metavar='STEPS')
-    loop.add_argument(
-        '--freeze', type=int, default=0, metavar='STEPS', help='steps for which the encoder rests'
+    group.add_argument('--crop', type=size_hw, metavar='HxW', help='Size of the training crops.')
+    group.add_argument(
+        '--batch', type=_positive, metavar='N', help='Number of crops per step and device.'
     )
-    loop.add_argument(
-        '--patience', type=int, metavar='N', help='end after N validations without a better one'
+    group.add_argument(
+        '--learning-rate', type=float, metavar='RATE', help='Highest learning rate.'
     )
-    loop.add_argument(
-        '--precision', default='auto', help="auto (bf16-mixed where fast) or Lightning's name"
-    )
-    loop.add_argument('--accelerator', default='auto', help="Lightning's, such as cpu or gpu")
-    loop.add_argument('--devices', default='auto', help="Lightning's: how many, or which")
-    loop.add_argument('--nodes', type=int, default=1, help='machines')
-    loop.add_argument('--seed', type=int, default=0)
-    loop.add_argument('--resume', metavar='CKPT', help="go on from a run's last.ckpt")
-    out = parser.add_argument_group('output')
-    out.add_argument('--out', type=Path, default=Path('train_out'), help='folder to write to')
-    out.add_argument('--licence', default='unknown', help='of the training data')
-    out.add_argument(
-        '--threshold',
+    group.add_argument(
+        '--encoder-rate',
         type=float,
-        default=Checkpoint.threshold,
-        help='p(road) from which on the written network says road',
+        metavar='FACTOR',
+        help="Learning rate of an encoder with initial weights, relative to the decoder's.",
     )
-    args = parser.parse_args(argv)
-    for name in ('steps', 'val_every', 'batch', 'patience'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f'--{name.replace("_", "-")} {value} is too small; use at least 1')
-    if not 0 < args.threshold < 1:
-        parser.error(f'--threshold {args.threshold} is not between 0 and 1')
-    args.val_every = min(args.val_every, args.steps)
-    return args
+
+
+def _add_loop_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        '--steps',
+        type=_positive,
+        default=TrainingOptions.steps,
+        metavar='N',
+        help='Number of steps, rounded up to a multiple of --val-every (default: %(default)s).',
+    )
+    group.add_argument(
+        '--val-every',
+        type=_positive,
+        default=TrainingOptions.val_every,
+        metavar='STEPS',
+        help='Validate and write checkpoints every STEPS steps (default: %(default)s).',
+    )
+    group.add_argument(
+        '--freeze',
+        type=int,
+        default=TrainingOptions.freeze_steps,
+        metavar='STEPS',
+        help='Keep the encoder frozen for the first STEPS steps (default: %(default)s).',
+    )
+    group.add_argument(
+        '--patience',
+        type=_positive,
+        metavar='N',
+        help='End the training after N validations without a better IoU (default: never).',
+    )
+    group.add_argument(
+        '--precision',
+        default=TrainingOptions.precision,
+        metavar='NAME',
+        help="Lightning's name of a precision; auto uses bf16-mixed where it is fast "
+        '(default: %(default)s).',
+    )
+    group.add_argument(
+        '--accelerator',
+        default=TrainingOptions.accelerator,
+        metavar='NAME',
+        help="Lightning's name of an accelerator, such as cpu or gpu (default: %(default)s).",
+    )
+    group.add_argument(
+        '--devices',
+        default=TrainingOptions.devices,
+        help='Number of devices, or their indices as Lightning takes them (default: %(default)s).',
+    )
+    group.add_argument(
+        '--nodes',
+        type=_positive,
+        default=TrainingOptions.nodes,
+        metavar='N',
+        help='Number of machines (default: %(default)s).',
+    )
+    group.add_argument(
+        '--seed',
+        type=int,
+        default=TrainingOptions.seed,
+        metavar='N',
+        help='Random seed (default: %(default)s).',
+    )
+    group.add_argument(
+        '--resume',
+        type=Path,
+        metavar='CKPT',
+        help="Continue a run from its last.ckpt; give the run's other options again.",
+    )
+
+
+def _add_output_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        '--out',
+        type=Path,
+        default=TrainingOptions.out,
+        metavar='DIR',
+        help='Output folder (default: %(default)s).',
+    )
+    group.add_argument(
+        '--licence',
+        default=TrainingOptions.licence,
+        metavar='TEXT',
+        help='Licence of the training data, kept in the checkpoint (default: %(default)s).',
+    )
+    group.add_argument(
+        '--threshold',
+        type=probability,
+        default=TrainingOptions.threshold,
+        metavar='P',
+        help='Lowest p(road) that counts as road, in validation and in the written checkpoint '
+        '(default: %(default)s).',
+    )
+
+
+def _positive(text: str) -> int:
+    """Return a whole number of at least 1."""
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
+    return value
 
 
 def build_recipe(args: argparse.Namespace) -> Recipe:
-    """Return the recipe that the arguments name, with what they change of it.
+    """Return the recipe that the arguments name, with the values that they override.
 
     Raises:
         ValueError: the pixel count is too small.
     """
-    changes = {
-        'crop_hw': tuple(args.crop) if args.crop else None,
+    recipe = RECIPES[args.recipe].without(args.without)
+    overrides = {
+        'crop_hw': args.crop,
         'batch': args.batch,
         'learning_rate': args.learning_rate,
         'encoder_rate': args.encoder_rate,
         'input_rule': InputRule(pixels=args.pixels) if args.pixels is not None else None,
     }
-    recipe = RECIPES[args.recipe].without(args.without)
-    return replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+    return replace(recipe, **{name: v for name, v in overrides.items() if v is not None})
 
 
-def build_network(args: argparse.Namespace) -> RoadFCN:
-    """Return the network that the arguments name, with the weights that it begins with.
+def build_options(args: argparse.Namespace) -> TrainingOptions:
+    """Return the options that the arguments describe.
 
     Raises:
-        ValueError: skip scales or weights that do not fit it.
+        ValueError: the split rule or the skip scales are invalid.
     """
     skips = SKIPS[: {8: 2, 16: 1, 32: 0}[args.fcn]]
     scales = tuple(args.skip_scales) if args.skip_scales else (1.0,) * len(skips)
-    net = RoadFCN(RoadFCNConfig(encoder=args.encoder, skips=skips, skip_scales=scales))
-    if not args.resume:
-        load_weights(net, args.weights)
-    return net
+    return TrainingOptions(
+        data=tuple(args.data),
+        rendered=args.rendered,
+        split=split_rule(args),
+        network=RoadFCNConfig(encoder=args.encoder, skips=skips, skip_scales=scales),
+        weights=args.weights,
+        steps=args.steps,
+        val_every=min(args.val_every, args.steps),
+        freeze_steps=args.freeze,
+        patience=args.patience,
+        precision=args.precision,
+        accelerator=args.accelerator,
+        devices=args.devices,
+        nodes=args.nodes,
+        seed=args.seed,
+        resume=args.resume,
+        out=args.out,
+        licence=args.licence,
+        threshold=args.threshold,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train as the arguments say; return 0."""
-    args = parse_args(argv)
-    torch.set_float32_matmul_precision('high')
-    lightning.seed_everything(args.seed)
+    """Train as the arguments say; return the exit status."""
     try:
-        refuse_to_overwrite(args)
-        recipe = build_recipe(args)
-        # More pixels than a crop can show would only take memory, and alias.
-        seen = recipe.input_rule.pixels or recipe.crop_hw[0] * recipe.crop_hw[1]
-        net = build_network(args)
-        sources = load_sources(args.data, args.rendered, split_rule(args), round(seen * 1.5))
-    except ValueError as error:
-        raise SystemExit(f'train: {error}') from error
-    training = RoadTraining(
-        net,
-        recipe,
-        [source.name for source in sources if len(source.val)],
-        args.freeze,
-        recipe.encoder_rate if args.weights != 'none' else 1.0,
-        args.seed,
-    )
-    callbacks = build_callbacks(args, recipe, validated=bool(training.val_names))
-    on_cpu = args.accelerator == 'cpu' or not torch.cuda.is_available()
-    trainer = lightning.Trainer(
-        accelerator=args.accelerator,
-        devices=args.devices,
-        num_nodes=args.nodes,
-        sync_batchnorm=not on_cpu,
-        precision=lightning_precision(args.precision, recipe, on_cpu),  # type: ignore[arg-type]
-        max_epochs=math.ceil(args.steps / args.val_every),
-        gradient_clip_val=recipe.clip_norm,
-        callbacks=callbacks,
-        logger=[CSVLogger(args.out, name='metrics'), TensorBoardLogger(args.out, 'tensorboard')],
-        plugins=[WholeCheckpoints()],
-        log_every_n_steps=20,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        default_root_dir=args.out,
-    )
-    data = RoadData(sources, recipe.batch, args.val_every, args.seed)
-    try:
-        trainer.fit(training, datamodule=data, ckpt_path=args.resume)
-    except TrainingError as error:
-        raise SystemExit(f'train: {error}') from error
-    except SystemExit as error:
-        # So Lightning ends on Ctrl-C, with nothing said of what is left.
+        from fcn_road_seg.training.lightning_module import TrainingError
+        from fcn_road_seg.training.run import CHECKPOINT_NAME, train
+    except ImportError as missing:
         raise SystemExit(
-            f'train: interrupted at step {trainer.global_step}; what was validated is in '
-            f'{args.out}, go on with --resume {args.out / "last.ckpt"}'
-        ) from error
-    if trainer.is_global_zero:
-        write_checkpoint(args, training, sources)
-    return 0
+            f'train: {missing}; pip install lightning matplotlib tensorboard torchmetrics'
+        ) from missing
+    args = parse_args(argv)
+    if argv is None:
+        # With several devices Lightning starts `python -m SPEC sys.argv[1:]` for each of the
+        # others, and `fcn-road-seg train` leaves the arguments of train alone in sys.argv.
+        sys.modules['__main__'].__spec__ = find_spec('fcn_road_seg.commands.train')
+
+    def work() -> None:
+        metrics = train(build_options(args), build_recipe(args))
+        # Of several processes only one has written the network.
+        if metrics is not None:
+            print(f'{args.out / CHECKPOINT_NAME}: {metrics}')
+
+    return run_command('train', work, (ValueError, OSError, TrainingError))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""CamVid: `train`, `trainannot`, `val`, `valannot`, with class indices as labels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_road_seg.datasets.frames import LabelledFrame, _images, _pair
-from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, _by_table
+from fcn_road_seg.datasets.frames import LabelledFrame, find_images, pair_with_label
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, decode_by_table
 
 CAMVID_CLASSES = (
     *('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car'),
@@ -16,13 +16,18 @@ CAMVID_CLASSES = (
 
 
 def camvid_label(index: np.ndarray) -> np.ndarray:
-    """Decode CamVid class indices 0..11: 3 is road, 11 (unlabelled) void."""
-    return _by_table(index, {**dict.fromkeys(range(11), BACKGROUND), 3: ROAD, 11: VOID})
+    """Decode CamVid class indices, (H, W) uint8 in 0..11: 3 is road, 11 (unlabelled) is void."""
+    return decode_by_table(index, {**dict.fromkeys(range(11), BACKGROUND), 3: ROAD, 11: VOID})
 
 
-def _camvid(root: Path, split: str) -> list[LabelledFrame]:
+def find_camvid_frames(root: Path, split: str) -> list[LabelledFrame]:
+    """Return the frames of the data set's own 'train' or 'val' split.
+
+    Raises:
+        DatasetError: there is no frame, or a frame has no label.
+    """
     annotations = root / f'{split}annot'
     return [
-        _pair(f, annotations / f'{f.stem}.png', camvid_label, classes=CAMVID_CLASSES)
-        for f in _images(root / split)
+        pair_with_label(f, annotations / f'{f.stem}.png', camvid_label, classes=CAMVID_CLASSES)
+        for f in find_images(root / split)
     ]

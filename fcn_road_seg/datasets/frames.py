@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Labelled frames on disk: paths, pairing, reading and checks."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
 class DatasetError(ValueError):
-    """A data set on disk is not laid out, paired or labelled as it should be."""
+    """A data set on disk has the wrong layout, a missing file or an invalid label."""
 
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """One frame, its label file, and the rule that reads the label.
+    """One frame and its label file.
 
-    `category` is um, umm or uu in KITTI road and '' elsewhere. `classes` names the classes by
-    their index in the label file, where a data set tells more than road and background.
-    `calibration_path` is there for KITTI frames that have one.
+    Attributes:
+        frame_path: image file.
+        label_path: label file, of the frame's size.
+        decode: turns the label file's pixels into BACKGROUND, ROAD and VOID.
+        category: um, umm or uu in KITTI road, '' in other data sets.
+        classes: names of the classes by their index in the label file, if the data set has more
+            than road and background.
+        calibration_path: calibration file, of KITTI frames that have one.
     """
 
     frame_path: Path
@@ -36,14 +41,14 @@ class LabelledFrame:
 
     @property
     def name(self) -> str:
-        """The frame file's name without its ending."""
+        """The frame file's name without its suffix."""
         return self.frame_path.stem
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (frame_rgb (H, W, 3) uint8, label (H, W) uint8 of BACKGROUND, ROAD, VOID).
 
         Raises:
-            DatasetError: a file is not an image, the sizes differ, or a label has an unknown
+            DatasetError: a file is not an image, the sizes differ, or the label has an unknown
                 value; the message names the file.
         """
         frame_bgr = _read_image(self.frame_path, cv2.IMREAD_COLOR)
@@ -61,7 +66,7 @@ class LabelledFrame:
         return frame_rgb, label
 
     def load_raw_label(self) -> np.ndarray:
-        """Return the label file as it is: colours (H, W, 3) BGR, or the index of `classes`.
+        """Return the label file's pixels: (H, W, 3) BGR, or (H, W) indices of `classes`.
 
         Raises:
             DatasetError: the file is not an image.
@@ -78,7 +83,7 @@ class UnlabelledFrame:
 
     @property
     def submission_name(self) -> str:
-        """What the benchmark's server calls its result: um_road_000000.png and so on."""
+        """The name of its result on the benchmark's server: um_road_000000.png and so on."""
         category, _, number = self.frame_path.stem.partition('_')
         return f'{category}_road_{number}.png'
 
@@ -94,9 +99,10 @@ class UnlabelledFrame:
 def limit_size(
     frame_rgb: np.ndarray, label: np.ndarray, max_pixels: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pair with at most about `max_pixels` pixels, its aspect ratio kept.
+    """Return frame and label with at most about `max_pixels` pixels, at their aspect ratio.
 
-    The frame is reduced by area; the label takes its nearest pixel, never an interpolation.
+    The frame, (H, W, 3) uint8, is reduced by area; the label, (H, W) uint8, takes the nearest
+    pixel, since interpolated labels mean nothing.
     """
     h, w = label.shape
     if h * w <= max_pixels:
@@ -109,15 +115,25 @@ def limit_size(
     )
 
 
-def _pair(
+def pair_with_label(
     frame_path: Path, label_path: Path, decode: LabelDecoder, classes: tuple[str, ...] = ()
 ) -> LabelledFrame:
+    """Return the labelled frame.
+
+    Raises:
+        DatasetError: the label file does not exist.
+    """
     if not label_path.is_file():
         raise DatasetError(f'{frame_path} has no label; {label_path} is expected')
     return LabelledFrame(frame_path, label_path, decode, classes=classes)
 
 
-def _images(folder: Path) -> list[Path]:
+def find_images(folder: Path) -> list[Path]:
+    """Return the PNG and JPEG files in `folder` and below, sorted.
+
+    Raises:
+        DatasetError: there are none.
+    """
     found = sorted(p for p in folder.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise DatasetError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')

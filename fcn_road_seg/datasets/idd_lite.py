@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""IDD Lite: `leftImg8bit` and `gtFine`, with class indices as labels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_road_seg.datasets.frames import LabelledFrame, _images, _pair
-from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, _by_table
+from fcn_road_seg.datasets.frames import LabelledFrame, find_images, pair_with_label
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, decode_by_table
 
 IDD_LITE_CLASSES = (
     *('drivable', 'non-drivable', 'living things', 'vehicles', 'roadside objects'),
@@ -16,19 +16,24 @@ IDD_LITE_CLASSES = (
 
 
 def idd_lite_label(index: np.ndarray) -> np.ndarray:
-    """Decode IDD Lite class indices: 0 is drivable, 1..6 are not, 255 is void."""
-    return _by_table(index, {0: ROAD, **dict.fromkeys(range(1, 7), BACKGROUND), 255: VOID})
+    """Decode IDD Lite class indices, (H, W) uint8: 0 is road, 1..6 are background, 255 is void."""
+    return decode_by_table(index, {0: ROAD, **dict.fromkeys(range(1, 7), BACKGROUND), 255: VOID})
 
 
-def _idd_lite(root: Path, split: str) -> list[LabelledFrame]:
+def find_idd_lite_frames(root: Path, split: str) -> list[LabelledFrame]:
+    """Return the frames of the data set's own 'train' or 'val' split.
+
+    Raises:
+        DatasetError: there is no frame, or a frame has no label.
+    """
     frames = root / 'leftImg8bit' / split
     labels = root / 'gtFine' / split
     return [
-        _pair(
+        pair_with_label(
             f,
             labels / f.parent.relative_to(frames) / f'{f.stem.removesuffix("_image")}_label.png',
             idd_lite_label,
             classes=IDD_LITE_CLASSES,
         )
-        for f in _images(frames)
+        for f in find_images(frames)
     ]

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Own frames: a folder of `images` and one of `masks` with the same names."""
 
 from __future__ import annotations
 
@@ -6,18 +6,30 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_road_seg.datasets.frames import LabelledFrame, _images, _pair
-from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, _by_table
+from fcn_road_seg.datasets.frames import LabelledFrame, find_images, pair_with_label
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, decode_by_table
 
 
 def plain_label(mask: np.ndarray) -> np.ndarray:
-    """Decode a plain mask: 0 is background, 255 (or 1) road, 127 or 128 void."""
+    """Decode a mask, (H, W) uint8: 0 is background, 255 (or 1) road, 127 or 128 void.
+
+    Raises:
+        ValueError: there are other values, or both 1 and 255.
+    """
     if mask.ndim == 2 and mask.dtype == np.uint8 and np.any(mask == 1) and np.any(mask == 255):
-        raise ValueError('1 and 255 both occur, and only one of them can be road; use 0, 255, 128')
-    return _by_table(mask, {0: BACKGROUND, 1: ROAD, 127: VOID, 128: VOID, 255: ROAD})
+        raise ValueError(
+            '1 and 255 both occur, but only one of them can be road; use 0, 255 and 128'
+        )
+    return decode_by_table(mask, {0: BACKGROUND, 1: ROAD, 127: VOID, 128: VOID, 255: ROAD})
 
 
-def _plain_folder(root: Path) -> list[LabelledFrame]:
+def find_image_mask_frames(root: Path) -> list[LabelledFrame]:
+    """Return all frames of `root/images`, with their labels of `root/masks`.
+
+    Raises:
+        DatasetError: there is no frame, or a frame has no label.
+    """
     return [
-        _pair(f, root / 'masks' / f'{f.stem}.png', plain_label) for f in _images(root / 'images')
+        pair_with_label(f, root / 'masks' / f'{f.stem}.png', plain_label)
+        for f in find_images(root / 'images')
     ]

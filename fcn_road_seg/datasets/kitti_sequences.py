@@ -1,7 +1,7 @@
-"""What a folder of KITTI holds: the left colour camera's frames, their stamps, its calibration.
+"""KITTI folders: frames of the left colour camera with their stamps and calibration.
 
-Three layouts: a raw drive (`image_02/data`), an odometry sequence (`image_2`, `times.txt`), and a
-folder of the road benchmark (`image_2`, without times).
+Three layouts are read: a raw drive (`image_02/data`), an odometry sequence (`image_2`,
+`times.txt`), and a folder of the road benchmark (`image_2`, without times).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,23 +20,23 @@ import numpy as np
 from fcn_road_seg.datasets.kitti_calibration import CalibrationError, matrix, read_calibration
 
 SUFFIXES = ('.png', '.jpg', '.jpeg')
-DEFAULT_ROAD_RATE_HZ = Fraction(10)
+DEFAULT_ROAD_RATE_HZ = 10.0
 RAW_CALIBRATION = 'calib_cam_to_cam.txt'
 _NS = 1_000_000_000
 _TIMESTAMP = re.compile(r'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.(\d{1,9})', re.ASCII)
 
 
 class SequenceError(ValueError):
-    """A folder is none of KITTI's three kinds, or lacks a part; one line says which."""
+    """A folder is not of KITTI's three layouts, or lacks a part; the text says which part."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera as ROS's CameraInfo tells it, all float64.
+    """A camera as ROS's CameraInfo describes it, all float64.
 
-    `k` (3, 3) and `d` (5,), in the order k1 k2 p1 p2 k3, are of the frame as it is, `r` (3, 3)
-    rectifies, and `p` (3, 4) projects into the rectified frame. `frame_wh` is the size of the
-    frames that it was calibrated for, where the file tells.
+    `k` (3, 3), in pixels, and `d` (5,), in the order k1 k2 p1 p2 k3, describe the frames as they
+    are, `r` (3, 3) rectifies, and `p` (3, 4) projects into the rectified frame. `frame_wh` is
+    the frame size of the calibration in pixels, if the file states it.
     """
 
     k: np.ndarray
@@ -49,9 +48,9 @@ class Camera:
 
 @dataclass(frozen=True)
 class KittiFrame:
-    """One frame: its number, its file, and its stamp in ns since 1970 or since the first frame.
+    """A frame: its number, its file, and its stamp in ns since 1970 or since the first frame.
 
-    What is wrong with a frame that cannot be used is `problem`; '' if nothing is known to be.
+    `problem` says why the frame cannot be used; it is empty if no reason is known.
     """
 
     number: int
@@ -63,9 +62,9 @@ class KittiFrame:
 
 @dataclass(frozen=True)
 class KittiSequence:
-    """All frames of a folder in the order of their numbers, those with a problem among them.
+    """All frames of a folder in the order of their numbers, also those with a problem.
 
-    `kind` is for a human. `one_size` tells whether all frames have to be of one size.
+    `kind` is a name for humans. `one_size` says whether all frames must have the same size.
     """
 
     kind: str
@@ -73,21 +72,21 @@ class KittiSequence:
     one_size: bool
 
 
-def find_sequence(folder: Path, rate_hz: Fraction | None = None) -> KittiSequence:
-    """Return what `folder` holds, without reading a frame.
+def find_sequence(folder: Path, rate_hz: float | None = None) -> KittiSequence:
+    """Return the sequence in `folder`, without reading a frame.
 
-    `rate_hz` is for the road benchmark, whose frames have no times.
+    `rate_hz` is for the road benchmark, whose frames have no times; None is 10 Hz.
 
     Raises:
-        SequenceError: it is none of the three, lacks a part, or has times of its own beside
-            `rate_hz`.
-        CalibrationError: a calibration for all frames is missing or damaged.
+        SequenceError: the folder has none of the three layouts, lacks a part, or has times and
+            `rate_hz` is given, too.
+        CalibrationError: the calibration of all frames is missing or damaged.
     """
     if (folder / 'image_02').is_dir():
         return _timed('raw drive', _raw_drive, folder, rate_hz)
     if any((folder / name).is_file() for name in ('times.txt', 'calib.txt')):
         return _timed('odometry sequence', _odometry_sequence, folder, rate_hz)
-    # As unpacked, the benchmark has a folder above.
+    # The archive unpacks to a folder above.
     inner = [path for path in (folder / 'training', folder / 'testing') if _has_road(path)]
     if not _has_road(folder) and len(inner) == 1:
         folder = inner[0]
@@ -95,51 +94,52 @@ def find_sequence(folder: Path, rate_hz: Fraction | None = None) -> KittiSequenc
         raise SequenceError(_no_sequence(folder))
     if _is_bare_sequence(folder):
         raise SequenceError(
-            f'{folder} has neither times.txt and calib.txt, as an odometry sequence has, nor '
-            'calib, as a road folder has; unpack the calibration files to it, too'
+            f'{folder} has neither times.txt and calib.txt (odometry sequence) nor a calib folder '
+            '(road folder); unpack the calibration files there as well'
         )
     rate_hz = rate_hz or DEFAULT_ROAD_RATE_HZ
     return KittiSequence('road folder', list(_road_frames(folder, rate_hz)), one_size=False)
 
 
 def parse_timestamp(text: str) -> int:
-    """Return a raw drive's '2011-09-26 13:02:25.964389445' as ns since 1970, taken for UTC.
+    """Return a raw drive's '2011-09-26 13:02:25.964389445', read as UTC, as ns since 1970.
 
     Raises:
-        ValueError: it is no such time.
+        ValueError: the text is not such a time.
     """
     match = _TIMESTAMP.fullmatch(text)
     if not match:
-        raise ValueError(f"{text[:40]!r} is no time such as '2011-09-26 13:02:25.964389445'")
+        raise ValueError(f"{text[:40]!r} is not a time such as '2011-09-26 13:02:25.964389445'")
     seconds = calendar.timegm(datetime.fromisoformat(match[1]).timetuple())
     return seconds * _NS + int(match[2].ljust(9, '0'))
 
 
 def parse_seconds(text: str) -> int:
-    """Return an odometry sequence's '1.037513e-01' (s) as ns, exact to the last of its digits.
+    """Return an odometry sequence's '1.037513e-01' (s) as ns, rounded from its exact decimals.
 
     Raises:
-        ValueError: it is no such time.
+        ValueError: the text is not such a time.
     """
     try:
+        # A float of seconds is only exact to the ns up to 2^53 ns, 104 days.
         seconds = Decimal(text)
-        # So that the exponent cannot ask for a number of a billion digits.
+        # Without a limit, an exponent could ask for a number of a billion digits.
         if 0 <= seconds < 10**12:
             return round(seconds * _NS)
     except InvalidOperation:
         pass
-    raise ValueError(f"{text[:40]!r} is no number of seconds such as '1.037513e-01'")
+    raise ValueError(f"{text[:40]!r} is not a number of seconds such as '1.037513e-01'")
 
 
 def _timed(
     kind: str,
     read: Callable[[Path], tuple[Path, Sequence[int | str], Camera]],
     folder: Path,
-    rate_hz: Fraction | None,
+    rate_hz: float | None,
 ) -> KittiSequence:
-    """Join images and stamps by number: line n of the times is that of image n."""
+    """Join images and stamps by number: line n of the times belongs to image n."""
     if rate_hz is not None:
-        raise SequenceError(f'{folder} is a {kind}, which has its own times; leave out the rate')
+        raise SequenceError(f'{folder} is a {kind}, which has its own times; omit the rate')
     images, stamps, camera = read(folder)
     paths = _numbered(images)
     frames = []
@@ -155,7 +155,7 @@ def _timed(
 
 
 def _raw_drive(folder: Path) -> tuple[Path, Sequence[int | str], Camera]:
-    # Beside the drives of the day; within it, where somebody copied it there.
+    # KITTI puts it beside the drives of a day; some users copy it into the drive.
     drive = Path(os.path.abspath(folder))
     places = (drive.parent, drive)
     file = next((p / RAW_CALIBRATION for p in places if (p / RAW_CALIBRATION).is_file()), None)
@@ -174,7 +174,7 @@ def _odometry_sequence(folder: Path) -> tuple[Path, Sequence[int | str], Camera]
     return folder / 'image_2', stamps, _in_file(folder / 'calib.txt', _rectified_camera)
 
 
-def _road_frames(folder: Path, rate_hz: Fraction) -> Iterator[KittiFrame]:
+def _road_frames(folder: Path, rate_hz: float) -> Iterator[KittiFrame]:
     for number, path in enumerate(_images(folder / 'image_2')):
         file = folder / 'calib' / f'{path.stem}.txt'
         camera, problem = None, ''
@@ -183,11 +183,13 @@ def _road_frames(folder: Path, rate_hz: Fraction) -> Iterator[KittiFrame]:
                 camera = _in_file(file, _rectified_camera)
             except CalibrationError as error:
                 problem = f'has no calibration: {error}'
+        # From the number, so that rounding errors do not add up. Up to frame 19,000 the float's
+        # result is that of exact fractions; the benchmark has at most 290 frames.
         yield KittiFrame(number, path, round(number * _NS / rate_hz), camera, problem)
 
 
 def _raw_camera(numbers: dict[str, np.ndarray], drive: str) -> Camera:
-    """Return camera 2 of a raw drive: `_extract` is as the camera took it, else rectified."""
+    """Return camera 2 of a raw drive: unrectified for `_extract`, otherwise rectified."""
     if not drive.endswith('_extract'):
         rectified = _rectified_camera(numbers, 'P_rect_02')
         size = _size(numbers, 'S_rect_02')
@@ -202,7 +204,7 @@ def _raw_camera(numbers: dict[str, np.ndarray], drive: str) -> Camera:
 
 
 def _rectified_camera(numbers: dict[str, np.ndarray], key: str = 'P2') -> Camera:
-    """Return a camera whose frames are rectified already: nothing is left to be undone."""
+    """Return a camera whose frames are already rectified."""
     p = matrix(numbers, key, (3, 4))
     return Camera(k=p[:, :3], d=np.zeros(5), r=np.eye(3), p=p)
 
@@ -221,13 +223,13 @@ def _in_file(file: Path, camera: Callable[[dict[str, np.ndarray]], Camera]) -> C
 
 
 def _stamps(file: Path, parse: Callable[[str], int]) -> list[int | str]:
-    """Return a stamp (ns) for each line, or what is wrong with it."""
+    """Return the stamp (ns) of each line, or its problem as text."""
     try:
-        # Blank lines at the end are an editor's, and no frames'.
+        # Editors add blank lines at the end.
         lines = file.read_text(encoding='ascii').rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SequenceError(
-            f'{file} cannot be read ({error}); it has the time of each frame'
+            f'{file} cannot be read ({error}); it must contain the time of each frame'
         ) from error
     stamps: list[int | str] = []
     for line in lines:
@@ -242,24 +244,26 @@ def _numbered(folder: Path) -> dict[int, Path]:
     paths: dict[int, Path] = {}
     for path in _images(folder):
         if not (path.stem.isascii() and path.stem.isdigit()):
-            raise SequenceError(f'{path} has no number for a name; move it elsewhere')
+            raise SequenceError(f'{path} is not named by a number; move it elsewhere')
         other = paths.setdefault(int(path.stem), path)
         if other != path:
-            raise SequenceError(f'{path} and {other.name} have one number; keep one of them')
+            raise SequenceError(
+                f'{path} and {other.name} have the same number; remove one of them'
+            )
     return paths
 
 
 def _images(folder: Path) -> list[Path]:
-    """Return the image files of a folder by name, but for hidden ones."""
+    """Return the image files of a folder, sorted by name, without hidden ones."""
     if not folder.is_dir():
         raise SequenceError(
-            f'{folder} is not there; unpack the images of the left colour camera to it'
+            f'{folder} does not exist; unpack the images of the left colour camera there'
         )
     paths = sorted(
         p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith('.')
     )
     if not paths:
-        raise SequenceError(f'{folder} holds no image ({", ".join(SUFFIXES)})')
+        raise SequenceError(f'{folder} contains no images ({", ".join(SUFFIXES)})')
     return paths
 
 
@@ -268,9 +272,9 @@ def _has_road(folder: Path) -> bool:
 
 
 def _is_bare_sequence(folder: Path) -> bool:
-    """Return whether these are an odometry sequence's images, unpacked without the rest.
+    """Return whether a folder has the images of an odometry sequence and nothing else.
 
-    Their names are numbers alone, those of the road benchmark's begin with um_, umm_ or uu_.
+    Their names are plain numbers; those of the road benchmark begin with um_, umm_ or uu_.
     """
     has_calibration = (folder / 'calib').is_dir()
     return not has_calibration and all(p.stem.isdigit() for p in _images(folder / 'image_2'))
@@ -278,12 +282,12 @@ def _is_bare_sequence(folder: Path) -> bool:
 
 def _no_sequence(folder: Path) -> str:
     if not folder.is_dir():
-        return f'{folder} is no folder'
+        return f'{folder} is not a folder'
     inside = sorted(p.parent.name for p in folder.glob('*/image_0*2'))
     inside += sorted(p.parent.name for p in folder.glob('*/image_2'))
     if inside:
-        return f'{folder} holds several; name one of {", ".join(inside)}'
+        return f'{folder} contains several sequences; give one of {", ".join(inside)}'
     return (
-        f'{folder} is none of KITTI: a raw drive has image_02/data, an odometry sequence image_2 '
-        'and times.txt, a road folder image_2'
+        f'{folder} has no KITTI layout: a raw drive contains image_02/data, an odometry sequence '
+        'image_2 and times.txt, a road folder image_2'
     )

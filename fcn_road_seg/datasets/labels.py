@@ -1,4 +1,4 @@
-"""BACKGROUND, ROAD, VOID"""
+"""The label values, and how label files are decoded to them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ import numpy as np
 
 BACKGROUND, ROAD, VOID = 0, 1, 255
 
+# From a label file's pixels to (H, W) uint8 of BACKGROUND, ROAD, VOID.
 LabelDecoder = Callable[[np.ndarray], np.ndarray]
 
 
-def _by_table(index: np.ndarray, meaning: dict[int, int]) -> np.ndarray:
+def decode_by_table(index: np.ndarray, meaning: dict[int, int]) -> np.ndarray:
+    """Return the (H, W) uint8 label of class indices, (H, W) uint8, by a table.
+
+    Raises:
+        ValueError: the shape or type is wrong, or an index is not in the table.
+    """
     if index.ndim != 2 or index.dtype != np.uint8:
-        raise ValueError(f'a label has one 8-bit channel, this one {index.shape}, {index.dtype}')
+        raise ValueError(
+            f'a label must have one 8-bit channel, but is {index.shape} {index.dtype}'
+        )
     unknown = sorted(set(np.flatnonzero(np.bincount(index.ravel(), minlength=256))) - set(meaning))
     if unknown:
         raise ValueError(f'label value {unknown[0]} is unknown; known are {sorted(meaning)}')

@@ -1,4 +1,4 @@
-"""Labelled road frames on disk: KITTI road, CamVid, IDD Lite, plain image + mask folders."""
+"""Data sets by their layout on disk, and which of their frames validate."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from fcn_road_seg.datasets.camvid import _camvid
+from fcn_road_seg.datasets.camvid import find_camvid_frames
 from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame
-from fcn_road_seg.datasets.idd_lite import _idd_lite
-from fcn_road_seg.datasets.image_mask import _plain_folder
-from fcn_road_seg.datasets.kitti_road import _kitti_road
+from fcn_road_seg.datasets.idd_lite import find_idd_lite_frames
+from fcn_road_seg.datasets.image_mask import find_image_mask_frames
+from fcn_road_seg.datasets.kitti_road import find_kitti_road_frames
 
 SPLITS = ('train', 'val', 'all')
 
 
 @dataclass(frozen=True)
 class SplitRule:
-    """Which frames of a data set validate, and so are not trained on.
+    """Which frames of a data set validate and are not trained on.
 
-    Data sets with a split of their own (CamVid, IDD Lite) keep it; of the others the last
-    `val_fraction` of each category validates, or with `fold` (k, n) the k-th of n contiguous
-    blocks, so that frames which follow one another do not stand on both sides. Of a data set in
-    which frames' names begin with one of `hold_out` (a drive), these validate and no others do.
+    Data sets with a split of their own (CamVid, IDD Lite) keep it. Neighbouring frames of a
+    sequence do not get into both splits, since the validation frames are contiguous.
+
+    Attributes:
+        val_fraction: share of each category, from its end, that validates, in [0, 1).
+        fold: (k, n): the k-th of n contiguous blocks of each category validates instead.
+        hold_out: in a data set with frames whose names begin with one of these prefixes (a
+            drive), these frames validate and no others do.
 
     Raises:
-        ValueError: a fraction outside of [0, 1), or a fold that is not one of n.
+        ValueError: the fraction or the fold is out of range.
     """
 
     val_fraction: float = 0.2
@@ -37,8 +41,10 @@ class SplitRule:
     def __post_init__(self) -> None:
         if not 0 <= self.val_fraction < 1:
             raise ValueError(f'val_fraction {self.val_fraction} is not in [0, 1)')
-        if self.fold is not None and not 1 <= self.fold[0] <= self.fold[1]:
-            raise ValueError(f'fold {self.fold[0]}/{self.fold[1]} is none; say 1/5 to 5/5')
+        if self.fold is not None:
+            k, n = self.fold
+            if not 1 <= k <= n:
+                raise ValueError(f'invalid fold {k}/{n}: K must be between 1 and {n}')
 
     def is_val(self, index: int, count: int) -> bool:
         """Return whether the `index`-th of a category's `count` frames validates."""
@@ -53,11 +59,12 @@ def find_frames(
 ) -> list[LabelledFrame]:
     """Return the frames of the 'train', 'val' or 'all' split of the data set in `root`.
 
-    The layout tells the data set: `training/image_2` is KITTI road, `trainannot` CamVid,
-    `gtFine` IDD Lite, `images` + `masks` a plain folder.
+    The layout identifies the data set: `training/image_2` is KITTI road, `trainannot` CamVid,
+    `gtFine` IDD Lite, `images` + `masks` own frames.
 
     Raises:
-        DatasetError: no known layout, or a frame without its label.
+        DatasetError: the layout is unknown, or a frame has no label.
+        ValueError: the split is unknown.
     """
     if split not in SPLITS:
         raise ValueError(f'split {split!r} is unknown; use one of {SPLITS}')
@@ -73,15 +80,15 @@ def find_frames(
 
 def _splits(root: Path, rule: SplitRule) -> Callable[[str], list[LabelledFrame]]:
     if (root / 'training' / 'image_2').is_dir():
-        return partial(_by_rule, _kitti_road(root / 'training'), rule)
+        return partial(_by_rule, find_kitti_road_frames(root / 'training'), rule)
     if (root / 'trainannot').is_dir() or (root / 'valannot').is_dir():
-        return partial(_camvid, root)
+        return partial(find_camvid_frames, root)
     if (root / 'gtFine').is_dir():
-        return partial(_idd_lite, root)
+        return partial(find_idd_lite_frames, root)
     if (root / 'images').is_dir() and (root / 'masks').is_dir():
-        return partial(_by_rule, _plain_folder(root), rule)
+        return partial(_by_rule, find_image_mask_frames(root), rule)
     raise DatasetError(
-        f'{root} is no known data set; it needs training/image_2 (KITTI road), trainannot '
+        f'{root} is not a known data set; it needs training/image_2 (KITTI road), trainannot '
         '(CamVid), gtFine (IDD Lite) or images and masks'
     )
 

@@ -1,1 +1,1 @@
-"""What the newcomer's run shows and reports."""
+"""What the demo sends through the node, what it shows and what it checks."""

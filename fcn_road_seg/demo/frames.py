@@ -1,4 +1,4 @@
-"""What the demo's camera shows: rendered scenes, a folder's pictures, or a bag's images."""
+"""The demo's frames: rendered scenes, a folder's images or a bag's messages."""
 
 from __future__ import annotations
 
@@ -8,73 +8,73 @@ from itertools import islice
 from pathlib import Path
 
 import cv2
-import numpy as np
-from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 from tqdm import tqdm
 
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, BagError
 from fcn_road_seg.datasets.frames import IMAGE_SUFFIXES
-from fcn_road_seg.live.camera_process import CameraMessage, DemoError
-from fcn_road_seg.messages.image import ImageError, image_msg
+from fcn_road_seg.live.camera_message import CameraMessage
+from fcn_road_seg.messages.image import ImageError
 from fcn_road_seg.synthetic import SyntheticDrive
 
 CAMERA_HW = (375, 1242)
-FRAMES_A_DRIVE = 15
+FRAMES_PER_DRIVE = 15
 RATE_HZ = 10.0
 RENDERED_FRAMES = 60
-# A frame, its mask and its overlay are kept until the end: 3.3 MB of KITTI's.
+# Each frame, its mask and its overlay are kept until the end: 3.3 MB for a frame of KITTI.
 BAG_FRAMES = 300
 IMAGE_TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
 
 
+class DemoError(RuntimeError):
+    """The demo got no frames, or its masks are missing or wrong; the text is one line."""
+
+
 def rendered_messages(count: int, seed: int) -> list[CameraMessage]:
-    """Render `count` frames: drives of 15 frames each, 0.1 s apart, seeds `seed` and up."""
+    """Render `count` frames with their labels, RATE_HZ apart.
+
+    Each FRAMES_PER_DRIVE frames are a drive of their own, of the seeds `seed` and up.
+    """
     messages = []
     for index in tqdm(range(count), desc='rendering', unit='frame'):
-        drive, step = divmod(index, FRAMES_A_DRIVE)
+        drive, step = divmod(index, FRAMES_PER_DRIVE)
         if step == 0:
             scene = SyntheticDrive(seed + drive, CAMERA_HW)
-        frame_bgr, label = scene.render(t_s=step / 10)
-        messages.append(replace(shot_of(frame_bgr, index), label=label))
+        frame_bgr, label = scene.render(t_s=step / RATE_HZ)
+        messages.append(CameraMessage.from_frame(frame_bgr, index / RATE_HZ, label))
     return messages
 
 
 def image_messages(folder: Path, limit: int | None = None) -> list[CameraMessage]:
-    """Read a folder's pictures, in the order of their names; at most the first `limit`.
+    """Read a folder's images in the order of their names, RATE_HZ apart; at most `limit`.
 
     Raises:
-        DemoError: there is none, or one is not readable.
+        DemoError: the folder holds no image, or one is not readable.
     """
     paths = sorted(p for p in folder.glob('*') if p.suffix.lower() in IMAGE_SUFFIXES)[:limit]
     if not paths:
-        raise DemoError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
+        raise DemoError(
+            f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}); give another folder'
+        )
     messages = []
     for index, path in enumerate(tqdm(paths, desc='reading', unit='frame')):
         frame_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if frame_bgr is None:
             raise DemoError(f'{path} is not a readable image; replace or remove it')
-        messages.append(shot_of(frame_bgr, index))
+        messages.append(CameraMessage.from_frame(frame_bgr, index / RATE_HZ))
     return messages
 
 
-def shot_of(frame_bgr: np.ndarray, index: int) -> CameraMessage:
-    """Return an (H, W, 3) uint8 picture as the message that goes out at `index` of RATE_HZ."""
-    msg = image_msg(frame_bgr, 'bgr8', Header(frame_id='demo_camera'))
-    return CameraMessage(serialize_message(msg), index / RATE_HZ)
-
-
 def bag_messages(path: Path, topic: str = '', limit: int | None = None) -> list[CameraMessage]:
-    """Read a rosbag2's images, at the pace at which they were recorded; at most `limit`.
+    """Read a rosbag2's images at the pace at which they were recorded; at most `limit`.
 
-    `path` is a bag's folder or file, `topic` of Image or CompressedImage; empty takes the only
-    one there is. Messages that the node would refuse are left out, and told.
+    `path` is a bag's folder or file; `topic` has Image or CompressedImage messages, and may be
+    empty if only one does. Messages that the node would refuse are left out, with a note.
 
     Raises:
-        DemoError: rosbags is missing, the bag is not there or not readable, has no such topic or
-            several to choose from, or no readable image.
+        DemoError: rosbags is not installed, the bag does not exist or is not readable, it has no
+            such topic or several to choose from, or no readable image.
     """
     topic, kind, recorded = _read_bag(path, topic, BAG_FRAMES if limit is None else limit)
     messages, refused = [], []
@@ -98,11 +98,13 @@ def bag_messages(path: Path, topic: str = '', limit: int | None = None) -> list[
 def _read_bag(path: Path, topic: str, limit: int) -> tuple[str, type, list[tuple[int, bytes]]]:
     """Return the topic, its type, and its first messages with their times in ns."""
     if path.suffix == '.bag':
-        raise DemoError(f'{path} is of ROS 1; convert it: rosbags-convert --src {path} --dst NEW')
+        raise DemoError(
+            f'{path} is a ROS 1 bag; convert it: rosbags-convert --src {path} --dst NEW'
+        )
     try:
         with BagReader(path) as bag:
             topics = sorted(t.name for t in bag.topics.values() if t.type in IMAGE_TYPES)
-            topic = _chosen(topic, topics, path)
+            topic = _choose_topic(topic, topics, path)
             count = bag.topics[topic].count
             some = f'the first {limit} (--frames N for more) of ' if count > limit else ''
             print(f'{path}: {some}{count} images of {topic}')
@@ -112,10 +114,10 @@ def _read_bag(path: Path, topic: str, limit: int) -> tuple[str, type, list[tuple
     return topic, IMAGE_TYPES[bag.topics[topic].type], recorded
 
 
-def _chosen(topic: str, topics: Sequence[str], path: Path) -> str:
+def _choose_topic(topic: str, topics: Sequence[str], path: Path) -> str:
     listed = ', '.join(topics)
     if not topics:
-        raise DemoError(f'{path} has no topic of {" or ".join(IMAGE_TYPES)}')
+        raise DemoError(f'{path} has no topic of type {" or ".join(IMAGE_TYPES)}')
     if topic and topic not in topics:
         raise DemoError(f'{path} has no images on {topic}; --topic is one of {listed}')
     if not topic and len(topics) > 1:

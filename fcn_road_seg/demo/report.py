@@ -1,17 +1,19 @@
-"""TODO: one line."""
+"""The demo's figures, pictures and checks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from fcn_road_seg.datasets.labels import ROAD
-from fcn_road_seg.demo.frames import RATE_HZ
-from fcn_road_seg.live.camera_process import CameraMessage, DemoError
+from fcn_road_seg.demo.frames import RATE_HZ, DemoError
+from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.recorder import Recording
+from fcn_road_seg.utils.percentiles import nearest_rank
 from fcn_road_seg.viz.contact_sheet import make_contact_sheet
 from fcn_road_seg.viz.video import atomic_video_writer
 
@@ -21,75 +23,95 @@ SHEET_COLUMN_WIDTH = 480
 
 
 def summarise(
-    messages: Sequence[CameraMessage],
-    stamps_ns: Sequence[int],
-    recording: Recording,
-    frame_counts: Mapping[str, int],
-) -> dict:
-    """Return the figures of a run, as they go to `summary.json`.
+    messages: Sequence[CameraMessage], recording: Recording, frame_counts: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the figures of a run, as they are written to `summary.json`.
 
-    `became` is what the node says of the frames: not all without a mask were dropped by it.
+    `frame_counts` is the node's own count: a frame without a mask here is not always one that the
+    node dropped. Latencies are in ms, from the frame's stamp to the receipt of its mask; `iou` is
+    over all pixels of all frames with a label, None if there are none.
     """
+    masks = recording.pictures['mask']
     pairs = [
-        (message.label, recording.masks[stamp])
-        for message, stamp in zip(messages, stamps_ns, strict=True)
-        if stamp in recording.masks
+        (message.label, masks[stamp])
+        for message, stamp in zip(messages, recording.stamps_ns, strict=True)
+        if stamp in masks
         and message.label is not None
-        and message.label.shape == recording.masks[stamp].shape
+        and message.label.shape == masks[stamp].shape
     ]
-    latency_ms = list(recording.latency_ms.values())
+    latency_ms = list(recording.latency_ms['mask'].values())
+    percentiles_ms = {f'p{p}': nearest_rank(latency_ms, p) for p in (50, 95)}
     return {
-        'frames_sent': len(stamps_ns),
+        'frames_sent': len(recording.stamps_ns),
         **frame_counts,
-        'masks_received': len(recording.masks),
-        'overlays_received': len(recording.overlays_bgr),
+        'masks_received': len(masks),
+        'overlays_received': len(recording.pictures['overlay']),
         'latency_ms': {
-            f'p{q}': round(float(np.percentile(latency_ms, q)), 1) if latency_ms else None
-            for q in (50, 95)
+            name: None if value is None else round(value, 1)
+            for name, value in percentiles_ms.items()
         },
         'iou': _pooled_iou(pairs),
     }
 
 
-def _pooled_iou(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | None:
-    if not pairs:
-        return None
-    common = sum(np.count_nonzero((label == ROAD) & (mask > 0)) for label, mask in pairs)
-    either = sum(np.count_nonzero((label == ROAD) | (mask > 0)) for label, mask in pairs)
-    return round(common / max(1, either), 4)
+def figure_lines(messages: Sequence[CameraMessage], summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the figures of `summarise` as text."""
+    latency_ms = summary['latency_ms']
+    yield (
+        f'{summary["frames_sent"]} frames sent at {mean_rate_hz(messages):.3g} Hz, '
+        f'{summary["frames_received"]} received by the node, '
+        f'{summary["frames_segmented"]} segmented, '
+        f'{summary["frames_dropped"]} dropped for a newer frame, '
+        f'{summary["frames_refused"]} refused; '
+        f'{summary["masks_received"]} masks received, '
+        f'latency p50 {latency_ms["p50"]} ms, p95 {latency_ms["p95"]} ms'
+    )
+    if summary['iou'] is not None:
+        yield f'IoU of the masks with the exact labels: {summary["iou"]:.3f}'
 
 
 def check(
-    messages: Sequence[CameraMessage],
-    stamps_ns: Sequence[int],
-    recording: Recording,
-    summary: dict,
+    messages: Sequence[CameraMessage], recording: Recording, summary: Mapping[str, Any]
 ) -> None:
-    """Raise DemoError if masks are missing, do not fit their frames, or are wrong.
+    """Check that the masks and overlays fit their frames, and the masks their labels.
 
-    Frames may be dropped for newer ones, so what must come back is the last one's mask and
-    overlay.
+    Frames may be dropped for newer ones, so only the last frame must have come back.
+
+    Raises:
+        DemoError: the last frame's mask or overlay is missing, one fits no frame, or the masks'
+            IoU with the labels is below MIN_IOU.
     """
+    stamps_ns = recording.stamps_ns
     sent = dict(zip(stamps_ns, messages, strict=True))
-    for name, pictures in (('mask', recording.masks), ('overlay', recording.overlays_bgr)):
+    for name, pictures in recording.pictures.items():
         if stamps_ns[-1] not in pictures:
             raise DemoError(f'the last of {len(stamps_ns)} frames came back without its {name}')
         for stamp, picture in pictures.items():
             if stamp not in sent or sent[stamp].frame_bgr().shape != (*picture.shape[:2], 3):
-                text = f'of size {picture.shape[:2]} with the stamp {stamp} ns'
-                raise DemoError(f'the {name} {text} fits no frame')
+                raise DemoError(
+                    f'the {name} of size {picture.shape[:2]} with the stamp {stamp} ns '
+                    'fits no frame'
+                )
     if summary['iou'] is not None and summary['iou'] < MIN_IOU:
-        raise DemoError(f'the masks agree with the exact labels only to IoU {summary["iou"]}')
+        raise DemoError(
+            f'the masks agree with the exact labels only to IoU {summary["iou"]}; '
+            f'at least {MIN_IOU} is expected'
+        )
 
 
-def write_pictures(
-    out: Path, messages: Sequence[CameraMessage], stamps_ns: Sequence[int], recording: Recording
-) -> None:
-    """Write `contact_sheet.png` (frame, mask, overlay) and `overlay.mp4`."""
+def write_pictures(out: Path, messages: Sequence[CameraMessage], recording: Recording) -> None:
+    """Write `contact_sheet.png` (frame, mask, overlay) and `overlay.mp4` to the folder `out`.
+
+    Writes nothing if no frame came back.
+
+    Raises:
+        VideoError: the video cannot be written.
+    """
+    masks, overlays_bgr = recording.pictures['mask'], recording.pictures['overlay']
     shown = [
-        (message, recording.masks[stamp], recording.overlays_bgr[stamp])
-        for message, stamp in zip(messages, stamps_ns, strict=True)
-        if stamp in recording.masks and stamp in recording.overlays_bgr
+        (message, masks[stamp], overlays_bgr[stamp])
+        for message, stamp in zip(messages, recording.stamps_ns, strict=True)
+        if stamp in masks and stamp in overlays_bgr
     ]
     if not shown:
         return
@@ -103,12 +125,20 @@ def write_pictures(
     cv2.imwrite(str(out / 'contact_sheet.png'), contact_sheet)
 
     rate_hz = max(1.0, mean_rate_hz(messages) * len(shown) / len(messages))
-    with atomic_video_writer(out / 'overlay.mp4', rate_hz) as show:
+    with atomic_video_writer(out / 'overlay.mp4', rate_hz) as add:
         for _, _, overlay_bgr in shown:
-            show(overlay_bgr)
+            add(overlay_bgr)
 
 
 def mean_rate_hz(messages: Sequence[CameraMessage]) -> float:
-    """Return how many of the shots go out in a second, on average."""
+    """Return the mean rate (Hz) at which `messages` are due."""
     duration_s = messages[-1].offset_s - messages[0].offset_s
     return (len(messages) - 1) / duration_s if duration_s > 0 else RATE_HZ
+
+
+def _pooled_iou(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | None:
+    if not pairs:
+        return None
+    common = sum(np.count_nonzero((label == ROAD) & (mask > 0)) for label, mask in pairs)
+    either = sum(np.count_nonzero((label == ROAD) | (mask > 0)) for label, mask in pairs)
+    return round(common / max(1, either), 4)

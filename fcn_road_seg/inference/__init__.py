@@ -1,1 +1,1 @@
-"""From uint8 frame to mask, confidence and overlay."""
+"""From a uint8 frame to its mask, confidence and overlay."""

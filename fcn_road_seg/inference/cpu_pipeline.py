@@ -1,4 +1,4 @@
-"""OpenCV on uint8 frames, around a network that runs on the CPU."""
+"""The pipeline of a CPU: OpenCV on uint8 frames before and after the network."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from fcn_road_seg.inference.interfaces import (
     Segmentation,
     SegmentationRequest,
 )
-from fcn_road_seg.model.input_rule import resize_to_input
+from fcn_road_seg.model.input_rule import resize_to_frame, resize_to_input
 
 
 class CpuPipeline:
-    """Everything between a frame and its results, on the CPU."""
+    """All steps from a frame to its results, around a backend; one call at a time."""
 
-    def __init__(self, network: CpuBackend) -> None:
-        self.backend = network.backend
-        self._network = network
-        # Kept from frame to frame: fresh memory costs more to come by than these cost to fill.
+    def __init__(self, backend: CpuBackend) -> None:
+        self.backend = backend.info
+        self._network = backend
+        # Kept from frame to frame: new memory costs more (page faults) than filling these.
         self._logit = np.empty((0, 0), np.float32)
         self._tint = self._blended = np.empty((0, 0, 3), np.uint8)
 
     def run(self, frame: np.ndarray, request: SegmentationRequest) -> Segmentation:
         """Segment one (H, W, 3) uint8 frame, whose rows may be padded."""
-        frame_rgb = _scaled_rgb(frame, request)
+        frame_rgb = _input_rgb(frame, request)
         began_s = time.perf_counter()
         logit = self._network.road_logit(frame_rgb)
         network_s = time.perf_counter() - began_s
-        logit = self._at_frame_size(logit, frame.shape[:2], request)
-        # Not cv2.compare: it takes a scalar beside a 1 x 1 or 4 x 1 frame for an array.
+        logit = self._frame_logit(logit, frame.shape[:2], request)
+        # Not cv2.compare: with a 1 x 1 or 4 x 1 frame it treats the scalar as an array.
         mask = (logit >= request.logit_threshold).view(np.uint8)
         mask *= 255
         overlay = None
         if request.overlay is not None:
-            overlay = self._overlay(_as_bgr(frame, request), mask, request.overlay)
+            overlay = self._overlay(_to_bgr(frame, request), mask, request.overlay)
         confidence = _confidence(logit) if request.confidence else None
         return Segmentation(mask, confidence, overlay, network_s)
 
-    def _at_frame_size(
+    def _frame_logit(
         self, logit: np.ndarray, frame_hw: tuple[int, int], request: SegmentationRequest
     ) -> np.ndarray:
         if request.hidden_input_rows:
             logit = np.pad(logit, ((request.hidden_input_rows, 0), (0, 0)), mode='edge')
         if self._logit.shape != frame_hw:
             self._logit = np.empty(frame_hw, np.float32)
-        cv2.resize(logit, frame_hw[::-1], dst=self._logit, interpolation=cv2.INTER_LINEAR)
+        resize_to_frame(logit, frame_hw, out=self._logit)
         self._logit[: request.hidden_rows] = -np.inf
         return self._logit
 
     def _overlay(self, frame_bgr: np.ndarray, mask: np.ndarray, style: OverlayStyle) -> np.ndarray:
         color_bgr = style.color_rgb[::-1]
         if self._tint.shape != frame_bgr.shape or tuple(self._tint[0, 0]) != color_bgr:
-            # Not np.full_like, which takes over a layout that OpenCV does not write to.
+            # Not np.full_like: it copies a memory layout that OpenCV cannot write to.
             self._tint = np.full(frame_bgr.shape, color_bgr, np.uint8)
             self._blended = np.empty_like(self._tint)
         alpha = style.alpha
@@ -65,7 +65,7 @@ class CpuPipeline:
         return cv2.copyTo(self._blended, mask, frame_bgr.copy())
 
 
-def _scaled_rgb(frame: np.ndarray, request: SegmentationRequest) -> np.ndarray:
+def _input_rgb(frame: np.ndarray, request: SegmentationRequest) -> np.ndarray:
     scaled = resize_to_input(frame, request.input_hw)[request.hidden_input_rows :]
     if request.channel_order == 'bgr':
         cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB, dst=scaled)
@@ -77,7 +77,7 @@ def _confidence(logit: np.ndarray) -> np.ndarray:
     return p_road.mul_(255).round_().to(torch.uint8).numpy()
 
 
-def _as_bgr(frame: np.ndarray, request: SegmentationRequest) -> np.ndarray:
+def _to_bgr(frame: np.ndarray, request: SegmentationRequest) -> np.ndarray:
     if request.channel_order == 'bgr':
         return frame
     return cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)

@@ -1,4 +1,4 @@
-"""Everything between a frame's upload and its results' download on the GPU."""
+"""The pipeline of a GPU: one CUDA graph for each kind of frame."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fcn_road_seg.inference.cuda_program import CudaProgram, kind_of
-from fcn_road_seg.inference.interfaces import Segmentation, SegmentationRequest
+from fcn_road_seg.inference.cuda_program import CudaProgram, frame_kind
+from fcn_road_seg.inference.interfaces import BackendInfo, Segmentation, SegmentationRequest
 from fcn_road_seg.model.road_fcn import RoadFCN
 
-# A camera has four kinds: with and without confidence and overlay, as its topics are listened to.
+# A camera has four kinds: with and without confidence and overlay, by its topics' subscribers.
 _KEPT_PROGRAMS = 8
 
 
 @dataclass
 class _Slot:
-    """A program, the pinned memory that it uploads from, and its graph once it has one."""
+    """A program, the pinned memory from which it uploads, and its graph once it is captured."""
 
     program: CudaProgram
     staging: Tensor
@@ -33,39 +33,40 @@ class _Slot:
 
 
 class CudaPipeline:
-    """A folded network, channels_last, in float32 or 16 bits, with everything around it.
+    """All steps from a frame to its results, around a folded network in float32 or 16 bits.
 
-    Upload and program are one CUDA graph for each kind of frame, captured at its second frame:
-    a camera whose size changes with every frame is not slowed by captures. Any thread may call
-    it, one at a time.
+    Upload and program are one CUDA graph for each kind of frame. The second frame of a kind
+    captures it, so that frames of ever new sizes do not pay for captures. Any thread may call
+    the pipeline, one at a time.
     """
 
-    backend = f'torch {torch.__version__}'
+    backend = BackendInfo('torch', torch.__version__)
 
     def __init__(self, model: RoadFCN, device: torch.device, dtype: torch.dtype) -> None:
         self._is_exact = dtype == torch.float32
-        # All that is of this pipeline runs on one stream, in order, the weights' conversion
-        # included, so that no event and no record_stream is needed. None is a CPU's.
+        # All work of this pipeline runs on one stream, in order, even the conversion of the
+        # weights: no event and no record_stream is needed. On a CPU (in tests) it is None.
         self._stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
-        # Captures have one on which nothing runs: where a caller lets go of a result meanwhile,
-        # PyTorch marks the moment on that result's stream, and the mark would be captured.
+        # Captures have a stream of their own: if a caller frees a result during a capture,
+        # PyTorch records an event on the result's stream, which would become part of the graph.
         self._capture_stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
         self._slots: dict[tuple[object, ...], _Slot] = {}
         with torch.cuda.stream(self._stream):
             self._model = model.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
 
     def run(self, frame: np.ndarray, request: SegmentationRequest) -> Segmentation:
-        """Segment one (H, W, 3) uint8 frame, whose rows may be padded.
+        """Segment one (H, W, 3) uint8 frame, whose rows may be padded (any row stride).
 
         Raises:
-            RuntimeError: the device is out of memory, or has failed.
+            RuntimeError: the GPU is out of memory, or has failed.
         """
-        # It selects the stream's device, too: both are each thread's own.
+        # This also selects the stream's device: both are settings of the current thread.
         with torch.cuda.stream(self._stream):
             slot = self._slot(frame, request)
             slot.program.stage(frame, request, slot.staging.numpy())
             if slot.captures and slot.has_run and self._stream is not None:
-                # Once: where it fails, this frame fails, and those that follow go without one.
+                # Only once: if the capture fails, this frame fails, and the next ones run
+                # without a graph.
                 slot.captures = False
                 slot.graph = self._capture(slot)
             if slot.graph is None:
@@ -78,29 +79,29 @@ class CudaPipeline:
         return result
 
     def _slot(self, frame: np.ndarray, request: SegmentationRequest) -> _Slot:
-        kind = kind_of(frame.shape[:2], request)
+        kind = frame_kind(frame.shape[:2], request)
         slot = self._slots.pop(kind, None)
         if slot is None:
             if len(self._slots) == _KEPT_PROGRAMS:
                 del self._slots[next(iter(self._slots))]
             program = CudaProgram(self._model, frame.shape[:2], request)
             slot = _Slot(program, self._host_bytes(program.uploaded.numel()))
-        # At the end, as the one used last.
+        # Inserted at the end: the first one is the least recently used.
         self._slots[kind] = slot
         return slot
 
     def _capture(self, slot: _Slot) -> torch.cuda.CUDAGraph:
-        # The graphs share their memory: they run one at a time, and leave nothing in it, since
-        # what a program takes and gives lies outside. Only a living graph keeps the pool alive.
-        # (A slot that is dropped takes no workspace of cuBLAS with it: no program uses that.)
+        # The graphs share one memory pool: they run one at a time and keep nothing in it, since
+        # a program's inputs and results lie outside. The pool lives as long as one of them.
+        # (No program uses cuBLAS, whose workspace would go with the slot that is dropped.)
         graphs = (other.graph for other in self._slots.values())
         pool = next((graph.pool() for graph in graphs if graph is not None), None)
         graph = torch.cuda.CUDAGraph()
         with self._arithmetic():
-            # Once outside: a capture cannot choose algorithms nor load kernels, and what cuDNN
-            # has chosen in another thread does not count in this one.
+            # Once outside the capture, which can neither choose algorithms nor load kernels; and
+            # cuDNN's choice in another thread is not valid in this one.
             slot.compute()
-            # Errors are of this thread alone: others may use the GPU meanwhile.
+            # Thread-local: other threads may use the GPU during the capture.
             with torch.cuda.graph(
                 graph,
                 pool=pool,
@@ -111,9 +112,9 @@ class CudaPipeline:
         return graph
 
     def _arithmetic(self) -> AbstractContextManager[None]:
-        # TF32, PyTorch's default in convolutions, has 10 binary digits: it would not give the
-        # reference mask. In 16 bits the fastest algorithm is looked for; float32 is the same
-        # in every process.
+        # TF32, PyTorch's default for convolutions, has 10 binary digits and would change the
+        # mask. In 16 bits cuDNN measures which algorithm is fastest; in float32 it does not, so
+        # that every process computes the same mask.
         return torch.backends.cudnn.flags(
             enabled=True,
             benchmark=not self._is_exact,
@@ -122,12 +123,12 @@ class CudaPipeline:
         )
 
     def _download(self, program: CudaProgram) -> Segmentation:
-        # Into memory of its own, which the caller keeps as long as it likes and which PyTorch
-        # hands out again afterwards: neither a copy nor, after the first frames, an allocation.
+        # Into new pinned memory, which the caller may keep. PyTorch caches it when it is freed:
+        # no copy, and after the first frames no allocation.
         downloaded = self._host_bytes(program.results.numel())
         downloaded.copy_(program.results, non_blocking=True)
         if self._stream is not None:
-            # The frame's only wait for the GPU. It spins: a sleeping thread wakes up later.
+            # The frame's only CPU-GPU sync. It spins, as a sleeping thread wakes up late.
             self._stream.synchronize()
         return program.segmentation(downloaded.numpy())
 

@@ -1,4 +1,4 @@
-"""What the GPU does with one frame between its upload and the download of its results."""
+"""The computation of one frame on the GPU, from its upload to the download of its results."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from fcn_road_seg.inference.cuda_resize import CudaResize
 from fcn_road_seg.inference.interfaces import Segmentation, SegmentationRequest
 from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 
-# Threshold, the frame's share of the overlay, the colour's share of it (3): float32, before
-# the frame's bytes, which so begin at a multiple of 32 as vector loads like it.
+# Threshold, the frame's share in the overlay, the colour's share (3 values): float32. They lie
+# before the frame's bytes, which thus begin at a multiple of 32, as vector loads need.
 _STYLE_BYTES = 32
 
 
 class CudaProgram:
-    """The way of every frame of one size and one kind of request, in tensors of fixed size.
+    """The computation of all frames of one `frame_kind`, in tensors of fixed size.
 
-    `uploaded` holds what `stage` writes, `results` what `segmentation` reads, both 1-D uint8 on
-    the model's device. A call computes one from the other. It neither waits for the device nor
-    branches by data, so that it can be captured as a CUDA graph; and it does the same on a CPU,
-    where the tests compare it with OpenCV. A request's threshold and overlay style may differ
-    from frame to frame: they travel with it. The rest is `kind_of` the request.
+    `stage` writes the bytes for `uploaded`, a call computes `results` from them, and
+    `segmentation` reads a copy of `results`; both tensors are 1-D uint8 on the model's device.
+    A call neither waits for the device nor branches on data, so that a CUDA graph can hold it.
+    It also runs on a CPU, where the tests compare it with OpenCV. Threshold and overlay style
+    are uploaded with each frame and may change from frame to frame.
 
-    It works in float32 up to the network and after it: 16 bits cost accuracy inside of it alone.
+    Only the network computes in 16 bits; all steps before and after it are in float32.
     """
 
     def __init__(
@@ -38,9 +38,7 @@ class CudaProgram:
         self._frame_shape = (*frame_hw, 3)
         weight = next(model.parameters())
         device, self._dtype = weight.device, weight.dtype
-        self._resize = CudaResize(
-            frame_hw, request.input_hw, request.hidden_input_rows, self._is_bgr, device
-        )
+        self._resize = CudaResize(frame_hw, request.input_hw, self._is_bgr, device)
         std = torch.tensor(model.config.std, device=device)
         self._gain = 1 / (255 * std)
         self._shift = -torch.tensor(model.config.mean, device=device) / std
@@ -49,13 +47,13 @@ class CudaProgram:
         style = self.uploaded[:_STYLE_BYTES].view(torch.float32)
         self._threshold, self._frame_share, self._tint_bgr = style[0:1], style[1:2], style[2:5]
         self._frame = self.uploaded[_STYLE_BYTES:].view(self._frame_shape)
-        # Behind one another, so that one copy brings them all.
+        # One tensor, so that one copy downloads all results.
         sizes = [pixels, pixels * request.confidence, 3 * pixels * (request.overlay is not None)]
         self._result_ends = np.cumsum(sizes).tolist()
         self.results = torch.empty(sum(sizes), dtype=torch.uint8, device=device)
 
     def stage(self, frame: np.ndarray, request: SegmentationRequest, staged: np.ndarray) -> None:
-        """Write a frame, whose rows may be padded, with its style, as `uploaded` has them."""
+        """Write the bytes of `uploaded` to `staged`: the frame, threshold and overlay style."""
         style = staged[:_STYLE_BYTES].view(np.float32)
         style[0] = request.logit_threshold
         if request.overlay is not None:
@@ -65,7 +63,7 @@ class CudaProgram:
         np.copyto(staged[_STYLE_BYTES:].reshape(self._frame_shape), frame)
 
     def segmentation(self, downloaded: np.ndarray) -> Segmentation:
-        """Return the parts of a copy of `results`, as views."""
+        """Return the results as views of `downloaded`, a copy of `results`."""
         mask, confidence, overlay, _ = np.split(downloaded, self._result_ends)
         return Segmentation(
             mask.reshape(self._frame_shape[:2]),
@@ -78,9 +76,10 @@ class CudaProgram:
         self.write_results(self.frame_logit(self.input_logit(self.network_input())))
 
     def network_input(self) -> Tensor:
-        """Return the normalised input [1, 3, h, w], channels_last, of the network's type."""
-        x = torch.addcmul(self._shift, self._resize(self._frame), self._gain)
-        # A picture's rows of RGB are the layout of channels_last.
+        """Return the normalised input [1, 3, h, w], channels_last, in the network's dtype."""
+        frame_rgb = self._resize(self._frame)[self._hidden_input_rows :]
+        x = torch.addcmul(self._shift, frame_rgb, self._gain)
+        # The rows of RGB pixels already have the memory layout of channels_last.
         return x.to(self._dtype).permute(2, 0, 1)[None]
 
     def input_logit(self, x: Tensor) -> Tensor:
@@ -106,15 +105,15 @@ class CudaProgram:
             confidence.view(road.shape).copy_(p_road.mul_(255).round_())
         if overlay.numel():
             frame_bgr = self._frame if self._is_bgr else self._frame.flip(2)
-            # Rounded as OpenCV does, which multiplies and adds at once where the CPU can, like
-            # a GPU; where it cannot, one value of thousands is a level off.
+            # Fused multiply-add, as OpenCV on most CPUs; without it, one value of thousands
+            # differs by a level.
             blended = torch.addcmul(self._tint_bgr, frame_bgr, self._frame_share).round_()
             painted = torch.where(road[..., None], blended.to(torch.uint8), frame_bgr)
             overlay.view(self._frame_shape).copy_(painted)
 
 
-def kind_of(frame_hw: tuple[int, int], request: SegmentationRequest) -> tuple[object, ...]:
-    """Return what two frames and requests have in common that can share a program."""
+def frame_kind(frame_hw: tuple[int, int], request: SegmentationRequest) -> tuple[object, ...]:
+    """Return a key: frames and requests with the same one can share a program."""
     return (
         frame_hw,
         request.input_hw,

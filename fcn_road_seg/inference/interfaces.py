@@ -1,4 +1,4 @@
-"""What is asked of a frame, and what is found in it."""
+"""The types that pass between the segmenter, its pipelines and its backends."""
 
 from __future__ import annotations
 
@@ -8,15 +8,26 @@ from typing import Protocol
 import numpy as np
 
 
-class CpuBackend(Protocol):
-    """A network that takes and gives arrays; `backend` is what computes it, with its version."""
+@dataclass(frozen=True)
+class BackendInfo:
+    """The library that runs the network; `str` gives both, as in 'ncnn 1.0.20261020'."""
 
-    backend: str
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f'{self.name} {self.version}'
+
+
+class CpuBackend(Protocol):
+    """The network on a CPU, by one library; one call at a time."""
+
+    info: BackendInfo
 
     def road_logit(self, frame_rgb: np.ndarray) -> np.ndarray:
-        """Return the logit of p(road), (H, W) float32, for (H, W, 3) uint8 with sides in 32s.
+        """Return the logit of p(road), (H, W) float32, for (H, W, 3) uint8 RGB.
 
-        What is returned may be overwritten by the next call.
+        H and W are multiples of 32. The next call may overwrite the array.
         """
         ...
 
@@ -31,11 +42,11 @@ class OverlayStyle:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was asked for, each at the frame's size.
+    """The results for one frame of H x W pixels; what was not asked for is None.
 
-    `mask` is (H, W) uint8, 255 = road; `confidence` (H, W) uint8, round(255 * p(road));
-    `overlay_bgr` (H, W, 3) uint8. `network_s` is the time that the network alone took, None
-    where it cannot be told apart (on a GPU).
+    `mask` is (H, W) uint8, 255 = road, 0 = background. `confidence` is (H, W) uint8,
+    round(255 * p(road)). `overlay_bgr` is (H, W, 3) uint8. `network_s` is the time in seconds
+    that the network alone took, None on a GPU, which does not measure it.
     """
 
     mask: np.ndarray
@@ -48,9 +59,10 @@ class Segmentation:
 class SegmentationRequest:
     """How to segment one frame.
 
-    The whole frame is scaled to `input_hw`, of which the network sees all but the topmost
-    `hidden_input_rows`, a multiple of its stride. The frame's topmost `hidden_rows` are no road,
-    whatever the network says. Road is where the logit of p(road) >= `logit_threshold`.
+    The whole frame is resized to `input_hw`; the network sees all rows of that but the topmost
+    `hidden_input_rows`, a multiple of its stride of 32. The topmost `hidden_rows` of the frame
+    are background, whatever the network says. Road is where the logit of p(road) is at least
+    `logit_threshold`. `channel_order` is bgr or rgb.
     """
 
     input_hw: tuple[int, int]
@@ -63,14 +75,11 @@ class SegmentationRequest:
 
 
 class Pipeline(Protocol):
-    """A network on its device with everything around it; one call at a time.
-
-    `backend` is what computes the network, with its version.
-    """
+    """All steps from a frame to its results, on one device; one call at a time."""
 
     @property
-    def backend(self) -> str: ...
+    def backend(self) -> BackendInfo: ...
 
     def run(self, frame: np.ndarray, request: SegmentationRequest) -> Segmentation:
-        """Segment one (H, W, 3) uint8 frame, whose rows may be padded."""
+        """Segment one (H, W, 3) uint8 frame, whose rows may be padded (any row stride)."""
         ...

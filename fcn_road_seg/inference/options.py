@@ -1,4 +1,4 @@
-"""device, precision, backend: resolved or refused"""
+"""Device, precision and backend by their names: resolved, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -13,15 +13,28 @@ PRECISIONS = {
     'bfloat16': torch.bfloat16,
     'int8': torch.int8,
 }
-# On a CPU, where it is installed.
+# The backend that `auto` takes on a CPU, if it is installed.
 FASTEST_BACKENDS = {'float32': 'ncnn', 'bfloat16': 'openvino', 'int8': 'openvino'}
+
+_BACKEND_PRECISIONS = {
+    'auto': tuple(PRECISIONS),
+    'ncnn': ('float32',),
+    'openvino': ('float32', 'bfloat16', 'int8'),
+    'torch': ('float32', 'float16', 'bfloat16'),
+}
+_CPU_BACKENDS = ('ncnn', 'openvino')
 
 
 class SegmenterError(ValueError):
-    """The device, precision or backend asked for cannot be had on this machine."""
+    """The machine does not have the device, precision or backend that was asked for."""
 
 
-def _resolve_device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
+    """Return the device for auto, cpu, cuda or cuda:N; auto is the first GPU, or else the CPU.
+
+    Raises:
+        SegmenterError: the name is unknown, or there is no such GPU.
+    """
     if name == 'auto':
         return torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')
     try:
@@ -36,22 +49,27 @@ def _resolve_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise SegmenterError(
-                f'device {name!r} is not here ({count} GPUs usable); use auto or cpu'
+                f'device {name!r} does not exist ({count} GPUs are usable); use auto or cpu'
             )
         device = torch.device('cuda', device.index or 0)
     return device
 
 
-def _resolve_precision(name: str, device: torch.device) -> str:
+def resolve_precision(name: str, device: torch.device) -> str:
+    """Return a key of `PRECISIONS`; auto is float16 on a GPU and float32 on a CPU.
+
+    Raises:
+        SegmenterError: the name is unknown, or the device does not compute in this precision.
+    """
     if name == 'auto':
-        # On most CPUs bfloat16 is emulated, many times slower: never chosen unasked.
+        # Most CPUs emulate bfloat16, many times slower: it is never chosen automatically.
         return 'float16' if device.type == 'cuda' else 'float32'
     if name not in PRECISIONS:
         raise SegmenterError(f'precision {name!r} is unknown; use auto or {", ".join(PRECISIONS)}')
     if name == 'float16' and device.type == 'cpu':
         raise SegmenterError("precision 'float16' needs a GPU; use auto or float32 on a CPU")
     if name == 'int8' and device.type != 'cpu':
-        raise SegmenterError(f"precision 'int8' is for a CPU, not for {device}; use auto")
+        raise SegmenterError(f"precision 'int8' runs on a CPU only, not on {device}; use auto")
     if name == 'int8' and not has_exact_int8():
         raise SegmenterError(
             "precision 'int8' needs a CPU with VNNI or AMX, or its sums overflow; use float32"
@@ -59,18 +77,19 @@ def _resolve_precision(name: str, device: torch.device) -> str:
     return name
 
 
-def _check_backend(name: str, device: torch.device, precision: str) -> None:
+def check_backend(name: str, device: torch.device, precision: str) -> None:
+    """Accept a backend that computes in this precision on this device.
+
+    Raises:
+        SegmenterError: the name is unknown, or the backend does not compute so.
+    """
     if name not in BACKENDS:
         raise SegmenterError(f'backend {name!r} is unknown; use {", ".join(BACKENDS)}')
-    computes = {
-        'auto': tuple(PRECISIONS),
-        'ncnn': ('float32',),
-        'openvino': tuple(FASTEST_BACKENDS),
-        'torch': ('float32', 'float16', 'bfloat16'),
-    }[name]
-    if precision not in computes or (name in FASTEST_BACKENDS.values() and device.type != 'cpu'):
-        where = ' on a CPU' if name != 'torch' else ''
+    computes = _BACKEND_PRECISIONS[name]
+    needs_cpu = name in _CPU_BACKENDS
+    if precision not in computes or (needs_cpu and device.type != 'cpu'):
+        where = ' on a CPU' if needs_cpu else ''
         raise SegmenterError(
-            f'backend {name!r} is for {", ".join(computes)}{where}, '
-            f'not for {precision} on {device}; use auto'
+            f'backend {name!r} computes in {", ".join(computes)}{where}, '
+            f'not in {precision} on {device}; use auto'
         )

@@ -1,1 +1,1 @@
-"""The node as a process, beside a camera and a recorder."""
+"""The node as a process, between a camera and a recorder: for the demo, the bench and tests."""

@@ -1,82 +1,62 @@
-"""TODO: one line."""
+"""The camera: a process of its own that publishes serialised messages at the times it is given."""
 
 from __future__ import annotations
 
 import struct
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import cv2
-import numpy as np
 import rclpy
-from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from fcn_road_seg.messages.compressed_image import compressed_to_frame
-from fcn_road_seg.messages.image import ImageError, to_frame
+from fcn_road_seg.live.camera_message import CameraMessage
+from fcn_road_seg.utils.child_process import child_process
 
 
-def run_camera(folder: Path, offsets_s: Sequence[float], topic: str, link: Connection) -> None:
-    """Publish the messages (.cdr) of `folder`: the first for 'hello', all of them for 'stream'.
+@contextmanager
+def running_camera(messages: Sequence[CameraMessage], topic: str) -> Iterator[Connection]:
+    """Start a process that publishes `messages`, all of one type; terminate it after the block.
 
-    Stamps them anew and answers with the stamps in ns, until it is ended from outside: a publisher
-    that leaves by itself takes its undelivered frames along.
+    Send it a list of times in s and it publishes one message at each, from the first message on
+    and over and over; then it answers with the list of their stamps in ns.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for index, message in enumerate(messages):
+            Path(folder, f'{index:06d}.cdr').write_bytes(message.cdr)
+        with child_process(run_camera, Path(folder), topic) as link:
+            yield link
+
+
+def run_camera(folder: Path, topic: str, link: Connection) -> None:
+    """Publish the messages (*.cdr) of `folder` on `topic` whenever `link` asks for it.
+
+    It never returns: a publisher that leaves by itself takes its undelivered frames along.
     """
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node('demo_camera')
+    node = rclpy.create_node('camera')
     image_type = CompressedImage if topic.endswith('/compressed') else Image
     publisher = node.create_publisher(image_type, topic, 1)
     paths = sorted(folder.glob('*.cdr'))
     while True:
-        command = link.recv()
+        offsets_s: Sequence[float] = link.recv()
         stamps_ns = []
-        start = time.monotonic()
-        count = len(paths) if command == 'stream' else 1
-        for path, offset_s in islice(zip(paths, offsets_s, strict=True), count):
+        start_s = time.monotonic()
+        for offset_s, path in zip(offsets_s, cycle(paths), strict=False):
             cdr = path.read_bytes()
-            time.sleep(max(0.0, start + offset_s - time.monotonic()))
-            stamps_ns.append(node.get_clock().now().nanoseconds)
-            publisher.publish(stamped(cdr, stamps_ns[-1]))
+            time.sleep(max(0.0, start_s + offset_s - time.monotonic()))
+            stamps_ns.append(time.time_ns())
+            publisher.publish(replace_stamp(cdr, stamps_ns[-1]))
         link.send(stamps_ns)
 
 
-def stamped(cdr: bytes, stamp_ns: int) -> bytes:
-    """Return a serialised Image or CompressedImage, which begins with its stamp, with another."""
-    # 4 bytes of encapsulation, of which the second tells the byte order.
+def replace_stamp(cdr: bytes, stamp_ns: int) -> bytes:
+    """Return a serialised message whose first field is a Header, with another stamp."""
+    # 4 bytes of encapsulation, of which the second tells the byte order; then sec and nanosec.
     sec_nanosec = struct.pack('<iI' if cdr[1] & 1 else '>iI', *divmod(stamp_ns, 1_000_000_000))
     return cdr[:4] + sec_nanosec + cdr[12:]
-
-
-class DemoError(RuntimeError):
-    """The demo did not show what it should; the text says what is missing."""
-
-
-@dataclass(frozen=True)
-class CameraMessage:
-    """One message of the camera: `type` (Image or CompressedImage), serialised as `cdr`.
-
-    It goes out `offset_s` after the first. `label` is (H, W) uint8 where it is known exactly.
-    """
-
-    cdr: bytes
-    offset_s: float
-    type: type = Image
-    label: np.ndarray | None = None
-
-    def frame_bgr(self) -> np.ndarray:
-        """Return the picture, (H, W, 3) uint8; raise ImageError where the node refuses it."""
-        try:
-            msg = deserialize_message(self.cdr, self.type)
-        except RuntimeError as error:
-            # Of rclpy, naming its source file.
-            text = f'{len(self.cdr)} bytes are no {self.type.__name__}; have it recorded anew'
-            raise ImageError(text) from error
-        frame = to_frame(msg) if self.type is Image else compressed_to_frame(msg)
-        if frame.channel_order == 'bgr':
-            return frame.pixels
-        return cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)

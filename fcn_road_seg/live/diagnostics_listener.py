@@ -1,49 +1,55 @@
-"""TODO: one line."""
+"""The node's statuses on /diagnostics, and what they count."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
 STATUS_TIMEOUT_S = 10.0
-# Of the node's diagnostics.
+# Keys of the node's diagnostics.
 COUNTED = ('frames received', 'frames segmented', 'frames dropped', 'frames refused')
 
 
-class StatusListener:
-    """What the diagnostics of the node in a namespace say, as `listener` hears them."""
+class DiagnosticsListener:
+    """Keeps the statuses of the node in the namespace of `listener`, which hears them."""
 
-    def __init__(self, listener: Node, namespace: str) -> None:
-        self._name = f'/{namespace}/fcn_road_seg: segmentation'
-        self._heard = 0
-        self._values: dict[str, str] = {}
+    def __init__(self, listener: Node) -> None:
+        self.statuses: list[DiagnosticStatus] = []
+        self._name = f'{listener.get_namespace().rstrip("/")}/fcn_road_seg: segmentation'
         listener.create_subscription(DiagnosticArray, '/diagnostics', self._on_message, 10)
 
-    def next(self, spin_once: Callable[[], None]) -> dict[str, str]:
-        """Spin until a status is there that was made from now on; return its values by key.
+    def next(
+        self, spin_once: Callable[[], None], timeout_s: float = STATUS_TIMEOUT_S
+    ) -> DiagnosticStatus:
+        """Spin until there is a status that the node made after this call; return it.
 
         Raises:
-            TimeoutError: there is none after STATUS_TIMEOUT_S.
+            TimeoutError: no such status within `timeout_s`.
         """
         # One may be under way already.
-        wanted = self._heard + 2
-        deadline_s = time.monotonic() + STATUS_TIMEOUT_S
-        while self._heard < wanted:
+        wanted = len(self.statuses) + 2
+        deadline_s = time.monotonic() + timeout_s
+        while len(self.statuses) < wanted:
             if time.monotonic() > deadline_s:
-                raise TimeoutError(f'no diagnostics for {STATUS_TIMEOUT_S:g} s')
+                raise TimeoutError(f'no diagnostics for {timeout_s:g} s')
             spin_once()
-        return self._values
+        return self.statuses[-1]
 
     def _on_message(self, msg: DiagnosticArray) -> None:
-        for status in msg.status:
-            if status.name == self._name:
-                self._heard += 1
-                self._values = {entry.key: entry.value for entry in status.values}
+        self.statuses.extend(status for status in msg.status if status.name == self._name)
+
+
+def values_of(status: DiagnosticStatus) -> dict[str, str]:
+    """Return the values of a status by their keys."""
+    return {entry.key: entry.value for entry in status.values}
 
 
 def frames_between(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, int]:
-    """Return what became of the frames between two statuses: `frames_received` and so on."""
+    """Return how many frames the node counted between two statuses, given as `values_of` them.
+
+    The keys are frames_received, frames_segmented, frames_dropped and frames_refused.
+    """
     return {key.replace(' ', '_'): int(after[key]) - int(before[key]) for key in COUNTED}

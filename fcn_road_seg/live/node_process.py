@@ -1,4 +1,4 @@
-"""The node as a process of its own, for programs that show or measure it."""
+"""The node as a process of its own."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ END_TIMEOUT_S = 10.0
 def running_node(
     namespace: str, parameters: Sequence[str], log: IO[str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the node in a namespace, with `parameters`, each NAME:=VALUE; end it after.
+    """Start the node in a namespace, with `parameters`, each NAME:=VALUE; end it after the block.
 
-    What it prints goes to `log`. Its status is there once it has ended.
+    Of a parameter that is given twice, the later value counts. The node's output goes to `log`.
+    The process has its `returncode` once the block has ended.
     """
     command = [sys.executable, '-m', 'fcn_road_seg', 'segment']
     command += ['--ros-args', '-r', f'__ns:=/{namespace}']
-    # Later ones beat earlier ones.
     command += [word for parameter in parameters for word in ('-p', parameter)]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -1,8 +1,9 @@
-"""TODO: one line."""
+"""What the node publishes, by topic and by the stamps of the frames."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -10,55 +11,70 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header
 
-from fcn_road_seg.live.diagnostics_listener import StatusListener
+from fcn_road_seg.live.diagnostics_listener import DiagnosticsListener
 from fcn_road_seg.messages.image import to_frame
+
+# More than arrive while a picture is decoded.
+DEPTH = 100
 
 
 @dataclass
 class Recording:
-    """What came back for frames stamped at or after `since_ns`, by their stamps in ns.
+    """What came back for the frames of one stream; `stamps_ns` are those of the frames sent.
 
-    `latency_ms` is from the stamp to the mask's receipt.
+    `latency_ms[topic][stamp_ns]` is the time from a frame's stamp to the receipt of its answer.
+    `pictures[topic][stamp_ns]` are masks, (H, W) uint8, and overlays, (H, W, 3) uint8 BGR, if they
+    are kept.
     """
 
-    since_ns: int = 0
-    masks: dict[int, np.ndarray] = field(default_factory=dict)
-    overlays_bgr: dict[int, np.ndarray] = field(default_factory=dict)
-    latency_ms: dict[int, float] = field(default_factory=dict)
+    latency_ms: dict[str, dict[int, float]]
+    pictures: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    stamps_ns: list[int] = field(default_factory=list)
 
-    def has(self, stamp_ns: int) -> bool:
-        return stamp_ns in self.masks and stamp_ns in self.overlays_bgr
+    def has_any(self) -> bool:
+        """Return whether something came back on every topic."""
+        return all(self.latency_ms.values())
 
-    def add_mask(self, stamp_ns: int, mask: np.ndarray) -> None:
-        if stamp_ns >= self.since_ns:
-            self.latency_ms[stamp_ns] = (time.time_ns() - stamp_ns) / 1e6
-            self.masks[stamp_ns] = mask
-
-    def add_overlay(self, stamp_ns: int, overlay_bgr: np.ndarray) -> None:
-        if stamp_ns >= self.since_ns:
-            self.overlays_bgr[stamp_ns] = overlay_bgr
+    def has_last(self) -> bool:
+        """Return whether the last frame came back on every topic."""
+        return all(self.stamps_ns[-1] in received for received in self.latency_ms.values())
 
 
 class Recorder(Node):
-    """Keeps every mask and overlay that the node publishes."""
+    """Records what the node in `namespace` publishes on `topics`, such as 'mask'."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, topics: Sequence[str], *, keep_pictures: bool) -> None:
         super().__init__('recorder', namespace=namespace)
-        self.recording = Recording()
-        self.status = StatusListener(self, namespace)
-        deep = QoSProfile(depth=100)
-        self.create_subscription(Image, 'fcn_road_seg/mask', self._on_mask, deep)
-        self.create_subscription(Image, 'fcn_road_seg/overlay', self._on_overlay, deep)
+        self.diagnostics = DiagnosticsListener(self)
+        self._topics = topics
+        self._keep_pictures = keep_pictures
+        self.start_recording()
+        for topic in topics:
+            self.create_subscription(
+                Image, f'fcn_road_seg/{topic}', self._receiver(topic), QoSProfile(depth=DEPTH)
+            )
 
-    def _on_mask(self, msg: Image) -> None:
-        mask = cv2.extractChannel(to_frame(msg).pixels, 0)
-        self.recording.add_mask(_stamp_ns(msg.header), mask)
+    def start_recording(self) -> Recording:
+        """Return a new recording: what comes from now on, of frames stamped from now on."""
+        self._since_ns = time.time_ns()
+        self._recording = Recording({topic: {} for topic in self._topics})
+        if self._keep_pictures:
+            self._recording.pictures = {topic: {} for topic in self._topics}
+        return self._recording
 
-    def _on_overlay(self, msg: Image) -> None:
-        self.recording.add_overlay(_stamp_ns(msg.header), to_frame(msg).pixels)
+    def _receiver(self, topic: str) -> Callable[[Image], None]:
+        def receive(msg: Image) -> None:
+            stamp_ns = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+            if stamp_ns < self._since_ns:
+                return
+            self._recording.latency_ms[topic][stamp_ns] = (time.time_ns() - stamp_ns) / 1e6
+            if self._keep_pictures:
+                self._recording.pictures[topic][stamp_ns] = _pixels(msg)
+
+        return receive
 
 
-def _stamp_ns(header: Header) -> int:
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+def _pixels(msg: Image) -> np.ndarray:
+    pixels = to_frame(msg).pixels
+    return cv2.extractChannel(pixels, 0) if msg.encoding == 'mono8' else pixels

@@ -1,25 +1,27 @@
-"""camera process, node process, recorder"""
+"""A live session: the node, its camera and a recorder, connected over ROS 2."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import rclpy
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage
 from tqdm import tqdm
 
-from fcn_road_seg.live.camera_process import CameraMessage, DemoError, run_camera
-from fcn_road_seg.live.diagnostics_listener import frames_between
+from fcn_road_seg.live.camera_message import CameraMessage
+from fcn_road_seg.live.camera_process import running_camera
+from fcn_road_seg.live.diagnostics_listener import values_of
+from fcn_road_seg.live.errors import LiveError
 from fcn_road_seg.live.node_process import running_node
 from fcn_road_seg.live.recorder import Recorder, Recording
-from fcn_road_seg.utils.child_process import child_process
 
 START_TIMEOUT_S = 90.0
 HELLO_PERIOD_S = 2.0
@@ -27,103 +29,138 @@ HELLO_PERIOD_S = 2.0
 LAST_MASK_TIMEOUT_S = 30.0
 
 
-def play(
-    messages: Sequence[CameraMessage], parameters: Sequence[str], log_path: Path
-) -> tuple[list[int], Recording, dict[str, int]]:
-    """Send `shots`, all of one type, through a node with `parameters`, each NAME:=VALUE.
+class LiveSession:
+    """A running node with its camera and recorder; `process` is the node's."""
 
-    Returns their stamps in ns, what came back, and what the node says became of them.
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        camera: Connection,
+        recorder: Recorder,
+        log_path: Path,
+    ) -> None:
+        self.process = process
+        self._camera = camera
+        self._recorder = recorder
+        self._log_path = log_path
+        self._is_connected = False
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(recorder)
+
+    def connect(self) -> None:
+        """Send single frames until one comes back on every topic.
+
+        Raises:
+            LiveError: that took too long, or the node or the camera ended.
+        """
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        recording = self._recorder.start_recording()
+        while not recording.has_any():
+            if time.monotonic() > deadline_s:
+                raise self._error(f'gave no mask within {START_TIMEOUT_S:g} s')
+            self._send([0.0])
+            # Any frame's answer will do: a slow network gives one only after the next was sent.
+            self._spin_until(recording.has_any, HELLO_PERIOD_S)
+        self._is_connected = True
+
+    def stream(self, offsets_s: Sequence[float]) -> Recording:
+        """Send one message at each time (s); return what came back.
+
+        Waits at most LAST_MASK_TIMEOUT_S for the answer to the last frame.
+
+        Raises:
+            LiveError: the node or the camera ended.
+        """
+        recording = self._recorder.start_recording()
+        with tqdm(total=len(offsets_s), desc='masks', unit='mask') as progress:
+
+            def show_progress() -> None:
+                progress.update(len(recording.latency_ms['mask']) - progress.n)
+
+            recording.stamps_ns = self._send(offsets_s, show_progress)
+            self._spin_until(recording.has_last, LAST_MASK_TIMEOUT_S, show_progress)
+        return recording
+
+    def next_status(self) -> dict[str, str]:
+        """Return the values of the node's next status on /diagnostics, by key.
+
+        Raises:
+            LiveError: the node publishes none, or ended.
+        """
+        try:
+            return values_of(self._recorder.diagnostics.next(self._spin_once))
+        except TimeoutError as error:
+            raise self._error(f'gave {error}') from error
+
+    def _send(
+        self, offsets_s: Sequence[float], after_spin: Callable[[], None] = lambda: None
+    ) -> list[int]:
+        """Have the camera publish; return the stamps in ns."""
+        try:
+            self._camera.send(offsets_s)
+            self._spin_until(self._camera.poll, float('inf'), after_spin)
+            return self._camera.recv()
+        except (EOFError, OSError) as error:
+            raise LiveError('the camera process ended early') from error
+
+    def _spin_until(
+        self,
+        is_done: Callable[[], bool],
+        timeout_s: float,
+        after_spin: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Spin until `is_done()` or the timeout."""
+        deadline_s = time.monotonic() + timeout_s
+        while not is_done() and time.monotonic() < deadline_s:
+            self._spin_once()
+            after_spin()
+
+    def _spin_once(self) -> None:
+        self._executor.spin_once(timeout_sec=0.05)
+        status = self.process.poll()
+        if status is not None:
+            text = 'ended' if self._is_connected else 'did not start, but ended'
+            raise self._error(f'{text} with status {status}')
+
+    def _error(self, text: str) -> LiveError:
+        return LiveError(f'the node {text}; {self._log_path} may say why')
+
+
+@contextmanager
+def live_session(
+    messages: Sequence[CameraMessage],
+    parameters: Sequence[str],
+    log_path: Path,
+    topics: Sequence[str] = ('mask', 'overlay'),
+    *,
+    keep_pictures: bool = False,
+) -> Iterator[LiveSession]:
+    """Start the node, a camera of `messages` (all of one type) and a recorder; end all after it.
+
+    `parameters` are the node's, each NAME:=VALUE, and its output goes to `log_path`. Only `topics`
+    have a listener, 'mask' among them: the node makes nothing else.
 
     Raises:
-        DemoError: the node or the camera did not start, or ended on the way.
+        LiveError: the node or the camera did not start.
     """
-    # Of its own, so that nothing else on this machine or network takes part.
+    # No other machine may take part.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    namespace = f'demo_{os.getpid()}'
+    namespace = f'live_{os.getpid()}'
     topic = f'/{namespace}/image'
     if messages[0].type is CompressedImage:
         topic += '/compressed'
         parameters = ['image_transport:=compressed', *parameters]
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    recorder = Recorder(namespace)
-    # reliable: what gets lost is then lost to a newer frame, not to a full socket.
-    parameters = ['input_reliability:=reliable', *parameters]
-    offsets_s = [message.offset_s for message in messages]
+    recorder = Recorder(namespace, topics, keep_pictures=keep_pictures)
     try:
-        with tempfile.TemporaryDirectory() as folder, log_path.open('w') as log:
-            for index, message in enumerate(messages):
-                Path(folder, f'{index:06d}.cdr').write_bytes(message.cdr)
-            with (
-                child_process(run_camera, Path(folder), offsets_s, topic) as link,
-                running_node(namespace, parameters, log) as segment,
-            ):
-                print(f'starting the node (its log: {log_path})')
-                _wait_until_connected(recorder, segment, link)
-                before = _next_status(recorder, segment)
-                link.send('stream')
-                stamps_ns = _record(recorder, segment, link, len(messages))
-                frame_counts = frames_between(before, _next_status(recorder, segment))
-    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-        raise DemoError('the camera process ended early') from error
+        with (
+            log_path.open('w') as log,
+            running_camera(messages, topic) as camera,
+            running_node(namespace, parameters, log) as process,
+        ):
+            session = LiveSession(process, camera, recorder, log_path)
+            session.connect()
+            yield session
     finally:
         recorder.destroy_node()
         rclpy.try_shutdown()
-    if segment.returncode:
-        raise DemoError(f'the node ended with status {segment.returncode}; see {log_path}')
-    return stamps_ns, recorder.recording, frame_counts
-
-
-def _wait_until_connected(
-    recorder: Recorder, segment: subprocess.Popen[bytes], link: Connection
-) -> None:
-    """Send single frames until one comes back as mask and overlay; forget these."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    # All of them, because a slow network answers one only after the next was sent.
-    sent_ns: list[int] = []
-    while time.monotonic() < deadline:
-        link.send('hello')
-        sent_ns += link.recv()
-        next_hello = time.monotonic() + HELLO_PERIOD_S
-        while time.monotonic() < next_hello:
-            rclpy.spin_once(recorder, timeout_sec=0.05)
-            if any(map(recorder.recording.has, sent_ns)):
-                recorder.recording = Recording(since_ns=time.time_ns())
-                return
-            if segment.poll() is not None:
-                raise DemoError('the node did not start; its log says why')
-    raise DemoError(f'the node gave no mask within {START_TIMEOUT_S:g} s; its log says why')
-
-
-def _record(
-    recorder: Recorder,
-    segment: subprocess.Popen[bytes],
-    link: Connection,
-    count: int,
-) -> list[int]:
-    """Spin until the last frame's mask and overlay are there, or are too late."""
-    stamps_ns: list[int] = []
-    deadline = float('inf')
-    recording = recorder.recording
-    with tqdm(total=count, desc='masks', unit='mask') as progress:
-        while time.monotonic() < deadline:
-            _spin_once(recorder, segment)
-            progress.update(len(recording.masks) - progress.n)
-            if not stamps_ns and link.poll():
-                stamps_ns = link.recv()
-                deadline = time.monotonic() + LAST_MASK_TIMEOUT_S
-            if stamps_ns and recording.has(stamps_ns[-1]):
-                break
-    return stamps_ns
-
-
-def _next_status(recorder: Recorder, segment: subprocess.Popen[bytes]) -> dict[str, str]:
-    try:
-        return recorder.status.next(lambda: _spin_once(recorder, segment))
-    except TimeoutError as error:
-        raise DemoError(f'the node gives {error}; its log may say why') from error
-
-
-def _spin_once(recorder: Recorder, segment: subprocess.Popen[bytes]) -> None:
-    rclpy.spin_once(recorder, timeout_sec=0.05)
-    if segment.poll() is not None:
-        raise DemoError(f'the node ended with status {segment.returncode}; its log may say why')

@@ -1,4 +1,4 @@
-"""sensor_msgs/Image <-> uint8 arrays, with all checks of messages that cannot be trusted."""
+"""sensor_msgs/Image <-> uint8 arrays; untrusted messages are checked before they are read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from fcn_road_seg.messages.one_line import one_line
+
 if TYPE_CHECKING:
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
@@ -20,12 +22,12 @@ MAX_PIXELS = 64_000_000
 
 
 class ImageError(ValueError):
-    """An image message that cannot be read; the message names the value at fault."""
+    """An image message cannot be read; the text names the wrong value."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture as it came: (H, W, 3) uint8 `pixels`, a view of the message where it can be.
+    """A picture: (H, W, 3) uint8 `pixels`, if possible a view of the message.
 
     `channel_order` is 'bgr' or 'rgb'.
     """
@@ -41,7 +43,7 @@ class _Encoding:
     dtype: type[np.generic] = np.uint8
 
 
-def _converted(code: int) -> Callable[[np.ndarray], Frame]:
+def _by_opencv(code: int) -> Callable[[np.ndarray], Frame]:
     return lambda pixels: Frame(cv2.cvtColor(pixels, code))
 
 
@@ -53,7 +55,7 @@ def _yuv422(code: int) -> Callable[[np.ndarray], Frame]:
     def decode(pixels: np.ndarray) -> Frame:
         w = pixels.shape[1]
         if w % 2:
-            # Two pixels share their colour; the last one of an odd row borrows its neighbour's.
+            # Two pixels share U and V; without a partner, the last one takes its neighbour's V.
             last = pixels[:, -1:].copy()
             if w > 1:
                 last[..., _CHROMA[code]] = pixels[:, -2:-1, _CHROMA[code]]
@@ -63,9 +65,9 @@ def _yuv422(code: int) -> Callable[[np.ndarray], Frame]:
     return decode
 
 
-# Which of a pixel's two bytes is colour rather than brightness.
+# Which of a pixel's two bytes is chroma (U or V); the other one is luma.
 _CHROMA = {cv2.COLOR_YUV2BGR_UYVY: 0, cv2.COLOR_YUV2BGR_YUY2: 1}
-_GREY = _Encoding(1, _converted(cv2.COLOR_GRAY2BGR))
+_GREY = _Encoding(1, _by_opencv(cv2.COLOR_GRAY2BGR))
 _BGR = _Encoding(3, Frame)
 _UYVY = _Encoding(2, _yuv422(cv2.COLOR_YUV2BGR_UYVY))
 _YUYV = _Encoding(2, _yuv422(cv2.COLOR_YUV2BGR_YUY2))
@@ -74,8 +76,8 @@ ENCODINGS = {
     'bgr8': _BGR,
     '8UC3': _BGR,
     'rgb8': _Encoding(3, lambda pixels: Frame(pixels, 'rgb')),
-    'bgra8': _Encoding(4, _converted(cv2.COLOR_BGRA2BGR)),
-    'rgba8': _Encoding(4, _converted(cv2.COLOR_RGBA2BGR)),
+    'bgra8': _Encoding(4, _by_opencv(cv2.COLOR_BGRA2BGR)),
+    'rgba8': _Encoding(4, _by_opencv(cv2.COLOR_RGBA2BGR)),
     'mono8': _GREY,
     '8UC1': _GREY,
     'mono16': _Encoding(1, _mono16, np.uint16),
@@ -83,22 +85,23 @@ ENCODINGS = {
     'uyvy': _UYVY,
     'yuv422_yuy2': _YUYV,
     'yuyv': _YUYV,
-    # OpenCV names a pattern by the second row's second pixel on, ROS by the first row's first.
-    'bayer_rggb8': _Encoding(1, _converted(cv2.COLOR_BayerBG2BGR)),
-    'bayer_bggr8': _Encoding(1, _converted(cv2.COLOR_BayerRG2BGR)),
-    'bayer_gbrg8': _Encoding(1, _converted(cv2.COLOR_BayerGR2BGR)),
-    'bayer_grbg8': _Encoding(1, _converted(cv2.COLOR_BayerGB2BGR)),
+    # ROS names a pattern by its first two rows from the first pixel on, OpenCV by those from the
+    # second pixel of the second row on.
+    'bayer_rggb8': _Encoding(1, _by_opencv(cv2.COLOR_BayerBG2BGR)),
+    'bayer_bggr8': _Encoding(1, _by_opencv(cv2.COLOR_BayerRG2BGR)),
+    'bayer_gbrg8': _Encoding(1, _by_opencv(cv2.COLOR_BayerGR2BGR)),
+    'bayer_grbg8': _Encoding(1, _by_opencv(cv2.COLOR_BayerGB2BGR)),
 }
 
 
 def to_frame(msg: Image) -> Frame:
-    """Return the message's picture; bgr8, rgb8 and 8UC3 without a copy, honouring `step`.
+    """Return the picture of a message with any `step`; bgr8, rgb8 and 8UC3 are not copied.
 
-    An encoding outside of ENCODINGS is left to cv_bridge, where that can be imported.
+    Encodings that are not in ENCODINGS are read by cv_bridge, if that is installed.
 
     Raises:
-        ImageError: unknown encoding, zero or huge size, or a step or data length that does not
-            fit; nothing of the message is read before it is checked.
+        ImageError: the encoding is unsupported, the size is not 1 to MAX_PIXELS pixels, or the
+            step or the data length does not fit; all is checked before any data is read.
     """
     encoding = ENCODINGS.get(msg.encoding)
     h, w = msg.height, msg.width
@@ -124,11 +127,11 @@ def to_frame(msg: Image) -> Frame:
 
 
 def check_size(w: int, h: int) -> None:
-    """Raise ImageError unless a picture of `w` x `h` has 1 to MAX_PIXELS pixels."""
+    """Raise ImageError unless a picture of `w` x `h` pixels has 1 to MAX_PIXELS pixels."""
     if not 0 < h * w <= MAX_PIXELS:
         raise ImageError(
             f'size {w} x {h} is outside of 1 to {MAX_PIXELS} pixels; '
-            'have the camera publish frames of such a size'
+            'configure the camera to publish another size'
         )
 
 
@@ -144,14 +147,16 @@ def _frame_by_cv_bridge(msg: Image) -> Frame:
             dtype, channels = bridge.encoding_to_dtype_with_channels(msg.encoding)
             pixel_bytes = np.dtype(dtype).itemsize * channels
             if msg.step % pixel_bytes:
-                # It drops the rest of each row, and would shear the picture.
-                raise ValueError(f'step {msg.step} is no multiple of {pixel_bytes} bytes a pixel')
+                # It would drop the rest of each row, and so shear the picture.
+                raise ValueError(
+                    f'step {msg.step} is not a multiple of {pixel_bytes} bytes per pixel'
+                )
             pixels = bridge.imgmsg_to_cv2(msg, 'bgr8')
             if pixels.shape == (msg.height, msg.width, 3) and pixels.dtype == np.uint8:
                 return Frame(pixels)
-            reason = f'it gave {pixels.shape} {pixels.dtype}'
-        except Exception as error:
-            reason = _one_line(error)
+            reason = f'it returned {pixels.shape} {pixels.dtype}'
+        except Exception as error:  # one message, read by another package
+            reason = _reason(error)
     raise ImageError(
         f'encoding {msg.encoding!r} is not supported; use one of {", ".join(ENCODINGS)}; '
         f'{"cv_bridge is not usable" if bridge is None else "cv_bridge cannot read it"} ({reason})'
@@ -160,27 +165,27 @@ def _frame_by_cv_bridge(msg: Image) -> Frame:
 
 @functools.cache
 def _cv_bridge() -> tuple[Any, str]:
-    """Return cv_bridge's converter and '', or None and why there is none."""
-    # Whatever it raises (such as AttributeError: _ARRAY_API not found, if it was built with an
-    # older NumPy), frames that do not need it must go on.
+    """Return the converter of cv_bridge and '', or None and the reason."""
+    # An import can raise anything (AttributeError: _ARRAY_API not found, if it was built with an
+    # older NumPy), and frames that do not need cv_bridge must still be read.
     try:
         from cv_bridge import CvBridge
 
         bridge = CvBridge()
-        # Such a build may import, fail at each use, and print a page on stderr each time.
+        # Such a build may import, but fail at each use and print a page to stderr each time.
         bridge.encoding_to_dtype_with_channels('bgr8')
     except Exception as error:
-        return None, _one_line(error)
+        return None, _reason(error)
     return bridge, ''
 
 
-def _one_line(error: Exception) -> str:
-    return ' '.join(f'{type(error).__name__}: {error}'.split())
+def _reason(error: Exception) -> str:
+    return one_line(f'{type(error).__name__}: {error}')
 
 
 def image_msg(pixels: np.ndarray, encoding: str, header: Header) -> Image:
-    """Return an Image of a (H, W) or (H, W, C) uint8 array, with `header` unchanged."""
-    # Here and not above: pictures of bags are read where no ROS message is installed.
+    """Return the Image of a (H, W) or (H, W, C) uint8 array, with `header` unchanged."""
+    # Not at the top: this module also reads bags where ROS is not installed.
     from sensor_msgs.msg import Image
 
     fields = image_fields(pixels, encoding)
@@ -188,9 +193,9 @@ def image_msg(pixels: np.ndarray, encoding: str, header: Header) -> Image:
 
 
 def image_fields(pixels: np.ndarray, encoding: str) -> dict[str, Any]:
-    """Return an Image's fields but its header, by name, of a (H, W) or (H, W, C) uint8 array.
+    """Return the fields of an Image, without its header, of a (H, W) or (H, W, C) uint8 array.
 
-    `data` is flat uint8, a view of `pixels` where it can be.
+    `data` is flat uint8, if possible a view of `pixels`.
     """
     h, w = pixels.shape[:2]
     return {
@@ -204,8 +209,8 @@ def image_fields(pixels: np.ndarray, encoding: str) -> dict[str, Any]:
 
 
 def byte_array(values: np.ndarray) -> array[int]:
-    """Return the bytes of an array of any shape and type, as messages take them at once."""
-    # Given bytes, a message would check them one by one (over 1 s a frame).
+    """Return the bytes of an array of any shape and type, in the type that messages accept."""
+    # If given bytes, a message checks them one by one (over 1 s per frame).
     data = array('B')
     data.frombytes(np.ascontiguousarray(values).data.cast('B'))
     return data

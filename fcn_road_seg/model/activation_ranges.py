@@ -1,4 +1,4 @@
-"""What int8 has to know of a network: how large its activations get."""
+"""How large the activations of a network get, which int8 needs to know."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.input_rule import resize_to_input
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 
-# Of the rendered alone or of driving frames alone, they hardly differ: 64 of any mix will do.
+# Rendered frames alone and driving frames alone give nearly the same: 64 of any mix are enough.
 FRAME_COUNT = 64
-# Where a layer is silent on all frames: a range of nothing has no steps.
+# For a layer that is 0 on all frames: an empty range cannot be divided into steps.
 _SMALLEST_PEAK = 1e-6
 
 Item = TypeVar('Item')
@@ -24,10 +24,11 @@ Item = TypeVar('Item')
 def measure_activation_ranges(
     checkpoint: Checkpoint, frames_rgb: Iterable[np.ndarray]
 ) -> tuple[float, ...]:
-    """Return the largest activation behind each convolution of the encoder, in their order.
+    """Return the largest activation after each convolution of the encoder, in their order.
 
-    Each is the mean over the (H, W, 3) uint8 frames of a frame's largest, at the network's input
-    size, with its batch norm folded. (Percentiles, which cut off more, changed more pixels.)
+    Each is the mean, over the (H, W, 3) uint8 frames, of the largest activation on a frame at the
+    network's input size, with batch norm folded. (Percentiles, which cut off more, changed more
+    pixels of the mask.)
 
     Raises:
         ValueError: there is no frame.
@@ -39,7 +40,7 @@ def measure_activation_ranges(
         for frame_rgb in frames_rgb
     ]
     if not peaks:
-        raise ValueError('no frame to measure activations on; give one at least')
+        raise ValueError('no frame to measure activations on; give at least one')
     return tuple(max(float(peak), _SMALLEST_PEAK) for peak in np.mean(peaks, axis=0))
 
 

@@ -1,4 +1,4 @@
-"""One checkpoint file: a network and everything needed to run it."""
+"""The checkpoint file: a network and everything needed to run it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ DEFAULT_NAME = 'road_fcn8.safetensors'
 
 
 class CheckpointError(ValueError):
-    """A checkpoint file is missing, foreign, damaged or of another format version."""
+    """A checkpoint file is missing, damaged, of another format or of another format version."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a checkpoint comes from: free text, and figures as {split: {measure: value}}."""
+    """Where a checkpoint comes from.
+
+    `training_data` and `licence` (of these data) are free text, `metrics` are figures as
+    {data set: {measure: value}}.
+    """
 
     training_data: str = 'none (random weights)'
     licence: str = 'unknown'
@@ -40,15 +44,20 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network in evaluation mode with all that is needed to run it.
+    """A network in evaluation mode with everything needed to run it.
 
-    `threshold` is the p(road), in (0, 1), from which on a pixel is road; `sha256` covers the
-    tensors' names, types, shapes and bytes as stored. `activation_peaks` are the largest
-    activations behind the encoder's convolutions, in their order, which int8 needs; None where
-    nobody measured them.
+    Attributes:
+        model: the network.
+        input_rule: gives the network's input size for a frame.
+        threshold: lowest p(road), in (0, 1), that counts as road.
+        provenance: training data, their licence, and metrics.
+        package_version: version of this package that wrote the file.
+        sha256: hash of the tensors' names, types, shapes and bytes as stored; '' before that.
+        activation_peaks: largest activation after each convolution of the encoder, in their
+            order, which int8 needs; None if they were not measured.
 
     Raises:
-        ValueError: the threshold or the peaks are not in range, or not one peak a convolution.
+        ValueError: the threshold is out of range, or the peaks do not fit the network.
     """
 
     model: RoadFCN
@@ -69,18 +78,20 @@ class Checkpoint:
 def _check_peaks(peaks: tuple[float, ...], model: RoadFCN) -> None:
     count = sum(isinstance(layer, nn.Conv2d) for layer in model.encoder.features)
     if len(peaks) != count:
-        raise ValueError(f'activation peaks are {len(peaks)}, not {count}: one a convolution')
+        raise ValueError(
+            f'there are {len(peaks)} activation peaks, not {count}: one per convolution'
+        )
     for peak in peaks:
-        # Written so that NaN fails, too.
+        # NaN must fail, too.
         if not 0 < peak < math.inf:
             raise ValueError(f'activation peak {peak} is not a positive number')
 
 
 def default_checkpoint_path() -> Path:
-    """Return the checkpoint that ships with the package, wherever it is installed.
+    """Return the path of the checkpoint that ships with the package.
 
-    That is `share/fcn_road_seg/weights` under the prefix of a colcon or pip installation, and
-    `resource/weights` in a checkout (an editable or symlink installation).
+    It is in `share/fcn_road_seg/weights` under the prefix of a colcon or pip installation, and in
+    `resource/weights` of a checkout (an editable or symlink installation).
 
     Raises:
         CheckpointError: the package was installed without its weights.
@@ -90,7 +101,7 @@ def default_checkpoint_path() -> Path:
             if (parent / folder / DEFAULT_NAME).is_file():
                 return parent / folder / DEFAULT_NAME
     raise CheckpointError(
-        f'the default checkpoint {DEFAULT_NAME} is not installed; give one with `checkpoint`'
+        f'the default checkpoint {DEFAULT_NAME} is not installed; give another with `checkpoint`'
     )
 
 
@@ -99,7 +110,10 @@ def save_checkpoint(
 ) -> None:
     """Write `checkpoint` to a .safetensors file, its tensors in `dtype` (float32 or float16).
 
-    The file appears whole or not at all.
+    The file is complete or not there at all.
+
+    Raises:
+        OSError, SafetensorError: the file cannot be written.
     """
     tensors = {
         name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
@@ -129,23 +143,27 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read and check a checkpoint; its model is float32, in evaluation mode, on the CPU.
 
     Raises:
-        CheckpointError: one sentence that says what is wrong with the file and what to do.
+        CheckpointError: the message says in one sentence what is wrong with the file.
     """
     path = Path(path)
     metadata, tensors = _read(path)
     if metadata.get('format') != FORMAT:
         raise CheckpointError(
-            f'{path} is not a checkpoint of fcn_road_seg; make one with its train command'
+            f'{path} is not a checkpoint of fcn_road_seg; write one with its train command'
         )
     if metadata.get('format_version') != str(FORMAT_VERSION):
         raise CheckpointError(
-            f'{path} has format version {metadata.get("format_version")}, this package reads '
+            f'{path} has format version {metadata.get("format_version")}, but this package reads '
             f'{FORMAT_VERSION}; use the package version that wrote it'
         )
     if metadata.get('sha256') != _sha256_of_tensors(tensors):
-        raise CheckpointError(f'{path} is damaged: its tensors do not match their SHA-256')
+        raise CheckpointError(
+            f'{path} is damaged: its tensors do not match their SHA-256; copy it again'
+        )
     if metadata.get('content_sha256') != _sha256_of_content(metadata.get('content', '')):
-        raise CheckpointError(f'{path} is damaged: its metadata do not match their SHA-256')
+        raise CheckpointError(
+            f'{path} is damaged: its metadata do not match their SHA-256; copy it again'
+        )
     try:
         return _build(metadata, tensors)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -171,9 +189,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
 
 
 def _is_pickle(path: Path) -> bool:
-    """Return whether a file that is not in safetensors may be one of torch.save's.
+    """Return whether a file that is not valid safetensors begins like one of torch.save.
 
-    A file in safetensors may begin with the same bytes: they are the length of its header.
+    A valid safetensors file may begin with the same bytes: they are the length of its header.
     """
     try:
         with path.open('rb') as file:
@@ -191,16 +209,16 @@ def _build(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Checkp
     }
     rule = content['input_rule']
     fixed_hw = rule['fixed_hw']
-    # Not in the files of versions before int8.
+    # Missing in the files of versions before int8.
     peaks = content.get('activation_peaks')
     model = RoadFCN(RoadFCNConfig(**config))
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     if missing or unexpected:
-        raise ValueError(f'tensors missing {missing}, not expected {unexpected}')
+        raise ValueError(f'tensors missing {missing}, unexpected {unexpected}')
     for name, tensor in tensors.items():
-        # It would find no road in any frame, without a word: NaN is below every threshold.
+        # The network would silently find no road: NaN is below every threshold.
         if not tensor.isfinite().all():
-            raise ValueError(f'{name} holds values that are not finite; train it again')
+            raise ValueError(f'{name} holds values that are not finite; train the network again')
     return Checkpoint(
         model=model.eval().requires_grad_(False),
         input_rule=InputRule(rule['pixels'], tuple(fixed_hw) if fixed_hw else None),

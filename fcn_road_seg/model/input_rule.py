@@ -1,4 +1,4 @@
-"""from a frame to the network's input size"""
+"""From a frame to the network's input size, and from its logit back to a mask of the frame."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE
 
 @dataclass(frozen=True)
 class InputRule:
-    """How the network's input size follows from a frame's: a fixed size, or a pixel count.
+    """The network's input size: a fixed size, or a pixel count at the frame's aspect ratio.
+
+    `pixels` is at least 1024; `fixed_hw` is (height, width), both multiples of 32.
 
     Raises:
-        ValueError: neither or both are given, or they are not of a size the network takes.
+        ValueError: neither or both are given, or a size that the network does not support.
     """
 
     pixels: int | None = None
@@ -24,7 +26,9 @@ class InputRule:
 
     def __post_init__(self) -> None:
         if (self.pixels is None) == (self.fixed_hw is None):
-            raise ValueError('an input rule is either a pixel count or a fixed size')
+            raise ValueError(
+                'an input rule is either a pixel count or a fixed size; give one of them'
+            )
         if self.pixels is not None and self.pixels < OUTPUT_STRIDE**2:
             raise ValueError(f'pixel count {self.pixels} is too small; use at least 1024')
         for name, size in zip(('height', 'width'), self.fixed_hw or (), strict=False):
@@ -35,8 +39,8 @@ class InputRule:
     def input_hw(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) at which the network sees a frame of size `frame_hw`.
 
-        With a pixel count that is the frame's aspect ratio at that count, in multiples of 32;
-        a very long frame is squashed so that neither memory nor time depend on it.
+        Both are multiples of 32. A pixel count keeps the frame's aspect ratio, except that a very
+        long frame is squashed: neither memory nor time depend on the frame.
         """
         if self.fixed_hw is not None:
             return self.fixed_hw
@@ -51,9 +55,24 @@ class InputRule:
 
 
 def resize_to_input(frame: np.ndarray, input_hw: tuple[int, int]) -> np.ndarray:
-    """Return an (H, W, 3) uint8 frame at the network's input size, as the network sees it."""
+    """Return an (H, W, 3) uint8 frame, RGB or BGR, at the network's input size."""
     h, w = input_hw
-    # Reducing by area averages what a plain bilinear look-up would skip (aliasing).
+    # Reducing by area averages the pixels that bilinear sampling would skip (aliasing).
     reduces = h < frame.shape[0] and w < frame.shape[1]
     method = cv2.INTER_AREA if reduces else cv2.INTER_LINEAR
     return cv2.resize(frame, (w, h), interpolation=method)
+
+
+def resize_to_frame(
+    logit: np.ndarray, frame_hw: tuple[int, int], out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the (H, W) float32 logit of p(road) at the frame's size, by bilinear interpolation.
+
+    `out`, a C-contiguous float32 array of `frame_hw`, saves an allocation.
+    """
+    return cv2.resize(logit, frame_hw[::-1], dst=out, interpolation=cv2.INTER_LINEAR)
+
+
+def logit_threshold(threshold: float) -> float:
+    """Return the logit of a p(road) in (0, 1); a pixel is road if its logit is at least that."""
+    return math.log(threshold / (1 - threshold))

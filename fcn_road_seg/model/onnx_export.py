@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Writes a checkpoint as an ONNX model, and checks it against the network."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
 
@@ -17,16 +17,20 @@ from fcn_road_seg.model.checkpoint import CLASS_NAMES, Checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
 from fcn_road_seg.utils.atomic_write import atomic_write
 
+if TYPE_CHECKING:
+    import onnx
+
 INPUT_NAME = 'frames_rgb'
 OUTPUT_NAME = 'p_road'
-# The oldest that the exporter writes without converting: the most runtimes read it.
+# The oldest that the exporter writes without a conversion, so the one that most runtimes read.
 OPSET = 18
-# A quarter of a step of the 8-bit confidence; float32 in another order of sums stays far below.
+# A quarter of a step of the 8-bit confidence; differences by the order of float32 sums are far
+# smaller.
 LARGEST_DIFFERENCE = 1e-3
 
 
 class ExportError(ValueError):
-    """What writes ONNX is not installed, or the file written does not do what the network does."""
+    """ONNX packages are missing, or the model differs from the network; the text says which."""
 
 
 class _RoadProbability(nn.Module):
@@ -39,38 +43,38 @@ class _RoadProbability(nn.Module):
 
 
 def export_onnx(checkpoint: Checkpoint, path: str | Path) -> float | None:
-    """Write `checkpoint` to one ONNX file, which appears whole and checked or not at all.
+    """Write `checkpoint` to one ONNX file, which appears complete and checked or not at all.
 
-    The file takes `frames_rgb`, uint8 [N, 3, H, W] in [0, 255], and gives `p_road`, float32
-    [N, H, W] in [0, 1], for any N, H, W >= 1; weights are float32, batch norm of the encoder is
-    folded, and normalisation, padding and cropping are inside. What frames should be scaled to,
-    the threshold and the origin are in its metadata.
+    The model takes `frames_rgb`, uint8 [N, 3, H, W] in [0, 255], and gives `p_road`, float32
+    [N, H, W] in [0, 1], for any N, H, W >= 1. Weights are float32, batch norm of the encoder is
+    folded, and normalisation, padding and cropping are part of the model. Its metadata contain
+    the input rule, the threshold and the origin.
 
-    Returns the largest difference of p(road) from that of the checkpoint's own network on one
-    random frame; None where onnxruntime is not installed, and the file is only checked for form.
+    Returns the largest difference of p(road) between the model and the network on one random
+    frame, or None if onnxruntime is not installed and only the file's structure was checked.
 
     Raises:
-        ExportError: ONNX packages are missing, or the file gives another p(road).
+        ExportError: ONNX packages are missing, or the model gives another p(road).
         OSError: the file cannot be written.
     """
     model = _onnx_model(checkpoint)
-    import onnx  # Not above: see `_onnx_model`.
+    import onnx  # Not at the top: see `_onnx_model`.
 
     with atomic_write(path) as part:
         part.write_bytes(model.SerializeToString())
         onnx.checker.check_model(str(part), full_check=True)
         difference = _difference(checkpoint.model, part)
-        # Not `>`: nan is no agreement.
+        # Not `>`, which would accept nan.
         if difference is not None and not difference <= LARGEST_DIFFERENCE:
             raise ExportError(
-                f'p(road) in ONNX is {difference:.2g} off, more than {LARGEST_DIFFERENCE}; '
+                f'p(road) in ONNX differs by {difference:.2g}, more than {LARGEST_DIFFERENCE}; '
                 'try other versions of torch, onnxscript and onnxruntime'
             )
     return difference
 
 
 def _onnx_model(checkpoint: Checkpoint) -> onnx.ModelProto:
-    # Here and not above: they are an extra, and most of what is wrong is told without them.
+    # Not at the top: they are optional, and most errors are reported without them.
     try:
         import onnx
         import onnxscript  # noqa: F401  (PyTorch's exporter needs it)
@@ -81,11 +85,11 @@ def _onnx_model(checkpoint: Checkpoint) -> onnx.ModelProto:
     if torch.__version__ < '2.7':
         raise ExportError(f'torch {torch.__version__} is too old for ONNX; install 2.7 or newer')
     network = _RoadProbability(fold_batch_norm(checkpoint.model)).eval().requires_grad_(False)
-    # No size is 0 or 1: the exporter takes these for constants. Nor are the dimensions named:
-    # PyTorch 2.7 to 2.9 then refuse the padding, as it depends on the remainder of a size.
+    # No size is 0 or 1, which the exporter treats as constants. The dimensions have no names,
+    # as PyTorch 2.7 to 2.9 then refuse the padding, which depends on the remainder of a size.
     sample = torch.zeros(2, 3, 65, 99, dtype=torch.uint8)
     sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
-    # It warns of its own workings; what goes wrong, it raises.
+    # The exporter warns about its internals; it raises its errors.
     logging.disable(logging.WARNING)
     try:
         program = torch.onnx.export(
@@ -110,12 +114,12 @@ def _onnx_model(checkpoint: Checkpoint) -> onnx.ModelProto:
 def _tidy(model: onnx.ModelProto) -> None:
     graph = model.graph
     frames, p_road = (v.type.tensor_type.shape.dim for v in (graph.input[0], graph.output[0]))
-    # The exporter numbers them, and knows not that the cropped size is the frame's.
+    # The exporter numbers them, and does not know that the cropped size is that of the frame.
     for dim, name in zip((frames[0], *frames[2:], *p_road), 'NHWNHW', strict=True):
         dim.dim_param = name
-    # In the exporter's numbers, too, and every reader can infer them.
+    # They use the exporter's numbers as well, and every reader can infer them.
     graph.ClearField('value_info')
-    # Stack traces, which name folders of the machine that exports.
+    # They are stack traces, which name folders of the exporting machine.
     for part in (graph, *graph.node, *graph.input, *graph.output):
         part.ClearField('metadata_props')
 
@@ -137,7 +141,7 @@ def _difference(model: RoadFCN, path: Path) -> float | None:
         import onnxruntime
     except ImportError:
         return None
-    # Of a size that is neither the exporter's nor a multiple of 32.
+    # Its size is neither the sample's nor a multiple of 32.
     frame = np.random.default_rng(0).integers(0, 256, (1, 3, 100, 150), np.uint8)
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
     (p_road,) = session.run([OUTPUT_NAME], {INPUT_NAME: frame})

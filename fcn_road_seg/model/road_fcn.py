@@ -23,14 +23,14 @@ _DECODER_CHANNELS = (512, 256, 128, 64, 32, 16)
 
 @dataclass(frozen=True)
 class RoadFCNConfig:
-    """What rebuilds a network: stored in every checkpoint.
+    """The architecture of a network, stored in every checkpoint.
 
-    `skips` is a prefix of ('pool4', 'pool3'): both is FCN-8, pool4 alone FCN-16, none FCN-32.
-    `skip_scales` has one factor per skip, applied to the pooled features before their 1x1
-    convolution. `mean` and `std` normalise RGB in [0, 1].
+    `encoder` is one of ENCODERS. `skips` is a prefix of SKIPS: both are FCN-8, pool4 alone is
+    FCN-16, none is FCN-32. `skip_scales` has one factor per skip, applied to the pooled features
+    before their 1x1 convolution. `mean` and `std` normalise RGB in [0, 1].
 
     Raises:
-        ValueError: a field is outside of what the network offers.
+        ValueError: the network does not support the value of a field.
     """
 
     encoder: str = 'vgg16'
@@ -43,10 +43,13 @@ class RoadFCNConfig:
         if self.encoder not in ENCODERS:
             raise ValueError(f'encoder {self.encoder!r} is unknown; use one of {ENCODERS}')
         if self.skips != SKIPS[: len(self.skips)]:
-            raise ValueError(f'skips {self.skips} are not a prefix of {SKIPS}')
+            raise ValueError(
+                f'skips {self.skips} are not a prefix of {SKIPS}; leave out the last ones only'
+            )
         if len(self.skip_scales) != len(self.skips):
             raise ValueError(
-                f'skip_scales {self.skip_scales} do not match skips {self.skips}; give one a skip'
+                f'skip_scales {self.skip_scales} do not match skips {self.skips}; '
+                'give one per skip'
             )
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f'mean {self.mean} and std {self.std} must be RGB, with std > 0')
@@ -123,8 +126,8 @@ class Decoder(nn.Module):
 def group_maxima(features: Tensor) -> Tensor:
     """Return [N, 2, H, W]: the maxima over the first and the second half of the channels.
 
-    Equal, bit for bit, to `nn.AdaptiveMaxPool3d((2, H, W))`, but needs no fixed size, exports
-    to ONNX and costs a twentieth of it on a CPU.
+    This equals `nn.AdaptiveMaxPool3d((2, H, W))` bit for bit, but needs no fixed size, can be
+    exported to ONNX and takes a twentieth of its time on a CPU.
     """
     n, c, h, w = features.shape
     return features.reshape(n, 2, c // 2, h, w).amax(dim=2)
@@ -133,7 +136,7 @@ def group_maxima(features: Tensor) -> Tensor:
 def road_logit(scores: Tensor) -> Tensor:
     """Return road minus background score, [N, H, W] float32: the logit of p(road).
 
-    `scores` are [N, 2, H, W], of any float type; what comes after the network is float32.
+    `scores` are [N, 2, H, W] of any float type; everything after the network is float32.
     """
     scores = scores.float()
     return scores[:, 1] - scores[:, 0]
@@ -143,8 +146,8 @@ class RoadFCN(nn.Module):
     """FCN-8/16/32 on VGG16 (after Long, Shelhamer and Darrell 2015) for road / not road.
 
     Frames are [N, 3, H, W] RGB of any size, uint8 in [0, 255] or float in [0, 1];
-    normalisation and padding to multiples of 32 happen inside. Without arguments it is FCN-8
-    on `vgg16` with random weights; nothing is ever downloaded.
+    normalisation and padding to multiples of 32 happen inside. Without a config it is FCN-8 on
+    `vgg16`. Weights are random; nothing is ever downloaded.
     """
 
     mean: Tensor
@@ -160,13 +163,13 @@ class RoadFCN(nn.Module):
         self.register_buffer('std', torch.tensor(config.std).view(3, 1, 1), persistent=False)
 
     def normalise(self, frames_rgb: Tensor) -> Tensor:
-        """Return normalised float frames for uint8 in [0, 255] or float in [0, 1]."""
+        """Return normalised float frames [N, 3, H, W] for uint8 in [0, 255] or float in [0, 1]."""
         if frames_rgb.dtype == torch.uint8:
             frames_rgb = frames_rgb.to(self.mean.dtype) / 255
         return (frames_rgb - self.mean) / self.std
 
     def normalise_table(self) -> Tensor:
-        """Return (1, 256, 3): what each of the 256 values of R, G and B is normalised to."""
+        """Return [1, 256, 3]: the normalised value of each of the 256 values of R, G and B."""
         values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
         return self.normalise(values).permute(1, 2, 0).contiguous()
 
@@ -189,15 +192,15 @@ class RoadFCN(nn.Module):
 
 
 def weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return the two tensors of a convolution, transposed or not, free of autograd."""
+    """Return the two tensors of a convolution, transposed or not, detached from autograd."""
     state = layer.state_dict()
     return state['weight'], state['bias']
 
 
 def fold_batch_norm(model: RoadFCN) -> RoadFCN:
-    """Return an evaluation copy on plain `vgg16`, with the encoder's batch norm folded in.
+    """Return a copy in evaluation mode on plain `vgg16`, with the encoder's batch norm folded in.
 
-    A model without batch norm in its encoder is copied as it is.
+    A model without batch norm in its encoder is only copied.
     """
     folded = copy.deepcopy(model).eval()
     folded.config = replace(model.config, encoder='vgg16')

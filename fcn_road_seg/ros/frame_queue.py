@@ -1,4 +1,4 @@
-"""A mailbox between two threads, in which the newest item replaces what nobody has taken yet."""
+"""A queue between two threads, in which the newest item may replace the one that still waits."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ T = TypeVar('T')
 
 
 class FrameQueue(Generic[T]):
-    """Hands items from one thread to another, in order, and counts what it dropped.
+    """Passes items from one thread to another, in order, and counts those that it drops.
 
-    It holds the newest item alone or, with `keep_all`, every one until it is taken.
+    It holds the newest item only or, with `keep_all`, each item until it is taken.
     """
 
     def __init__(self, *, keep_all: bool = False) -> None:
@@ -23,7 +23,7 @@ class FrameQueue(Generic[T]):
         self._dropped = 0
 
     def __len__(self) -> int:
-        """Return how many items wait."""
+        """Return the number of items that wait."""
         return len(self._items)
 
     @property
@@ -31,7 +31,7 @@ class FrameQueue(Generic[T]):
         return self._closed
 
     def put(self, item: T) -> None:
-        """Leave `item`, dropping one that still lies there; after `close`, drop `item`."""
+        """Add `item`, dropping the one that still waits; after `close`, drop `item`."""
         with self._changed:
             if self._closed:
                 self._dropped += 1
@@ -42,19 +42,19 @@ class FrameQueue(Generic[T]):
             self._changed.notify()
 
     def take(self) -> T | None:
-        """Wait for an item and return it; None once the mailbox is closed."""
+        """Wait for an item and return it; None when the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._items)
             return self._items.popleft() if self._items else None
 
     def take_dropped(self) -> int:
-        """Return how many items were dropped since this was last asked."""
+        """Return the number of items dropped since the last call."""
         with self._changed:
             dropped, self._dropped = self._dropped, 0
             return dropped
 
     def close(self) -> None:
-        """Wake whoever waits; what still lies there counts as dropped."""
+        """Drop the items that still wait, and wake the thread that waits in `take`."""
         with self._changed:
             self._drop_waiting()
             self._closed = True

@@ -1,4 +1,4 @@
-"""The subscription of camera frames, at the reliability that their publisher offers."""
+"""The subscriptions to a camera; images with the reliability that their publishers offer."""
 
 from __future__ import annotations
 
@@ -6,32 +6,31 @@ from collections.abc import Callable
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+from fcn_road_seg.ros.rclpy_compat import SubscriptionEventCallbacks, qos_policy_name
 
-# What of a subscription's QoS parameters can override; the reliability is seen to here.
+FOLLOW_PERIOD_S = 1.0
+# What parameters can override of the subscription's QoS. This module handles the reliability.
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
 _NOT_OVERRIDDEN = 'system_default'
 _RELIABILITIES = ('best_effort', 'reliable')
 
 
 class ImageSubscription:
-    """Subscribes `image`, raw or compressed, and hands each message to `on_message`.
+    """Subscribes to `image`, raw or compressed, and passes each message to `on_message`.
 
-    With `reliability` auto it asks for what all publishers can give: reliable if every one of
-    them is, else best effort; `follow`, called now and then, takes up a change. A QoS override
-    parameter for the topic's reliability beats it. With `keep_all` no frame is overwritten
-    while it waits for the executor.
+    With `reliability` 'auto' it requests what all publishers offer, reliable if every one of
+    them is reliable and best effort otherwise, and resubscribes when that changes. A QoS override
+    parameter for the reliability of the topic takes precedence. With `keep_all` no frame is
+    overwritten while it waits for the executor.
 
     Raises:
-        ValueError, RuntimeError: a QoS override parameter's value is none.
+        ValueError, RuntimeError: the value of a QoS override parameter is invalid.
     """
 
     def __init__(
@@ -54,23 +53,31 @@ class ImageSubscription:
         self._auto = reliability == 'auto' and overridden == _NOT_OVERRIDDEN
         if overridden != _NOT_OVERRIDDEN:
             reliability = overridden
-        # The last refusal of a publisher's QoS, naming both sides; '' while all is well.
+        # Why a publisher's QoS does not fit, naming both sides; empty if every publisher's does.
         self.mismatch = ''
         if self._auto:
-            # Until a publisher is known: nothing lost, or everyone heard.
-            chosen = ReliabilityPolicy.RELIABLE if keep_all else ReliabilityPolicy.BEST_EFFORT
-            self._reliability = self._offered() or chosen
+            # Until a publisher is known: lose no frame, or be compatible with every publisher.
+            default = ReliabilityPolicy.RELIABLE if keep_all else ReliabilityPolicy.BEST_EFFORT
+            self._reliability = self._offered() or default
         else:
             self._reliability = ReliabilityPolicy[reliability.upper()]
         self._subscription = self._subscribe()
+        # Not on the node's clock, as simulated time may stand still.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(FOLLOW_PERIOD_S, self._follow, clock=clock)
 
     @property
     def reliability(self) -> str:
-        """'reliable' or 'best_effort', as now subscribed."""
+        """The current reliability: 'reliable' or 'best_effort'."""
         return self._reliability.name.lower()
 
-    def follow(self) -> None:
-        """Subscribe anew if the publishers now offer another reliability than is asked for."""
+    def close(self) -> None:
+        """End the subscription."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_subscription(self._subscription)
+
+    def _follow(self) -> None:
+        """Resubscribe if the publishers now offer another reliability than the requested one."""
         offered = self._offered() if self._auto else None
         if offered is not None and offered != self._reliability:
             self._node.destroy_subscription(self._subscription)
@@ -79,10 +86,6 @@ class ImageSubscription:
             self._node.get_logger().info(f'{self.topic} is now subscribed {self.reliability}')
         if self.mismatch and not self._refused():
             self.mismatch = ''
-
-    def close(self) -> None:
-        """End the subscription."""
-        self._node.destroy_subscription(self._subscription)
 
     def _subscribe(self) -> Any:
         history = HistoryPolicy.KEEP_ALL if self._keep_all else HistoryPolicy.KEEP_LAST
@@ -98,12 +101,12 @@ class ImageSubscription:
     def _overridden_reliability(self) -> str:
         name = f'qos_overrides.{self.topic}.subscription.reliability'
         if not self._node.has_parameter(name):
-            # As rclpy declares it; but its own default would hold for all later subscriptions.
+            # As rclpy declares it, but its default would hold for all later subscriptions.
             read_only = ParameterDescriptor(read_only=True)
             self._node.declare_parameter(name, _NOT_OVERRIDDEN, read_only)
         value = str(self._node.get_parameter(name).value)
         if value not in (_NOT_OVERRIDDEN, *_RELIABILITIES):
-            raise ValueError(f'{name} {value!r} is unknown; use one of {_RELIABILITIES}')
+            raise ValueError(f'{name} {value!r} is unknown; use {" or ".join(_RELIABILITIES)}')
         return value
 
     def _offered(self) -> ReliabilityPolicy | None:
@@ -117,7 +120,7 @@ class ImageSubscription:
         return ReliabilityPolicy.RELIABLE if all_reliable else ReliabilityPolicy.BEST_EFFORT
 
     def _refused(self) -> list[Any]:
-        """Return the publishers that offer less than is asked for."""
+        """Return the publishers that offer less than the requested reliability."""
         if self._reliability != ReliabilityPolicy.RELIABLE:
             return []
         return [
@@ -127,17 +130,27 @@ class ImageSubscription:
         ]
 
     def _on_incompatible(self, event: Any) -> None:
-        self.follow()
+        self._follow()
         refused = self._refused()
         if self._auto and not refused:
             return
         names = ', '.join(
             f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in refused
         )
-        policy = str(getattr(event.last_policy_kind, 'name', event.last_policy_kind))
-        policy = policy.removeprefix('RMW_QOS_POLICY_').lower()
+        policy = qos_policy_name(event.last_policy_kind)
         self.mismatch = (
             f'{names or "a publisher"} offers {self.topic} with another {policy} than the '
-            f'{self.reliability} asked for; set input_reliability to auto or best_effort'
+            f'requested {self.reliability}; set input_reliability to auto or best_effort'
         )
         self._node.get_logger().warning(self.mismatch)
+
+
+def subscribe_camera_info(node: Node, on_message: Callable[[CameraInfo], None]) -> Any:
+    """Return a subscription to `camera_info`, best effort and of the newest message."""
+    return node.create_subscription(
+        CameraInfo,
+        'camera_info',
+        on_message,
+        QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+    )

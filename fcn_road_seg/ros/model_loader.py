@@ -1,42 +1,105 @@
-"""load and warm up off the executor"""
+"""Loads and warms up the network in a thread, so that a signal need not wait for that."""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException
+
+from fcn_road_seg.ros.node_parameters import NodeParameters
 
 if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
-LOADER_POLL_S = 0.1
+POLL_S = 0.1
 
 
-def _loaded(values: dict[str, Any], logger: Any) -> tuple[RoadSegmenter, Sequence[str]]:
-    # PyTorch takes seconds to import: not before the parameters are known to be right.
+@dataclass(frozen=True)
+class LoadedModel:
+    """A segmenter, with the threshold and the class names of its checkpoint."""
+
+    segmenter: RoadSegmenter
+    checkpoint_threshold: float
+    class_names: Sequence[str]
+
+    def apply(self, parameters: NodeParameters) -> None:
+        """Take over the parameters that may change while the node runs."""
+        self.segmenter.threshold = parameters.threshold or self.checkpoint_threshold
+        r, g, b = parameters.overlay_color
+        self.segmenter.overlay_style = replace(
+            self.segmenter.overlay_style, color_rgb=(r, g, b), alpha=parameters.overlay_alpha
+        )
+
+
+def load_in_background(parameters: NodeParameters, logger: Any) -> Future[LoadedModel]:
+    """Start to load in a daemon thread; the future is done when that thread is."""
+    loading: Future[LoadedModel] = Future()
+
+    def run() -> None:
+        try:
+            loading.set_result(load_model(parameters, logger))
+        except Exception as error:  # Raised again by wait_for_model, whose caller reports it.
+            loading.set_exception(error)
+
+    threading.Thread(target=run, name='loader', daemon=True).start()
+    return loading
+
+
+def wait_for_model(loading: Future[LoadedModel], context: Context) -> LoadedModel:
+    """Return the loaded model when it is there.
+
+    Raises:
+        ExternalShutdownException: the context was shut down in the meantime.
+        Exception: what loading raised.
+    """
+    while True:
+        if not context.ok():
+            raise ExternalShutdownException
+        # By the future's condition, not by a SimpleQueue: a signal may turn its get with a
+        # timeout into an endless one (CPython).
+        wait([loading], timeout=POLL_S)
+        if loading.done():
+            return loading.result()
+
+
+def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
+    """Load the network, move it to its device and segment a first frame.
+
+    Raises:
+        CheckpointError, SegmenterError, ValueError: as RoadSegmenter does.
+    """
+    # PyTorch takes seconds to import: only after the parameters were checked.
+    from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
     from fcn_road_seg.model.checkpoint import CLASS_NAMES, default_checkpoint_path
 
     began_s = time.monotonic()
-    size = values['input_height'], values['input_width']
     # No shell expands the ~ of checkpoint:=~/my.safetensors.
-    checkpoint_path = os.path.expanduser(values['checkpoint']) or default_checkpoint_path()
+    path = os.path.expanduser(parameters.checkpoint) or default_checkpoint_path()
+    limit_cpu_threads(parameters.num_threads)
     segmenter = RoadSegmenter(
-        checkpoint_path,
-        values['device'],
-        values['precision'],
-        input_hw=size if all(size) else None,
-        num_threads=values['num_threads'],
-        backend=values['backend'],
-        roi_top=values['roi_top'],
+        path,
+        parameters.device,
+        parameters.precision,
+        input_hw=parameters.input_hw,
+        backend=parameters.backend,
+        roi_top=parameters.roi_top,
     )
+    model = LoadedModel(segmenter, segmenter.threshold, CLASS_NAMES)
+    model.apply(parameters)
     text = (
-        f'{checkpoint_path} ({segmenter.checkpoint_sha256[:12]}) '
+        f'{path} ({segmenter.checkpoint_sha256[:12]}) '
         f'on {segmenter.device}, {segmenter.precision}, {segmenter.backend}'
     )
-    if values['device'] == 'auto' and segmenter.device.type == 'cpu':
-        logger.warning(f'{text}: no GPU is usable, so the CPU computes')
+    if parameters.device == 'auto' and segmenter.device.type == 'cpu':
+        logger.warning(f'{text}: no usable GPU, so the network runs on the CPU')
     else:
         logger.info(text)
     if advice := segmenter.advice():
@@ -46,4 +109,4 @@ def _loaded(values: dict[str, Any], logger: Any) -> tuple[RoadSegmenter, Sequenc
     logger.info(
         f'loaded in {loaded_s - began_s:.1f} s, warmed up in {time.monotonic() - loaded_s:.1f} s'
     )
-    return segmenter, CLASS_NAMES
+    return model

@@ -1,18 +1,89 @@
-"""PARAMETERS declared, validated, held"""
+"""The node's parameters: declared with ROS, checked, and held as one frozen value."""
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from fcn_road_seg.ros.parameters import Parameter
+from fcn_road_seg.ros.parameters import PARAMETERS, Parameter, ParameterError, check_together
 
 
-def _plain(parameter: RosParameter) -> Any:
-    """Return the parameter's value as Python's own types (arrays as lists)."""
+@dataclass(frozen=True)
+class NodeParameters:
+    """A value for each of PARAMETERS, which has their meanings, units, ranges and defaults.
+
+    Raises:
+        ParameterError: a value is not allowed; the text is one line for the user.
+    """
+
+    checkpoint: str
+    device: str
+    precision: str
+    backend: str
+    input_height: int
+    input_width: int
+    roi_top: float
+    image_transport: str
+    input_reliability: str
+    process_every_frame: bool
+    max_image_age: float
+    threshold: float
+    overlay_alpha: float
+    overlay_color: list[int]
+    num_threads: int
+    autostart: bool
+
+    def __post_init__(self) -> None:
+        values = asdict(self)
+        for parameter in PARAMETERS:
+            parameter.check(values[parameter.name])
+        check_together(values)
+
+    @property
+    def input_hw(self) -> tuple[int, int] | None:
+        """The network's input size; None follows the checkpoint's rule."""
+        return (self.input_height, self.input_width) if self.input_height else None
+
+    def with_changes(self, changes: Iterable[RosParameter]) -> NodeParameters:
+        """Return these parameters with `changes`; those that are not of PARAMETERS are skipped.
+
+        Raises:
+            ParameterError: a changed value is not allowed.
+        """
+        names = {parameter.name for parameter in PARAMETERS}
+        return replace(self, **{p.name: _plain_value(p) for p in changes if p.name in names})
+
+
+def declare_parameters(node: Node) -> NodeParameters:
+    """Declare PARAMETERS on the node and return their values.
+
+    Raises:
+        ParameterError: a value given at the start is not allowed; the text is one line.
+    """
+    values: dict[str, Any] = {}
+    for parameter in PARAMETERS:
+        try:
+            declared = node.declare_parameter(
+                parameter.name, parameter.default, _descriptor(parameter)
+            )
+        except ParameterException as error:
+            # rclpy's text names the value but no remedy.
+            raise ParameterError(
+                f'{error}; {parameter.name} must be {parameter.allowed}'
+            ) from error
+        values[parameter.name] = _plain_value(declared)
+    return NodeParameters(**values)
+
+
+def _plain_value(parameter: RosParameter) -> Any:
+    """Return the parameter's value as one of Python's own types (an array as a list)."""
     value = parameter.value
     return list(value) if isinstance(value, (array, list, tuple)) else value
 

@@ -1,4 +1,4 @@
-"""Every parameter of the node, once: name, default, text, unit, range."""
+"""The parameters of the node: name, default, text, unit, range; each is defined here only."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ Value = bool | int | float | str | list[int]
 
 
 class ParameterError(ValueError):
-    """A parameter's value is outside of what the node takes."""
+    """The value of a parameter is not allowed; the text names it and the remedy in one line."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One node parameter; its type is its default's.
+    """One parameter of the node, with the type of its default.
 
-    `minimum` and `maximum` are inclusive and bound each item of a list. `multiple` is the step
-    of an integer, `length` a list's. `dynamic` ones can be changed while the node runs.
+    `minimum` and `maximum` are inclusive, and bound each item of a list. `multiple` is the step
+    of an integer, `length` the length of a list. A `dynamic` parameter can be changed while the
+    node runs.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Parameter:
 
     @property
     def description(self) -> str:
-        """The text, with the unit and the choices behind it."""
+        """The text, followed by the unit and the choices."""
         parts = [self.text]
         if self.unit:
             parts.append(f'[{self.unit}]')
@@ -43,15 +44,8 @@ class Parameter:
 
     @property
     def allowed(self) -> str:
-        """What values are allowed, in words: 'an integer, 0 to 4096 in steps of 32'."""
-        words = {
-            bool: 'true or false',
-            int: 'an integer',
-            float: 'a decimal number',
-            str: f'one of {", ".join(self.choices)}' if self.choices else 'a string',
-            list: f'{self.length} integers',
-        }
-        text = words[type(self.default)]
+        """The allowed values in words, such as 'an integer, 0 to 4096 in steps of 32'."""
+        text = f'one of {", ".join(self.choices)}' if self.choices else self._type_in_words
         if self.maximum is not None:
             text += f', {self.minimum} to {self.maximum}'
         if self.multiple:
@@ -59,33 +53,48 @@ class Parameter:
         return text
 
     def check(self, value: Value) -> None:
-        """Raise ParameterError, naming the value and the remedy, if `value` is not allowed."""
+        """Check one value.
+
+        Raises:
+            ParameterError: `value` is not allowed.
+        """
         if type(value) is not type(self.default):
             raise ParameterError(
-                f'{self.name} {value!r} is not a {type(self.default).__name__}; '
-                f'give one such as {self.default!r}'
+                f'{self.name} {value!r} is not {self._type_in_words}; '
+                f'use a value such as {self.default!r}'
             )
         if self.choices and value not in self.choices:
             raise ParameterError(
                 f'{self.name} {value!r} is unknown; use one of {", ".join(self.choices)}'
             )
         if self.length and isinstance(value, list) and len(value) != self.length:
-            raise ParameterError(f'{self.name} {value} has not {self.length} items')
+            raise ParameterError(f'{self.name} {value} has {len(value)} items; use {self.length}')
         for number in value if isinstance(value, list) else [value]:
             self._check_number(number)
+
+    @property
+    def _type_in_words(self) -> str:
+        words = {
+            bool: 'true or false',
+            int: 'an integer',
+            float: 'a decimal number',
+            str: 'a string',
+            list: f'{self.length} integers',
+        }
+        return words[type(self.default)]
 
     def _check_number(self, number: Value) -> None:
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             return
-        # Written so that NaN fails, too.
+        # Written so that NaN fails too.
         if self.minimum is not None and not number >= self.minimum:
             raise ParameterError(f'{self.name} {number} is too small; use at least {self.minimum}')
         if self.maximum is not None and not number <= self.maximum:
             raise ParameterError(f'{self.name} {number} is too large; use at most {self.maximum}')
         if self.multiple and number % self.multiple:
-            ok = round(number / self.multiple) * self.multiple or self.multiple
+            nearest = round(number / self.multiple) * self.multiple or self.multiple
             raise ParameterError(
-                f'{self.name} {number} is not a multiple of {self.multiple}; use {ok}'
+                f'{self.name} {number} is not a multiple of {self.multiple}; use {nearest}'
             )
 
 
@@ -93,32 +102,33 @@ PARAMETERS = (
     Parameter(
         'checkpoint',
         '',
-        'Checkpoint file (.safetensors); empty takes the one that ships with the package.',
+        'Checkpoint file (.safetensors); empty uses the one shipped with the package.',
     ),
     Parameter(
         'device',
         'auto',
-        'auto, cpu, cuda or cuda:N. auto takes the CPU where there is no GPU; cuda insists.',
+        'Device: auto, cpu, cuda or cuda:N. auto uses the CPU if no GPU is usable; cuda then '
+        'fails.',
     ),
     Parameter(
         'precision',
         'auto',
         'Arithmetic of the network. auto is float16 on a GPU and float32 on a CPU; int8 is the '
-        'fastest on a CPU with VNNI or AMX, and changes the mask a little.',
+        'fastest on a CPU with VNNI or AMX, and changes the mask slightly.',
         choices=('auto', 'float32', 'float16', 'bfloat16', 'int8'),
     ),
     Parameter(
         'backend',
         'auto',
-        'What computes the network. auto is, on a CPU and where they are installed, ncnn for '
-        'float32 and OpenVINO for bfloat16 and int8, and PyTorch otherwise; in float32 all give '
-        'the same mask.',
+        'Library that computes the network. On a CPU, auto uses ncnn for float32 and OpenVINO for '
+        'bfloat16 and int8 if they are installed, and PyTorch otherwise; in float32 all give the '
+        'same mask.',
         choices=('auto', 'ncnn', 'openvino', 'torch'),
     ),
     Parameter(
         'input_height',
         0,
-        "Height at which the network sees a frame; 0 follows the checkpoint's rule.",
+        "Height of the network's input; 0 follows the checkpoint's rule.",
         unit='pixels',
         minimum=0,
         maximum=4096,
@@ -127,7 +137,7 @@ PARAMETERS = (
     Parameter(
         'input_width',
         0,
-        "Width at which the network sees a frame; 0 follows the checkpoint's rule.",
+        "Width of the network's input; 0 follows the checkpoint's rule.",
         unit='pixels',
         minimum=0,
         maximum=4096,
@@ -136,35 +146,35 @@ PARAMETERS = (
     Parameter(
         'roi_top',
         0.0,
-        "Share of a frame's height left out at its top (the sky): no road there, and about as "
-        'much less time.',
+        "Fraction of a frame's height to skip at the top (the sky). The skipped part is never "
+        'road, and saves about the same fraction of the time.',
         minimum=0.0,
         maximum=0.9,
     ),
     Parameter(
         'image_transport',
         'raw',
-        'raw takes the topic `image`, compressed its JPEG or PNG twin `image/compressed`.',
+        'raw subscribes to `image`, compressed to `image/compressed` (JPEG or PNG).',
         choices=('raw', 'compressed'),
     ),
     Parameter(
         'input_reliability',
         'auto',
-        'QoS of the image subscription. auto takes what the publisher offers, and follows it; '
-        'best_effort hears every camera; reliable loses no frame on the way, but hears only '
-        'reliable publishers.',
+        'Reliability of the image subscription. auto follows what the publishers offer; '
+        'best_effort is compatible with every publisher; reliable loses no frame in transport, '
+        'but is compatible with reliable publishers only.',
         choices=('auto', 'best_effort', 'reliable'),
     ),
     Parameter(
         'process_every_frame',
         False,
-        'Queue frames, and segment every one in order, instead of the newest alone. For bags: a '
-        'node that is slower than its camera falls behind and its queue grows.',
+        'Queue the frames and segment each one in order, instead of only the newest. For bags: '
+        'if the node is slower than the camera, it falls behind and its queue grows.',
     ),
     Parameter(
         'max_image_age',
         0.0,
-        'Frames whose stamp is older than this are not segmented, but counted; 0 is no limit.',
+        'Count frames whose stamp is older than this instead of segmenting them; 0 is no limit.',
         unit='s',
         minimum=0.0,
         maximum=3600.0,
@@ -173,7 +183,7 @@ PARAMETERS = (
     Parameter(
         'threshold',
         0.0,
-        "p(road) from which on a pixel is road; 0 takes the checkpoint's.",
+        "p(road) from which a pixel is road; 0 uses the checkpoint's threshold.",
         minimum=0.0,
         maximum=0.999,
         dynamic=True,
@@ -181,7 +191,7 @@ PARAMETERS = (
     Parameter(
         'overlay_alpha',
         0.4,
-        'How strongly the overlay paints the road: 0 not at all, 1 opaque.',
+        'Opacity of the road in the overlay: 0 is invisible, 1 is opaque.',
         minimum=0.0,
         maximum=1.0,
         dynamic=True,
@@ -198,22 +208,27 @@ PARAMETERS = (
     Parameter(
         'num_threads',
         0,
-        'CPU threads; 0 leaves the number to PyTorch, which takes one a core.',
+        'Number of CPU threads; 0 leaves it to PyTorch, which uses one per core.',
         minimum=0,
         maximum=1024,
     ),
     Parameter(
         'autostart',
         True,
-        'Configure and activate at start; false waits for a lifecycle manager.',
+        'Configure and activate at the start; false waits for a lifecycle manager.',
     ),
 )
 
 
 def check_together(values: Mapping[str, Value]) -> None:
-    """Raise ParameterError if values that are each allowed do not fit together."""
+    """Check the values of all parameters, by name, against each other.
+
+    Raises:
+        ParameterError: values that are each allowed do not fit together.
+    """
     height, width = values['input_height'], values['input_width']
     if bool(height) != bool(width):
         raise ParameterError(
-            f'input_height {height} and input_width {width} do not fit; set both, or none (0)'
+            f'input_height {height} and input_width {width} do not fit together; '
+            'set both or neither (0)'
         )

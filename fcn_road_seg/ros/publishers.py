@@ -1,11 +1,12 @@
-"""The node's publishers: each result is made and sent only while somebody listens."""
+"""The node's publishers; an output is made and sent only while it has a subscriber."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -15,31 +16,41 @@ from std_msgs.msg import Header
 from fcn_road_seg.messages.compressed_image import jpeg_msg, png_msg
 from fcn_road_seg.messages.image import image_msg
 
+if TYPE_CHECKING:
+    from fcn_road_seg.inference.interfaces import Segmentation
+
 # At depth 1 the next mask overwrites one that the transport lost before it can be sent again: on
 # a loaded machine up to a third of them never arrived (see benchmarks/README.md).
 DEPTH = 5
-# Where every frame counts, as many as a listener may be behind.
+# With process_every_frame: the number of frames that a subscriber may lag behind.
 DEPTH_OF_EVERY_FRAME = 200
 
 
 @dataclass(frozen=True)
 class _Output:
     type: type
-    message: Callable[[Any, Header], Any]
+    message: Callable[[Segmentation, Header], Any]
 
 
-# By topic name under the node's own; `message` takes a Segmentation and the frame's header. They
-# are sent in this order: a mask before its overlay, three times as large, often had to be sent
-# again, and came half a second late (see benchmarks/README.md).
+def _requested(pixels: np.ndarray | None) -> np.ndarray:
+    assert pixels is not None, 'the segmenter was not asked for this output'
+    return pixels
+
+
+# By topic name below the node's, in the order of sending: a mask sent before its overlay, which is
+# three times as large, often had to be sent again and arrived half a second late (see
+# benchmarks/README.md).
 OUTPUTS = {
-    'overlay': _Output(Image, lambda found, header: image_msg(found.overlay_bgr, 'bgr8', header)),
+    'overlay': _Output(
+        Image, lambda found, header: image_msg(_requested(found.overlay_bgr), 'bgr8', header)
+    ),
     'confidence': _Output(
-        Image, lambda found, header: image_msg(found.confidence, 'mono8', header)
+        Image, lambda found, header: image_msg(_requested(found.confidence), 'mono8', header)
     ),
     'class_mask': _Output(Image, lambda found, header: image_msg(found.mask & 1, 'mono8', header)),
     'mask': _Output(Image, lambda found, header: image_msg(found.mask, 'mono8', header)),
     'overlay/compressed': _Output(
-        CompressedImage, lambda found, header: jpeg_msg(found.overlay_bgr, header)
+        CompressedImage, lambda found, header: jpeg_msg(_requested(found.overlay_bgr), header)
     ),
     'mask/compressed': _Output(
         CompressedImage, lambda found, header: png_msg(found.mask, 'mono8', header)
@@ -50,7 +61,10 @@ LABEL_INFO = 'label_info'
 
 
 class Publishers:
-    """Publishers of `OUTPUTS`, of the relayed camera_info and of the classes' names."""
+    """Publishers of OUTPUTS, of the relayed camera_info and of the class names.
+
+    With `every_frame` a subscriber may lag behind by DEPTH_OF_EVERY_FRAME messages, not DEPTH.
+    """
 
     def __init__(self, node: Node, class_names: Sequence[str], *, every_frame: bool) -> None:
         self._node = node
@@ -60,39 +74,50 @@ class Publishers:
             **{name: output.type for name, output in OUTPUTS.items()},
             CAMERA_INFO: CameraInfo,
         }
-        self._outputs = {
+        self._publishers = {
             name: node.create_publisher(
                 kind,
                 f'~/{name}',
-                # One for each: rclpy writes a topic's overrides into it.
+                # One for each topic, as rclpy writes the topic's overrides into it.
                 QoSProfile(depth=depth),
                 qos_overriding_options=overriding,
             )
             for name, kind in types.items()
         }
+        self._camera_info: CameraInfo | None = None
         self._label_info = self._publish_label_info(class_names)
 
+    def relay_camera_info(self, camera_info: CameraInfo) -> None:
+        """Keep the camera's newest camera_info, to publish it beside each mask."""
+        self._camera_info = camera_info
+
     def wanted(self) -> set[str]:
-        """Return the names of the outputs that somebody listens to."""
-        return {n for n, p in self._outputs.items() if p.get_subscription_count() > 0}
+        """Return the names of the outputs that have a subscriber."""
+        return {n for n, p in self._publishers.items() if p.get_subscription_count() > 0}
 
-    def publish(self, name: str, found: Any, header: Header) -> None:
-        """Make one of `OUTPUTS` from a Segmentation and send it."""
-        self._outputs[name].publish(OUTPUTS[name].message(found, header))
+    def in_order(self, wanted: set[str]) -> list[str]:
+        """Return those of `wanted` that can be published now, in the order of sending."""
+        can_relay = self._camera_info is not None
+        return [n for n in self._publishers if n in wanted and (n != CAMERA_INFO or can_relay)]
 
-    def publish_camera_info(self, camera_info: CameraInfo, header: Header) -> None:
-        """Send `camera_info` under the frame's stamp."""
-        camera_info.header.stamp = header.stamp
-        self._outputs[CAMERA_INFO].publish(camera_info)
+    def publish(self, name: str, found: Segmentation, header: Header) -> None:
+        """Publish one output of a frame with `header`; camera_info takes the stamp alone."""
+        if name == CAMERA_INFO:
+            camera_info = self._camera_info
+            assert camera_info is not None, 'in_order leaves it out'
+            camera_info.header.stamp = header.stamp
+            self._publishers[name].publish(camera_info)
+        else:
+            self._publishers[name].publish(OUTPUTS[name].message(found, header))
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for publisher in (*self._outputs.values(), self._label_info):
+        for publisher in (*self._publishers.values(), self._label_info):
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
 
     def _publish_label_info(self, class_names: Sequence[str]) -> Any:
-        """Tell once, for whoever comes, what the numbers of class_mask are."""
+        """Publish once, for late subscribers too, the meaning of the numbers in class_mask."""
         try:
             from vision_msgs.msg import LabelInfo, VisionClass
         except ImportError:

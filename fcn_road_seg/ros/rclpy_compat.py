@@ -1,7 +1,57 @@
-"""what rclpy keeps private or names anew from Humble to Rolling"""
+"""The parts of rclpy that are private, or differ between ROS distributions (Humble to Rolling)."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from lifecycle_msgs.srv import ChangeState
 from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+__all__ = [
+    'RCLError',
+    'SubscriptionEventCallbacks',
+    'guard_transitions',
+    'lifecycle_state',
+    'qos_policy_name',
+]
 
 RCLError = rclpy_implementation.RCLError
+
+
+def lifecycle_state(node: LifecycleNode) -> str:
+    """Return the label of the node's lifecycle state: 'unconfigured', 'active', ..."""
+    _, label = node._state_machine.current_state
+    return str(label)
+
+
+def guard_transitions(node: LifecycleNode) -> None:
+    """Answer a request for a transition that the state does not have with a refusal.
+
+    rclpy raises, which would end the process.
+    """
+    service = node._service_change_state
+    change_state = service.callback
+
+    def guarded(
+        request: ChangeState.Request, response: ChangeState.Response
+    ) -> ChangeState.Response:
+        try:
+            return change_state(request, response)
+        except RCLError as error:
+            node.get_logger().warning(f'transition refused: {error}')
+            response.success = False
+            return response
+
+    service.callback = guarded
+
+
+def qos_policy_name(kind: Any) -> str:
+    """Return the name of an incompatible-QoS event's policy: 'reliability', 'durability', ..."""
+    # A member of the middleware's enumeration, RMW_QOS_POLICY_RELIABILITY, or of rclpy's.
+    return str(getattr(kind, 'name', kind)).removeprefix('RMW_QOS_POLICY_').lower()

@@ -1,4 +1,4 @@
-"""Rendered driving scenes with exact road labels, for the demo, for tests and for training."""
+"""Rendered driving scenes with exact road labels, for the demo, tests and training."""
 
 from fcn_road_seg.synthetic.drive import SyntheticDrive
 

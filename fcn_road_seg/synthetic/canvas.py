@@ -1,4 +1,4 @@
-"""The camera, which projects the world, and the canvas, which paints upright things with it."""
+"""The camera, which projects the world, and the canvas, on which upright things are painted."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ NEAR_M, FAR_M = 0.5, 250.0
 
 @dataclass(frozen=True)
 class Camera:
-    """The camera at one instant: place on the road in metres, focal and horizon in pixels."""
+    """The camera at one instant: position `s`, `d` in metres, focal and horizon in pixels."""
 
     s: float
     d: float
@@ -31,11 +31,11 @@ class Camera:
 
     @property
     def first_row(self) -> int:
-        """Return the first row that shows ground, that is less than FAR_M away."""
+        """Return the first row that shows ground less than FAR_M away."""
         return int(np.ceil(self.horizon + self.focal * self.height / FAR_M))
 
     def centre(self, z: np.ndarray) -> np.ndarray:
-        """Return how far right of the camera the centre line lies at `z` metres ahead."""
+        """Return the metres from the camera right to the centre line, `z` metres ahead."""
         right = -self.heading * z - self.d
         for size, wave, phase in self.bends:
             right = right + size * (
@@ -53,12 +53,12 @@ class Camera:
     def outlines(
         self, points: np.ndarray, sizes: list[int], top: int = 0, scale: float = 1.0
     ) -> list[np.ndarray]:
-        """Return polygons of `sizes` corners, in 1/16 pixels of a picture from row `top`, scaled.
+        """Return polygons of `sizes` corners in 1/16 pixels below row `top`, times `scale`.
 
-        One projection of all is far cheaper than one for each.
+        One projection of all polygons is much cheaper than one for each.
         """
         uv = (self.project(points) - (0, top)) * (16 * scale)
-        # The bound keeps OpenCV's own 16.16 arithmetic from overflowing.
+        # The limits keep OpenCV's 16.16 fixed-point arithmetic from overflowing.
         fixed = uv.round().clip(-(1 << 18), 1 << 18).astype(np.int32)
         return [
             fixed[last - size : last] for size, last in zip(sizes, np.cumsum(sizes), strict=True)
@@ -67,7 +67,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A frame (H, W, 3) uint8 BGR and its label (H, W) uint8 while they are painted."""
+    """A frame, (H, W, 3) uint8 BGR, and its label, (H, W) uint8, while they are painted."""
 
     frame: np.ndarray
     label: np.ndarray
@@ -75,16 +75,16 @@ class Canvas:
     world: World
 
     def clear(self, z: float | np.ndarray) -> np.ndarray:
-        """Return the share of a thing's own light that comes through `z` metres of haze."""
+        """Return the share of light, in [0, 1], that passes through `z` metres of haze."""
         return np.exp(-self.world.haze * np.maximum(z, 0))
 
     def solid(self, thing: Thing, z: float) -> None:
-        """Paint a thing of faces whose near end is `z` metres ahead, as background."""
+        """Paint a thing with faces as background; its near end is `z` metres ahead."""
         mirror = -1 if self.camera.centre(np.array(z)) + thing.d > 0 else 1
         faces = [face for face in thing.faces if z < 45 or not face.detail]
         points = np.concatenate([face.points for face in faces]) * (1, mirror, 1)
         points += (z, thing.d, 0)
-        points[:, 0] = points[:, 0].clip(0.8)  # what is abreast leaves the frame sideways
+        points[:, 0] = points[:, 0].clip(0.8)  # things beside the camera leave the frame sideways
         outlines = self.camera.outlines(points, [len(face.points) for face in faces])
         clear = self.clear(z)
         haze = np.array(self.world.weather.haze) * (1 - clear)
@@ -102,7 +102,7 @@ class Canvas:
     ) -> None:
         """Paint an upright rectangle between two (metres ahead, d), as background.
 
-        `mips` is its picture, (h, w, 4) uint8 BGRA, and the reduced copies.
+        `mips` are its picture, (h, w, 4) uint8 BGRA, and the reduced copies of it.
         """
         near = max(start[0], 1.0)
         skipped = (near - start[0]) / max(end[0] - start[0], 1e-6)
@@ -124,7 +124,7 @@ class Canvas:
         patch = cv2.warpPerspective(image, matrix, (x1 - x0, y1 - y0))
         _, mask = cv2.threshold(cv2.extractChannel(patch, 3), 127, 255, cv2.THRESH_BINARY)
         clear = float(self.clear(near))
-        # What throws its shadow towards the road shows the road its dark side.
+        # If the shadow of a thing falls towards the road, its dark side faces the road.
         shaded = start[1] * self.world.sun[1] < 0
         tone = clear * (1 - 0.5 * self.world.weather.sun * shaded)
         bgr = cv2.convertScaleAbs(cv2.cvtColor(patch, cv2.COLOR_BGRA2BGR), alpha=tone)

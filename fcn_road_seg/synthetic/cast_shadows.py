@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Random soft shadows on frames, for training and for robustness tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cast_shadows(frames: Tensor) -> Tensor:
         align_corners=False,
     )
     dappled = torch.sigmoid((leaves - 0.5) * 25)
-    under_trees = _chosen(frames, 0.4)
+    under_trees = draw_chosen(frames, 0.4)
     shade = torch.where(under_trees, shade * dappled, shade)
     light, blue = torch.rand(2, n, 1, 1, 1).to(frames.device)
     kept = (0.25 + 0.45 * light) * (1 + 0.2 * blue * _WARM_TO_COLD.to(frames.device))
@@ -45,5 +45,6 @@ def cast_shadows(frames: Tensor) -> Tensor:
 _WARM_TO_COLD = torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1)
 
 
-def _chosen(x: Tensor, probability: float) -> Tensor:
+def draw_chosen(x: Tensor, probability: float) -> Tensor:
+    """Return [N, 1, 1, 1] bool: whether each of the N items of `x` is chosen, at random."""
     return torch.rand(len(x), 1, 1, 1, device=x.device) < probability

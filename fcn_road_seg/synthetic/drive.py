@@ -1,8 +1,8 @@
-"""Rendered driving scenes with exact road labels and a moving camera, for demo, tests, training.
+"""Rendered driving scenes with exact road labels and a moving camera.
 
-The ground's texture, with the road's coverage as its fourth channel, is drawn once for a seed;
-each frame samples it through the camera, so that picture and label share one geometry. All that
-stands upright is painted over it from far to near, into the label as background.
+The texture of the ground, with the coverage by road as its fourth channel, is drawn once per seed.
+Each frame samples it through the camera, so that frame and label have the same geometry. Upright
+things are painted over it from far to near, in the label as background.
 """
 
 import cv2
@@ -24,10 +24,10 @@ from fcn_road_seg.synthetic.world import (
 
 
 class SyntheticDrive:
-    """A drive along an endless road that `seed` decides.
+    """A drive along an endless road, which `seed` determines.
 
-    A frame is a pure function of (seed, frame_hw, t_s); the constructor draws the textures and
-    costs as much as about ten frames.
+    A frame is a pure function of (seed, frame_hw, t_s). The constructor draws the textures, which
+    takes as long as about ten frames.
     """
 
     def __init__(self, seed: int, frame_hw: tuple[int, int] = (375, 1242)) -> None:
@@ -44,7 +44,7 @@ class SyntheticDrive:
         self._vignette = _vignette(frame_hw, self.world.vignette)
 
     def render(self, t_s: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return (frame_bgr (H, W, 3) uint8, label (H, W) uint8, 1 = road) at `t_s` seconds."""
+        """Return frame_bgr (H, W, 3) uint8 and label (H, W) uint8, 1 = road, at `t_s` seconds."""
         camera = self.camera(t_s)
         frame = np.empty((*self._hw, 3), np.uint8)
         canvas = Canvas(frame, np.zeros(self._hw, np.uint8), camera, self.world)
@@ -89,7 +89,7 @@ class SyntheticDrive:
             canvas.rectangle(mips, (z, d), (z, d + np.sign(d) * 12), thing.height)
 
     def _develop(self, frame: np.ndarray, t_s: float) -> np.ndarray:
-        """Return the frame as a camera delivers it: exposure, contrast, blur, vignette, noise."""
+        """Return the frame as from a real camera: exposure, contrast, blur, vignette, noise."""
         world, (height, width) = self.world, self._hw
         gain = world.gain * (1 + 0.05 * np.sin(0.23 * t_s))
         curve = np.linspace(0, 1, 256)[:, None] ** world.gamma * gain
@@ -97,14 +97,14 @@ class SyntheticDrive:
         frame = cv2.LUT(frame, (curve * 255).clip(0, 255).astype(np.uint8)[None])
         frame = cv2.GaussianBlur(frame, (0, 0), max(world.blur * height / 375, 0.35))
         frame = cv2.multiply(frame, self._vignette, scale=1 / 255)
-        # The part of the noise depends on the time alone: frames are reproducible in any order.
+        # The section of noise depends on the time only: frames are reproducible in any order.
         top, left = round(t_s * 1000) * 7919 % 61, round(t_s * 1000) * 104729 % 59
         noise = self._noise[top : top + height, left : left + width]
         return cv2.add(frame, noise, dtype=cv2.CV_8U)
 
 
 def _paint_order(placed: Placed) -> float:
-    # Long things stand outermost: whatever is beside them is in front of them.
+    # Long things are the outermost: whatever is beside them is in front of them.
     z, thing = placed
     return -z if thing.faces else -(z + thing.length)
 

@@ -1,4 +1,4 @@
-"""The ground as the camera sees it: its texture in perspective, and the light and shadow on it."""
+"""The ground as the camera sees it: the texture in perspective, with light and shadows."""
 
 from itertools import pairwise
 
@@ -12,13 +12,13 @@ from fcn_road_seg.synthetic.surface import PERIOD_M, draw_ground
 from fcn_road_seg.synthetic.texture import fractal, shrink
 from fcn_road_seg.synthetic.world import Placed, Thing, World
 
-LIGHT_UNIT = 160  # light 1 as a byte, which leaves room for brighter
+LIGHT_UNIT = 160  # byte value of light 1, with room for brighter light
 
 Polygon = list[tuple[float, float]]
 
 
 class Ground:
-    """The ground as a texture, BGR and coverage by road, with reduced copies for the distance."""
+    """The ground as a texture (BGR and coverage by road), with reduced copies for far rows."""
 
     def __init__(self, world: World, rng: Generator, focal: float) -> None:
         self._per_m = np.array([24.0, 48.0]) * (0.9 if focal > 350 else 0.5)  # texels along s, d
@@ -57,18 +57,18 @@ class Ground:
         return levels
 
     def _across(self, level: int) -> int:
-        # Perspective squeezes s with the square of the distance, d only with the distance.
+        # Perspective compresses s with the square of the distance, d only with the distance.
         nearest = np.sqrt(2.0**level * self._focal * self._height / self._per_m[0])
         return int(np.clip(np.log2(nearest / self._focal * self._per_m[1]), 0, 3))
 
     def _reduced(self, texture: np.ndarray, level: int) -> np.ndarray:
         image = shrink(texture, level, self._across(level))
-        # One more row at either end, so that the sampling interpolates across the seam.
+        # One more row at both ends, so that sampling interpolates across the seam.
         return np.concatenate([image[-1:], image, image[:1]])
 
     def _sample(self, camera: Camera, z: np.ndarray, across: np.ndarray, level: int) -> np.ndarray:
         d = z[:, None] * across - camera.centre(z)[:, None]
-        # The first row is the farthest and sees the widest.
+        # The first row is the farthest and covers the largest width.
         if np.abs(d[0, [0, -1]]).max() > self._reach:
             over = np.maximum(np.abs(d) - self._reach, 0)
             fold = self._plain - np.abs(over % (2 * self._plain) - self._plain)
@@ -81,9 +81,9 @@ class Ground:
     def _light(
         self, canvas: Canvas, things: list[Placed], z: np.ndarray, across: np.ndarray
     ) -> np.ndarray:
-        """Return the light on the ground's pixels as (rows, W) float32, about 1."""
+        """Return the light on the pixels of the ground, (rows, W) float32 around 1."""
         camera, (rows, columns) = canvas.camera, (len(z), len(across))
-        # Shadows are soft: a quarter of the pixels is enough.
+        # Shadows are soft, so a quarter of the pixels is enough.
         x = z[::2, None] * across[::2] - camera.centre(z[::2])[:, None]
         y = _as_columns((camera.s + z[::2]) % 80 * (256 / 80), x.shape[1])
         light = _wrapped(self._blotches, x * (256 / 40), y)
@@ -101,7 +101,7 @@ class Ground:
 def _shadows(
     camera: Camera, world: World, things: list[Placed], size: tuple[int, ...]
 ) -> np.ndarray:
-    """Return the light that shadows take from every second ground pixel, float32 in [0, 1]."""
+    """Return the light that shadows remove at every second ground pixel, float32 in [0, 1]."""
     shadows: list[tuple[Polygon, int]] = []
     if world.weather.sun:
         depth = int(255 * world.weather.sun)
@@ -126,7 +126,7 @@ def _below(vehicle: Thing, z: float) -> Polygon:
 
 
 def _cast(thing: Thing, z: float, world: World) -> list[Polygon]:
-    """Return the sun's shadows of a thing on the ground as (metres ahead, d)."""
+    """Return the outlines of a thing's shadows on the ground, as (metres ahead, d)."""
     d, end = thing.d, z + thing.length
     along, across = thing.height * world.sun[0], thing.height * world.sun[1]
     if thing.kind in SHAPES:

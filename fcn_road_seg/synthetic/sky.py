@@ -1,4 +1,4 @@
-"""What lies above the ground and behind all things: sky, clouds and hills."""
+"""The background above the ground: sky, clouds and hills."""
 
 import cv2
 import numpy as np
@@ -8,11 +8,11 @@ from fcn_road_seg.synthetic.canvas import Canvas
 from fcn_road_seg.synthetic.texture import blend, fractal
 from fcn_road_seg.synthetic.world import World
 
-MARGIN_RAD = 0.6  # the headings to either side that the panorama covers before it repeats
+MARGIN_RAD = 0.6  # headings on both sides that the panorama covers before it repeats
 
 
 class Sky:
-    """A panorama for all headings, of which a frame shows a part."""
+    """A panorama of all headings; a frame shows a part of it."""
 
     def __init__(
         self, world: World, rng: Generator, frame_hw: tuple[int, int], focal: float
@@ -37,7 +37,7 @@ class Sky:
 def _draw_panorama(
     world: World, rng: Generator, size: tuple[int, int], horizon: int, focal: float
 ) -> np.ndarray:
-    """Return sky and far scenery as `size` + (3,) uint8 BGR with the horizon at row `horizon`."""
+    """Return sky and hills, `size` + (3,) uint8 BGR, with the horizon at row `horizon`."""
     rows, columns = size
     haze = np.array(world.weather.haze, np.float32)
     zenith = np.array(world.weather.zenith, np.float32)

@@ -1,7 +1,7 @@
-"""Solid things, vehicles and street lamps, as painted polygons.
+"""Solid things (vehicles and street lamps) as painted polygons.
 
-Points are metres (beyond the solid's near end, right, up). Only what is seen from behind and from
-the right has a face: the painter mirrors what is on the other side.
+Points are in metres (beyond the near end of the solid, right, up). Only the sides seen from behind
+and from the right have faces; things on the other side are mirrored when painted.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ RED_LIGHT = np.array([35.0, 30, 170])
 
 
 class Shape(NamedTuple):
-    """A kind of vehicle: metres, and the number of its side windows."""
+    """The sizes of a kind of vehicle, in metres, and the number of its side windows."""
 
     length: float
     width: float
     height: float
     belt: float  # height at which body and cabin meet
-    rake: float  # how far the cabin's near end leans
-    boot: float  # what the cabin leaves of the length at its far end
+    rake: float  # how far the near end of the cabin leans
+    boot: float  # length beyond the far end of the cabin
     panes: int
 
 
@@ -40,7 +40,7 @@ SHAPES = {
 
 
 class Face(NamedTuple):
-    """A polygon of a solid: (N, 3) points, its colour BGR 0..255; details show only when near."""
+    """A polygon of a solid: (N, 3) points and a BGR colour 0..255; details are painted if near."""
 
     points: np.ndarray
     colour: np.ndarray

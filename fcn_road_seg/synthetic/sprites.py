@@ -1,6 +1,6 @@
-"""The pictures of the flat things: trees, buildings, signs, pedestrians and barriers.
+"""Pictures of the flat things: trees, buildings, signs, pedestrians and barriers.
 
-A picture is (h, w, 4) uint8 BGRA; it stands on its last row.
+A picture is (h, w, 4) uint8 BGRA; its last row is on the ground.
 """
 
 import cv2
@@ -11,7 +11,7 @@ from fcn_road_seg.synthetic.texture import fractal, shrink
 
 
 def draw_sprites(rng: Generator) -> dict[str, list[list[np.ndarray]]]:
-    """Return the pictures by kind of thing: its variants, each with its reduced copies."""
+    """Return the pictures by kind of thing: a list of variants, each with its reduced copies."""
     bare = rng.random() < 0.2
     images = {
         'tree': [_tree(rng, bare) for _ in range(4)],
@@ -102,7 +102,7 @@ def _pedestrian(rng: Generator) -> np.ndarray:
 
 
 def _bars(rails: list[tuple[int, int, int]], gap: int, width: int, grey: int) -> np.ndarray:
-    """Return rails (first row, height, grey) before posts of `width` columns, `gap` apart."""
+    """Return rails (first row, height, grey) in front of posts, `width` wide and `gap` apart."""
     image = np.zeros((96, 256, 4), np.uint8)
     for x in range(gap // 2, 256, gap):
         image[4:, x : x + width] = (grey, grey, grey, 255)

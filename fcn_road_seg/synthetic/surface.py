@@ -1,4 +1,4 @@
-"""One period of the ground as a picture: road, kerbs, shoulders, wear and marks, and its label."""
+"""One period of the ground as a picture with its label: road, kerbs, shoulders, wear, marks."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ PERIOD_M = 64.0  # the picture repeats along the road
 
 
 class Surface(NamedTuple):
-    """A material: its colour BGR 0..255, its contrast in patches and in grains as a share."""
+    """A material: BGR colour, 0..255, and the relative contrast of its patches and grains."""
 
     colour: Colour
     coarse: float
@@ -36,8 +36,8 @@ def draw_ground(
 ) -> np.ndarray:
     """Return one period of ground as (rows, len(d), 4) uint8: BGR and 255 * share of road.
 
-    `d` (N,) float32 are the columns' metres to the right of the centre line, `per_m` (2,) the
-    texels per metre along and across the road.
+    `d` (N,) float32 is the position of each column in metres to the right of the centre line,
+    `per_m` (2,) the texels per metre along and across the road.
     """
     half, walk = world.half_road, world.half_road + world.walk_width
     ground = np.empty((rows, len(d), 3), np.float32)
@@ -65,7 +65,7 @@ def draw_ground(
 def _draw_asphalt(
     world: World, rng: Generator, rows: int, d: np.ndarray, per_m: np.ndarray
 ) -> np.ndarray:
-    """Return the road's surface, worn and marked, as (rows, len(d), 3) float32 BGR."""
+    """Return the surface of the road with wear and marks, (rows, len(d), 3) float32 BGR."""
     tone = _surface(rng, 'asphalt', (rows, len(d)), world)
     lane = (d + world.half_road) / world.lane_width % 1
     tracks = np.exp(-(((np.abs(lane - 0.5) - 0.25) / 0.1) ** 2))
@@ -104,7 +104,7 @@ def _draw_marks(
     white = np.full(3, rng.uniform(150, 250))
     middle = np.array([60.0, 170, 210]) if rng.random() < 0.35 else white
     s = (np.arange(len(tone), dtype=np.float32) + 0.5) / per_m[0]
-    # A whole number of dashes, so that they go on where the period repeats.
+    # A whole number of dashes, so that they continue across the seam.
     cycle, share = PERIOD_M / rng.choice([4, 6, 8, 12]), rng.uniform(0.3, 0.6)
     dashed = cover(share * cycle / 2 - np.abs(s % cycle - cycle / 2), per_m[0])
     solid = np.ones_like(s)
@@ -141,7 +141,7 @@ def _surface(rng: Generator, kind: str, size: tuple[int, int], world: World) -> 
     base, coarse, fine = SURFACES[kind]
     colour = world.asphalt if kind == 'asphalt' else np.array(base) * rng.uniform(0.7, 1.25)
     if kind not in ('asphalt', 'grass', 'dry grass'):
-        # Little contrast to the asphalt is the hard case for a network.
+        # Low contrast to the asphalt is the hard case for a network.
         colour = world.asphalt * 1.08 + (colour - world.asphalt * 1.08) * world.shoulder_contrast
     tone = 1 + coarse * fractal(rng, size, (8, 32, 96))
     tone += fine * cv2.blur(rng.standard_normal(size, np.float32), (3, 2))

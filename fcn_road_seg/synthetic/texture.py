@@ -1,4 +1,4 @@
-"""The arithmetic that all drawn textures share: noise, blending, soft edges, reduction."""
+"""Arithmetic shared by all textures: noise, blending, soft edges, reduction."""
 
 import cv2
 import numpy as np
@@ -8,15 +8,15 @@ from numpy.random import Generator
 def fractal(
     rng: Generator, size: tuple[int, int], cells: tuple[int, ...], fall: float = 0.8
 ) -> np.ndarray:
-    """Return value noise of deviation 1 about 0, `size` float32, that repeats along its rows.
+    """Return value noise, `size` float32, mean 0, deviation 1, periodic along its rows.
 
-    Each octave of `cells` cells over the size has `fall` times the amplitude of the last.
+    Octave i has `cells[i]` cells over the size and the amplitude `fall` ** i.
     """
     total = np.zeros(size, np.float32)
     for i, n in enumerate(cells):
         grid = rng.standard_normal((min(n, size[0]), min(n, size[1])), np.float32)
         cell = size[0] / len(grid)
-        # Two more rows at either end carry the cubic's neighbours across the seam.
+        # Two more rows at both ends are the neighbours of the cubic across the seam.
         around = np.concatenate([grid[-2:], grid, grid[:2]])
         wide = cv2.resize(
             around, (size[1], round(len(around) * cell)), interpolation=cv2.INTER_CUBIC
@@ -26,7 +26,7 @@ def fractal(
 
 
 def blend(image: np.ndarray, other: np.ndarray, share: np.ndarray) -> None:
-    """Replace `share` (.., W) in [0, 1] of `image` (H, W, 3) float32 by `other`, in place."""
+    """Blend `other` into `image`, (H, W, 3) float32, in place; `share` (.., W) is in [0, 1]."""
     image += (other.astype(np.float32) - image) * share[..., None].astype(np.float32)
 
 
@@ -36,12 +36,12 @@ def cover(inside_m: np.ndarray, per_m: float) -> np.ndarray:
 
 
 def span(chosen: np.ndarray) -> slice:
-    """Return the span of what is chosen (N,) bool as a slice, for views that can be written to."""
+    """Return the slice from the first to the last True of `chosen`, (N,) bool."""
     hits = np.flatnonzero(chosen)
     return slice(int(hits[0]), int(hits[-1]) + 1) if len(hits) else slice(0, 0)
 
 
 def shrink(image: np.ndarray, down: int, across: int) -> np.ndarray:
-    """Return the image with its height halved `down` times and its width `across` times."""
+    """Return the image with its height halved `down` times and its width halved `across` times."""
     size_wh = (max(image.shape[1] >> across, 1), max(image.shape[0] >> down, 1))
     return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)

@@ -1,7 +1,7 @@
-"""What a seed decides: the road, its surroundings, the light, and every thing beside and on it.
+"""The world of a seed: the road, its surroundings, the light, and all things beside and on it.
 
 The ground is flat and addressed by (s, d): metres along the road and metres to the right of its
-centre line. The order in which the random numbers are drawn belongs to what a seed means.
+centre line. The order in which random numbers are drawn is part of what a seed means.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from numpy.random import Generator
 from fcn_road_seg.synthetic.solids import SHAPES, Face, lamp_faces, vehicle_faces
 
 LOOP_M = 640.0  # the roadside repeats along the road
-SIGHT_M = 200.0  # nothing farther ahead is shown; vehicles that drive reappear after as much
+SIGHT_M = 200.0  # nothing farther ahead is shown; moving vehicles reappear after this distance
 
 Colour = tuple[float, float, float]
 
@@ -42,7 +42,7 @@ THEMES = {
 
 
 class Weather(NamedTuple):
-    """Light: shadow strength 0..1, shadow length per height, colours BGR 0..255, exposure."""
+    """Light: shadow strength 0..1, shadow length per height, BGR colours 0..255, exposure."""
 
     sun: float
     reach: float
@@ -61,7 +61,7 @@ WEATHERS = (
 
 @dataclass(frozen=True)
 class World:
-    """A drive's road, camera and light, in metres, seconds and radians; colours BGR, 0..255."""
+    """Road, camera and light of a drive, in metres, seconds and radians; colours BGR, 0..255."""
 
     theme: Theme
     weather: Weather
@@ -99,7 +99,7 @@ class World:
 
     @property
     def ego_lane(self) -> int:
-        """Return the camera's lane, counted from the side of the oncoming traffic."""
+        """Return the lane of the camera, counted from the side of the oncoming traffic."""
         return self.lanes - 1 if self.lanes < 3 else self.lanes - 2
 
     def lane_d(self, lane: int) -> float:
@@ -109,10 +109,10 @@ class World:
 
 @dataclass(frozen=True)
 class Thing:
-    """Something upright: the (s, d) of its near end, its sizes in metres.
+    """An upright thing: the (s, d) of its near end, its sizes in metres.
 
-    What stands has no `speed`; what drives has one relative to the camera, and `s` is then its
-    distance ahead at t = 0. Solids have faces, all else is a textured rectangle.
+    A standing thing has no `speed`. A moving one has a speed in m/s relative to the camera, and
+    `s` is its distance ahead at t = 0. Solids have faces; all others are textured rectangles.
     """
 
     kind: str
@@ -125,17 +125,17 @@ class Thing:
     faces: tuple[Face, ...] = ()
 
     def ahead(self, camera_s: float, t_s: float) -> float:
-        """Return how many metres ahead of the camera the thing begins at `t_s` seconds."""
+        """Return the distance from the camera to the near end, in metres, at `t_s` seconds."""
         if self.speed is None:
             z = (self.s - camera_s) % LOOP_M
-            # What the camera is just passing begins behind it.
+            # Things that the camera is passing begin behind it.
             return z - LOOP_M if z + self.length > LOOP_M else z
         if self.speed == 0.0:
             return self.s + 2 * float(np.sin(0.3 * t_s + self.s))
         return (self.s + self.speed * t_s) % SIGHT_M - 12
 
 
-Placed = tuple[float, Thing]  # a thing and how many metres ahead of the camera it begins
+Placed = tuple[float, Thing]  # a thing and the distance from the camera to its near end in metres
 
 
 def draw_world(rng: Generator) -> World:
@@ -183,20 +183,20 @@ def draw_world(rng: Generator) -> World:
 
 
 def draw_roadside(rng: Generator, world: World) -> list[Thing]:
-    """Draw what stands beside the road over one loop."""
+    """Draw the things beside the road for one loop."""
     things = [*_one_side(rng, world, -1), *_one_side(rng, world, 1)]
     return [thing for thing in things if thing.s < LOOP_M]
 
 
 def draw_traffic(rng: Generator, world: World) -> list[Thing]:
-    """Draw the vehicles that drive, one speed for each lane."""
+    """Draw the moving vehicles, with one speed per lane."""
     things = []
     for lane in range(world.lanes):
         oncoming = not world.one_way and lane < world.lanes // 2
         speed = -rng.uniform(18, 26) if oncoming else rng.choice([-1, 1]) * rng.uniform(0.8, 3)
         places = np.cumsum(rng.uniform(13, 70, 8))
         if lane == world.ego_lane:
-            # Whoever is ahead in the camera's own lane keeps the distance.
+            # Vehicles ahead in the camera's lane keep their distance.
             speed, places = 0.0, places[: rng.integers(0, 3)]
         for s in places[places < SIGHT_M - 20]:
             kind = str(rng.choice(list(SHAPES), p=[0.66, 0.12, 0.08, 0.07, 0.07]))
@@ -206,7 +206,7 @@ def draw_traffic(rng: Generator, world: World) -> list[Thing]:
 
 
 def _one_side(rng: Generator, world: World, side: int) -> list[Thing]:
-    """Draw the roadside at the right (`side` 1) or the left (-1); some of it is past the loop."""
+    """Draw the right (`side` 1) or left (-1) roadside; some things are beyond the loop."""
     theme, kerb = world.theme, world.half_road
     walk = kerb + world.walk_width
     verge = (kerb + 0.8, max(kerb + 0.9, walk + theme.set_back - 0.3))

@@ -1,4 +1,4 @@
-"""Training augmentation, on the device that trains."""
+"""Training augmentation on batches, on the training device."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from fcn_road_seg.datasets.labels import BACKGROUND, VOID
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.synthetic.cast_shadows import _chosen, cast_shadows
+from fcn_road_seg.synthetic.cast_shadows import cast_shadows, draw_chosen
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crops with changed geometry, things and light; labels follow by nearest pixel.
+    """Random crops with random geometry, occluders and light; labels take the nearest pixel.
 
-    A crop of `crop_hw` is taken from a frame as the network sees it (`input_rule`), zoomed by
-    a factor from `zoom`, made wider or narrower by a factor of up to exp(`stretch`) (mostly far
-    less), turned by up to `rotation_deg` degrees and mirrored every other time. What lies
-    outside of the frame is void. Then, each with a probability a crop: `occluders` pastes a
-    thing from another crop, `shadows` casts shadows, `blur` loses sharpness. `light` changes
-    exposure, contrast, saturation, colour cast and gamma, each by a random factor whose
-    logarithm is at most `light` times its usual range, and adds sensor noise. 0 switches a part
-    off.
+    Pixels outside the frame are void. 0 (for `zoom` (1, 1)) switches a part off.
+
+    Attributes:
+        crop_hw: size of the crops, at the scale at which the network sees a frame.
+        input_rule: the rule that gives this scale.
+        zoom: range of the factor by which a crop is enlarged.
+        stretch: a crop gets wider or narrower by up to exp(stretch), mostly by far less.
+        rotation_deg: largest rotation to either side.
+        mirror: whether every other crop, at random, is mirrored.
+        light: exposure, contrast, saturation, colour cast and gamma each change by a random
+            factor whose logarithm is at most `light` times its usual range; sensor noise is added.
+        shadows: probability that shadows are cast on a crop.
+        occluders: probability that an object from another crop is pasted.
+        blur: probability that a crop is blurred.
     """
 
     crop_hw: tuple[int, int]
@@ -52,11 +58,11 @@ class Augmentation:
         x = torch.stack([crop for crop, _ in pairs])
         y = torch.stack([label for _, label in pairs])
         if self.occluders:
-            x, y = paste_occluders(x, y, _chosen(x, self.occluders))
+            x, y = paste_occluders(x, y, draw_chosen(x, self.occluders))
         if self.shadows:
-            x = torch.where(_chosen(x, self.shadows), cast_shadows(x), x)
+            x = torch.where(draw_chosen(x, self.shadows), cast_shadows(x), x)
         if self.blur:
-            x = torch.stack([_unsharp(c) if _uniform(0, 1) < self.blur else c for c in x])
+            x = torch.stack([_blur(c) if _uniform(0, 1) < self.blur else c for c in x])
         return self._relight(x), y
 
     def _crop(self, frame: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,7 +71,7 @@ class Augmentation:
         crop = functional.grid_sample(
             frame[None].float() / 255, grid, padding_mode='reflection', align_corners=False
         )
-        # One more than the label, so that the zeros sampled outside of the frame are told apart.
+        # Labels plus 1: the zeros that grid_sample gives outside the frame become recognisable.
         shifted = label[None, None].float() + 1
         shifted = functional.grid_sample(shifted, grid, mode='nearest', align_corners=False)
         cropped = torch.where(shifted == 0, float(VOID), shifted - 1)
@@ -77,9 +83,9 @@ class Augmentation:
         seen_h, seen_w = self.input_rule.input_hw((h, w))
         crop_h = self.crop_hw[0] * h / seen_h / zoom
         crop_w = self.crop_hw[1] * w / seen_w / zoom
-        # Cubed: every other crop is stretched by less than an eighth of the exponent.
+        # Cubed, so that half of the crops are stretched by less than exp(stretch / 8).
         crop_w *= math.exp(self.stretch * _uniform(-1, 1) ** 3)
-        # The crop's centre goes as far to a side as keeps the smaller inside the larger.
+        # The centre varies as far as the smaller of crop and frame stays inside the larger.
         x = _uniform(-1, 1) * abs(w - crop_w) / w
         y = _uniform(-1, 1) * abs(h - crop_h) / h
         angle = math.radians(_uniform(-self.rotation_deg, self.rotation_deg))
@@ -110,11 +116,11 @@ class Augmentation:
 
 
 def paste_occluders(x: Tensor, y: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Return crops and labels with a piece of the next crop pasted on those `chosen`.
+    """Return crops and labels with a piece of another crop pasted onto each of the `chosen`.
 
     `x` is [N, 3, H, W], `y` [N, H, W] uint8, `chosen` [N, 1, 1, 1] bool. A piece is a rounded box
-    of what is known to be no road; it comes from higher up, where vehicles and people stand
-    rather than pavement, and becomes background on whatever it covers.
+    from the next crop, without its road and void pixels. It comes from higher up, where there
+    are vehicles and people rather than pavement, and is labelled background.
     """
     n, _, h, w = x.shape
     down = int(h * _uniform(0.15, 0.4))
@@ -130,8 +136,8 @@ def paste_occluders(x: Tensor, y: Tensor, chosen: Tensor) -> tuple[Tensor, Tenso
     return torch.where(pasted[:, None], other_x, x), y
 
 
-def _unsharp(crop: Tensor) -> Tensor:
-    """Blur a crop [3, h, w], or reduce and enlarge it."""
+def _blur(crop: Tensor) -> Tensor:
+    """Return a [3, h, w] crop blurred by a Gaussian, or reduced and enlarged again."""
     if _uniform(0, 1) < 0.5:
         return gaussian_blur(crop, [9, 9], [_uniform(0.4, 2.0)] * 2)
     h, w = crop.shape[-2:]
@@ -142,5 +148,5 @@ def _unsharp(crop: Tensor) -> Tensor:
 
 
 def _uniform(low: float, high: float) -> float:
-    # On the CPU whatever the device: a scalar drawn on a GPU would cost a synchronisation.
+    # On the CPU for every device: a scalar drawn on a GPU would cost a synchronisation.
     return low + (high - low) * torch.rand(()).item()

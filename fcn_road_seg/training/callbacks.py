@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Lightning callbacks of a training: weight average, atomic checkpoints, progress pictures."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from fcn_road_seg.viz.plots import plot_curves
 def weight_average(decay: float) -> WeightAveraging:
     """Return the callback that keeps an exponential moving average of the weights.
 
-    Its decay rises to `decay` as (1 + n) / (10 + n) over the steps n, so that the random
-    weights of the beginning are soon forgotten.
+    Its decay is (1 + n) / (10 + n) at step n, at most `decay` in [0, 1), so that the average soon
+    forgets the initial weights.
     """
 
     def average(averaged: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
@@ -33,7 +33,7 @@ def weight_average(decay: float) -> WeightAveraging:
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that replace an earlier one of their name only when they are whole."""
+    """Writes checkpoints that replace an earlier file only when they are complete."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -41,17 +41,20 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Write `checkpoint` to `path`.
 
         Raises:
-            TrainingError: it cannot be written; the file that was there stays.
+            TrainingError: it cannot be written; an earlier file stays as it was.
         """
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
             with atomic_write(path) as part, part.open('wb') as file:
                 torch.save(checkpoint, file)
-        # PyTorch's own writer tells of a full disk by a RuntimeError.
+        # PyTorch's own writer reports a full disk as a RuntimeError.
         except (OSError, RuntimeError) as error:
+            # An interrupt while it writes becomes a RuntimeError, too.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
             raise TrainingError(
-                f'{path} cannot be written ({error}); the one before it stays. Make room and go '
-                'on with --resume'
+                f'{path} cannot be written ({error}); the earlier one is intact. Free some space '
+                'and continue with --resume'
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""What a training draws from: data sets on disk and rendered scenes, each with its share."""
+"""Training and validation batches from data sets on disk and rendered scenes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from fcn_road_seg.datasets.splits import SplitRule, find_frames
 class RoadFrames(Dataset[tuple[Tensor, Tensor]]):
     """Labelled frames held in memory, as tensors: ([3, H, W] uint8 RGB, [H, W] uint8 label).
 
-    `samples` are pairs as `LabelledFrame.load` returns them. Memory is 4 bytes a pixel; in
-    return every file has been read and checked before a training starts.
+    `samples` are pairs as `LabelledFrame.load` returns them. This costs 4 bytes of memory per
+    pixel; in return every file is read and checked before the training starts.
     """
 
     def __init__(self, samples: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -47,7 +47,7 @@ class RoadFrames(Dataset[tuple[Tensor, Tensor]]):
 
 @dataclass(frozen=True)
 class Source:
-    """A data set to train on, and how often it is drawn: its share of the samples."""
+    """A data set to train on; `share` > 0 is how often it is drawn, relative to the others."""
 
     name: str
     train: RoadFrames
@@ -56,10 +56,10 @@ class Source:
 
 
 class ShareSampler(Sampler[int]):
-    """Draws frames of `sources` by their shares, with replacement, `count` an epoch.
+    """Draws `count` frames per epoch from `sources` by their shares, with replacement.
 
-    What an epoch draws follows from `seed`, the process's `rank` and the epoch alone, so that a
-    resumed training sees what an uninterrupted one would have seen.
+    The draws depend on `seed`, the process's `rank` and the epoch only, so that a resumed
+    training sees the same frames as an uninterrupted one.
     """
 
     def __init__(self, sources: Sequence[Source], count: int, seed: int, rank: int = 0) -> None:
@@ -72,20 +72,20 @@ class ShareSampler(Sampler[int]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration draws; Lightning calls it."""
+        """Set the epoch that the next iteration draws; Lightning calls this."""
         self._epoch = epoch
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[int]:
-        generator = seeded(self._seed, self._rank, self._epoch)
+        generator = seeded_generator(self._seed, self._rank, self._epoch)
         drawn = torch.multinomial(self._weights, self._count, True, generator=generator)
         return iter(drawn.tolist())
 
 
-def seeded(*numbers: int) -> torch.Generator:
-    """Return a CPU generator whose state follows from all `numbers`."""
+def seeded_generator(*numbers: int) -> torch.Generator:
+    """Return a CPU generator seeded by all `numbers` together."""
     seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(seed)
 
@@ -93,7 +93,7 @@ def seeded(*numbers: int) -> torch.Generator:
 def train_loader(
     sources: Sequence[Source], batch: int, steps: int, seed: int, rank: int = 0
 ) -> DataLoader[object]:
-    """Draw `steps` batches an epoch, each source by its share."""
+    """Return a loader of `steps` batches per epoch, in which each source has its share."""
     return DataLoader(
         ConcatDataset([source.train for source in sources]),
         batch_size=batch,
@@ -103,7 +103,7 @@ def train_loader(
 
 
 def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    """Keep frames of different sizes apart; the augmentation makes them one batch."""
+    """Return frames and labels as lists: they differ in size until the augmentation crops them."""
     return [frame for frame, _ in samples], [label for _, label in samples]
 
 
@@ -112,28 +112,27 @@ def load_sources(
 ) -> list[Source]:
     """Read all data sets `data` (DIR or DIR=SHARE) and scenes `rendered` (COUNT or COUNT=SHARE).
 
-    Training frames are held at `max_pixels` at most, validation frames at their own size.
+    Training frames are reduced to at most `max_pixels`; validation frames keep their size.
 
     Raises:
-        DatasetError: the first thing wrong with the data, naming the file.
-        ValueError: the split rule cannot be had.
+        DatasetError: the first error in the data; the message names the file.
     """
     found: list[tuple[str, float | None, Iterator[Sample], Iterator[Sample]]] = []
     for item in data:
         root, share = split_share(item)
         name = Path(root).resolve().name
-        # Figures are told apart by these names.
+        # The metrics are keyed by these names.
         name += f'_{len(found)}' if any(name == other for other, *_ in found) else ''
         train, val = (find_frames(root, split, rule) for split in ('train', 'val'))
         if not train:
-            raise DatasetError(f'{root} has no frame left to train on; hold fewer back')
+            raise DatasetError(f'{root} has no training frames left; hold out fewer')
         found.append(
             (name, share, load_frames(train, f'{name} train'), load_frames(val, f'{name} val'))
         )
     if rendered:
         count, share = split_share(rendered)
         if not count.isdecimal() or not int(count):
-            raise DatasetError(f'--rendered {count!r} is not a number of frames')
+            raise DatasetError(f'--rendered {count!r} is not a number of frames; use at least 1')
         train_scenes = rendered_frames(int(count), 0, 'rendered train')
         val_scenes = rendered_frames(RENDERED_VAL_COUNT, RENDERED_VAL_SEED, 'rendered val')
         found.append(('rendered', share, train_scenes, val_scenes))
@@ -149,7 +148,11 @@ def load_sources(
 
 
 def load_frames(frames: Sequence[LabelledFrame], text: str) -> Iterator[Sample]:
-    """Read and check all `frames`, with a progress bar named `text`."""
+    """Read and check all `frames`, with a progress bar labelled `text`.
+
+    Raises:
+        DatasetError: a file is unreadable or its label is invalid; the message names the file.
+    """
     with ThreadPoolExecutor() as pool:
         loaded = pool.map(LabelledFrame.load, frames)
         yield from tqdm(loaded, desc=text, total=len(frames), unit='frame')
@@ -169,28 +172,33 @@ def split_share(item: str) -> tuple[str, float | None]:
     except ValueError:
         value = 0.0
     if not 0 < value < math.inf:
-        raise DatasetError(f'share {share!r} in {item!r} is not a positive number')
+        raise DatasetError(
+            f'share {share!r} in {item!r} is not a positive number; use, for example, DIR=0.5'
+        )
     return name, value
 
 
 class RoadData(lightning.LightningDataModule):
-    """Batches of `sources` by their shares, `steps_an_epoch` an epoch, and their val frames."""
+    """Training batches from `sources` by their shares, and their validation frames.
+
+    An epoch has `steps_per_epoch` batches of `batch` frames.
+    """
 
     def __init__(
-        self, sources: Sequence[Source], batch: int, steps_an_epoch: int, seed: int
+        self, sources: Sequence[Source], batch: int, steps_per_epoch: int, seed: int
     ) -> None:
         super().__init__()
         self.sources = sources
         self.batch = batch
-        self.steps_an_epoch = steps_an_epoch
+        self.steps_per_epoch = steps_per_epoch
         self.seed = seed
 
     def train_dataloader(self) -> DataLoader[object]:
         rank = self.trainer.global_rank  # type: ignore[union-attr]
-        return train_loader(self.sources, self.batch, self.steps_an_epoch, self.seed, rank)
+        return train_loader(self.sources, self.batch, self.steps_per_epoch, self.seed, rank)
 
     def val_dataloader(self) -> list[DataLoader[object]]:
-        # Each process takes its part; the metrics add up what all of them counted.
+        # Each process validates a part; the metrics sum the counts of all processes.
         rank, world = self.trainer.global_rank, self.trainer.world_size  # type: ignore[union-attr]
         parts = [
             Subset(source.val, range(rank, len(source.val), world))

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""The training loss."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fcn_road_seg.model.road_fcn import road_logit
 
 
 def road_loss(scores: Tensor, labels: Tensor, dice: bool, smoothing: float = 0.0) -> Tensor:
-    """Return binary cross-entropy on p(road), plus Dice loss; void pixels count in neither.
+    """Return binary cross-entropy on p(road), plus the Dice loss if `dice`; void is ignored.
 
-    `scores` are [N, 2, H, W], `labels` [N, H, W] uint8. `smoothing`, in [0, 1), moves the labels
-    of the cross-entropy towards 1/2 (Szegedy et al. 2016), so that p(road) says how sure it is
-    instead of 0 or 1. Dice as in Milletari et al. 2016 (V-Net), with the batch pooled, so that a
-    crop without road is no special case.
+    `scores` are [N, 2, H, W] float, `labels` [N, H, W] uint8 of BACKGROUND, ROAD, VOID.
+    `smoothing`, in [0, 1), moves the labels of the cross-entropy towards 1/2 (Szegedy et al.
+    2016), so that p(road) expresses confidence instead of 0 or 1. Dice is that of Milletari et
+    al. 2016 (V-Net), with the batch pooled, so that a crop without road is no special case.
     """
     logit = road_logit(scores)
     valid = labels != VOID

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Initial weights of a network: torchvision's, a checkpoint's or another run's."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ def imagenet_encoder_state(encoder: str) -> dict[str, Tensor]:
 
 
 def load_weights(net: RoadFCN, weights: str) -> None:
-    """Load `weights` (as --weights has them) into `net`, or into its encoder alone.
+    """Load initial weights into `net`.
+
+    `weights` is none (which leaves `net` as it is), imagenet or a torchvision file (.pth), which
+    both initialise the encoder, or a checkpoint (.safetensors) or a run's .ckpt, which initialise
+    the whole network.
 
     Raises:
-        ValueError: they cannot be had, or are those of another network.
+        ValueError: the weights cannot be loaded, or do not fit the network.
     """
     if weights == 'none':
         return
@@ -38,18 +42,18 @@ def load_weights(net: RoadFCN, weights: str) -> None:
         else:
             state = torch.load(weights, map_location='cpu', weights_only=True)
             if 'state_dict' in state:
-                net.load_state_dict(_with_prefix(state['state_dict'], 'net.'))
+                net.load_state_dict(_strip_prefix(state['state_dict'], 'net.'))
             else:
-                net.encoder.features.load_state_dict(_with_prefix(state, 'features.'))
+                net.encoder.features.load_state_dict(_strip_prefix(state, 'features.'))
     except OSError as error:
         remedy = 'use --weights FILE, or --weights none --encoder vgg16_bn'
-        raise ValueError(f'the weights {weights} cannot be had ({error}); {remedy}') from error
+        raise ValueError(f'cannot load the weights {weights} ({error}); {remedy}') from error
     except (AttributeError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(':')
         raise ValueError(
-            f'{weights} holds no weights for this network ({reason}); see --encoder, --fcn'
+            f'{weights} holds no weights for this network ({reason}); check --encoder and --fcn'
         ) from error
 
 
-def _with_prefix(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def _strip_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

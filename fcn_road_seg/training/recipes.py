@@ -1,4 +1,4 @@
-"""How a network is trained: two recipes, and pieces of them that can be left out."""
+"""Training recipes, and the pieces of them that can be left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from fcn_road_seg.model.input_rule import InputRule
 
-# Each piece of a recipe that can be left out, and what its fields are then.
+# Each piece of a recipe that can be left out, with the values of its fields without it.
 PIECES: dict[str, dict[str, Any]] = {
     'warm-up': {'warm_up': 0.0},
     'cosine': {'cosine': False},
@@ -29,15 +29,24 @@ PIECES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything about a training but its data, its network and its length.
+    """How a network is trained: everything but its data, its architecture and its length.
 
-    `optimizer` is adam or adamw, `warm_up` the share of the steps in which the learning rate
-    rises, `cosine` whether it falls to 0 afterwards; `clip_norm` bounds the gradient's norm,
-    `ema_decay` weighs the running average of the weights that validates and is shipped (0: the
-    weights themselves), `dice` adds the Dice loss to the cross-entropy, whose labels are
-    smoothed by `smoothing` (in [0, 1)). `encoder_rate` is the encoder's learning rate relative to
-    the decoder's when it begins with trained weights. `input_rule` and the fields from `crop_hw`
-    on are those of `Augmentation`.
+    Attributes:
+        optimizer: adam or adamw.
+        learning_rate: the highest one, of the decoder.
+        weight_decay: the optimizer's.
+        warm_up: share of the steps, in [0, 1), in which the learning rate rises.
+        cosine: whether the learning rate falls to 0 after the warm-up.
+        clip_norm: upper bound of the gradient's norm; None leaves it unbounded.
+        ema_decay: decay per step of the average of the weights that is validated and written;
+            0 uses the weights themselves.
+        dice: whether the Dice loss is added to the cross-entropy.
+        smoothing: label smoothing of the cross-entropy, in [0, 1).
+        encoder_rate: learning rate of an encoder with initial weights, relative to the decoder's.
+        mixed_precision: whether bfloat16 may be used where it is fast.
+        batch: crops per step and device.
+
+    `input_rule` and the fields from `crop_hw` on are those of `Augmentation`.
     """
 
     optimizer: str
@@ -67,7 +76,7 @@ class Recipe:
         """Return the recipe with the named `PIECES` left out.
 
         Raises:
-            KeyError: a piece of an unknown name.
+            KeyError: the name of a piece is unknown.
         """
         recipe = self
         for piece in pieces:
@@ -100,7 +109,7 @@ STRONG = Recipe(
     blur=0.25,
 )
 
-# The original one: whole frames squashed to a square, and nothing done to them.
+# The original recipe: whole frames resized to a square, without augmentation.
 CLASSIC = replace(
     STRONG.without(PIECES),
     optimizer='adam',

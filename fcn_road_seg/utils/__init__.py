@@ -1,1 +1,1 @@
-"""Atomic writes, CPU features, child processes."""
+"""Atomic writes, CPU features, child processes, percentiles."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; it takes that name only when all went well.
+    """Yield a path beside `path` to write to; it is renamed to `path` after the block.
 
-    Until then an earlier file of that name stays as it is, and after an error (a full disk, a
-    kill) still: what was written is then removed, where the process lives to do so.
+    An earlier file of that name stays unchanged until then, and also after an error (e.g. a full
+    disk). The unfinished file is removed after an error, unless the process was killed.
+
+    Raises:
+        OSError: the folder does not exist or is not writable, or the disk is full.
     """
     path = Path(path)
-    # Named by no other writer, of this process or another.
+    # A unique name: another writer, of this process or another, may be at work on `path`.
     descriptor, name = tempfile.mkstemp('.part', f'{path.name}.', path.parent)
     os.close(descriptor)
     part = Path(name)
     try:
         yield part
         with part.open('rb+') as file:
-            # A rename may reach the disk before the bytes do.
+            # Otherwise the rename may reach the disk before the bytes do.
             os.fsync(file.fileno())
-        # Some writers (safetensors) make a file that only its owner can read.
+        # Some writers (e.g. safetensors) create files that only their owner can read.
         part.chmod(0o644)
         os.replace(part, path)
     finally:

@@ -1,4 +1,4 @@
-"""A function in a process of its own, which ends with the block that it serves."""
+"""A function in a process of its own, which ends with the block that uses it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from multiprocessing.connection import Connection
 
 @contextmanager
 def child_process(target: Callable[..., None], *args: object) -> Iterator[Connection]:
-    """Run `target(*args, link)` in a fresh process; give that link's other end.
+    """Run `target(*args, link)` in a new process; yield the other end of that link.
 
-    Where the process has ended, `recv` raises EOFError and `send` an OSError. Ctrl-C is not for
-    it but for this process, which ends it after the block. To be called in the main thread.
+    If the process has ended, `recv` raises EOFError and `send` raises OSError. The process ignores
+    Ctrl-C; it is terminated after the block. Call this in the main thread only.
     """
     spawn = multiprocessing.get_context('spawn')
-    link, helpers_link = spawn.Pipe()
-    helper = spawn.Process(target=target, args=(*args, helpers_link), daemon=True)
-    # What is ignored here is so in the process from its first moment on, its imports included.
+    link, child_link = spawn.Pipe()
+    child = spawn.Process(target=target, args=(*args, child_link), daemon=True)
+    # The process inherits this, so that Ctrl-C cannot interrupt its imports either.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        helper.start()
+        child.start()
     finally:
         signal.signal(signal.SIGINT, handler)
-    # Else the process's end would not be noticed here.
-    helpers_link.close()
+    # While this end is open here, `recv` would not notice that the process ended.
+    child_link.close()
     try:
         yield link
     finally:
-        helper.terminate()
-        helper.join()
+        child.terminate()
+        child.join()
         link.close()

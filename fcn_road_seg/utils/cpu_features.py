@@ -1,4 +1,4 @@
-"""What this machine computes fast with."""
+"""Features of the CPU that decide which precision is fast."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _CPU_INFO = Path('/proc/cpuinfo')
 
 
 def has_fast_bfloat16(cpu_info: Path = _CPU_INFO) -> bool:
-    """Return whether the CPU multiplies bfloat16 in hardware made for it (AMX).
+    """Return whether the CPU multiplies bfloat16 matrices in hardware (AMX).
 
-    Without it bfloat16 is emulated, several times slower than float32. Where the system does not
-    tell (no /proc), the answer is no.
+    Without AMX bfloat16 is emulated and several times slower than float32. False if the system
+    has no /proc/cpuinfo.
     """
     return 'amx_bf16' in cpu_flags(cpu_info)
 
@@ -20,14 +20,14 @@ def has_fast_bfloat16(cpu_info: Path = _CPU_INFO) -> bool:
 def has_exact_int8(cpu_info: Path = _CPU_INFO) -> bool:
     """Return whether the CPU sums products of 8-bit numbers in 32 bits (VNNI or AMX).
 
-    Without it they are summed in 16 bits, which overflow. Where the system does not tell (no
-    /proc), the answer is no.
+    Without these they are summed in 16 bits, which overflow. False if the system has no
+    /proc/cpuinfo.
     """
     return not cpu_flags(cpu_info).isdisjoint({'avx512_vnni', 'avx_vnni', 'amx_int8'})
 
 
 def cpu_flags(cpu_info: Path = _CPU_INFO) -> set[str]:
-    """Return what the CPU can do, as Linux names it on x86 and on Arm; nothing without /proc."""
+    """Return the CPU's flags by Linux's names (x86 or Arm); empty without /proc/cpuinfo."""
     try:
         found = re.search(r'^(?:flags|Features)\s*:(.*)$', cpu_info.read_text(), re.MULTILINE)
     except OSError:

@@ -1,1 +1,1 @@
-"""Sheets, plots and videos."""
+"""Contact sheets, plots and videos."""

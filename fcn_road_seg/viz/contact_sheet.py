@@ -1,4 +1,4 @@
-"""Pictures to look at: frames beside what became of them."""
+"""Contact sheets: frames beside their masks and overlays, and frames painted by their errors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FOUND_RGB, MISSED_RGB, INVENTED_RGB = (0, 200, 0), (0, 60, 255), (255, 0, 0)
 
 
 def draw_errors(frame_rgb: np.ndarray, road: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Return the frame, (H, W, 3) uint8 BGR, painted by what became of each pixel.
+    """Return the frame with its errors painted over it, (H, W, 3) uint8 BGR.
 
-    Road that was found is green, road that was missed blue, what was wrongly taken for road
-    red; void is darkened. `frame_rgb` is (H, W, 3) uint8, `road` (H, W) bool, `label` (H, W)
-    uint8.
+    Road that was found is green, missed road blue, and background taken for road red; void is
+    darkened. `frame_rgb` is (H, W, 3) uint8, `road` (H, W) bool, and `label` (H, W) uint8 with
+    the values of `datasets.labels`.
     """
     painted = frame_rgb.astype(np.float32)
     for where, color_rgb in (
@@ -31,7 +31,7 @@ def draw_errors(frame_rgb: np.ndarray, road: np.ndarray, label: np.ndarray) -> n
 
 
 def letterbox(picture_bgr: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Return an (H, W, 3) uint8 picture scaled to fit the middle of a black `size_hw`."""
+    """Return an (H, W, 3) uint8 picture scaled to fit, centred, into a black one of `size_hw`."""
     h, w = size_hw
     scale = min(h / picture_bgr.shape[0], w / picture_bgr.shape[1])
     inner_h, inner_w = (max(1, round(side * scale)) for side in picture_bgr.shape[:2])
@@ -47,7 +47,10 @@ def letterbox(picture_bgr: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 def make_contact_sheet(
     pictures_bgr: Sequence[np.ndarray], columns: int, cell_width: int = 480
 ) -> np.ndarray:
-    """Return the pictures, row by row, as one; a row is as high as its highest picture needs."""
+    """Return (H, W, 3) uint8 pictures, row by row, as one picture.
+
+    Each cell is `cell_width` wide; a row is as high as its highest picture needs.
+    """
     rows = []
     for start in range(0, len(pictures_bgr), columns):
         row = list(pictures_bgr[start : start + columns])

@@ -1,4 +1,4 @@
-"""Plots: a training's curves, precision over recall, times beside one another."""
+"""Plots: training curves, precision over recall, and bars of times."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LINE_STYLES = ('--', ':')
 
 @dataclass(frozen=True)
 class TimeBar:
-    """A time's quartiles (q1, median, q3) in ms; the note stands behind its bar.
+    """A time's quartiles (q1, median, q3) in ms; `note` is drawn behind the bar.
 
-    Grey if it `is_rival`: what others are compared with.
+    The bar is grey if it `is_rival`, one that the others are compared with.
     """
 
     text: str
@@ -31,7 +31,7 @@ class TimeBar:
 
 @dataclass(frozen=True)
 class TimePanel:
-    """Times to be compared with one another, and with lines at certain ms, by text."""
+    """Bars to compare with one another, and with vertical lines at `lines_ms`, by their labels."""
 
     title: str
     bars: Sequence[TimeBar]
@@ -40,13 +40,16 @@ class TimePanel:
 
 
 def plot_curves(metrics_csv: Iterable[Path], path: Path) -> None:
-    """Plot loss and IoU over the steps, from Lightning's CSV files, one a start of the run."""
+    """Plot loss and IoU over the steps, from Lightning's CSV files, one for each start of a run.
+
+    The plot is a PNG file at `path`, as those of the functions below.
+    """
     curves: dict[str, dict[int, float]] = {}
     for file in sorted(metrics_csv, key=lambda file: file.stat().st_mtime):
         with file.open(newline='') as lines:
             for row in csv.DictReader(lines):
                 for name, value in row.items():
-                    # Of a step that a resumed run did again, the later value counts.
+                    # If a resumed run repeated a step, the later value counts.
                     if value and name not in ('epoch', 'step'):
                         curves.setdefault(name, {})[int(row['step'])] = float(value)
     figure = Figure(figsize=(10, 4), layout='constrained')
@@ -61,7 +64,7 @@ def plot_curves(metrics_csv: Iterable[Path], path: Path) -> None:
 
 
 def plot_precision_recall(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
-    """Plot precision over recall, both in [0, 1] at falling thresholds, one curve a name."""
+    """Plot one curve (precision, recall) per name; both are in [0, 1], at falling thresholds."""
     figure = Figure(figsize=(5, 5), layout='constrained')
     axes = figure.subplots()
     for name, (precision, recall) in curves.items():
@@ -73,9 +76,9 @@ def plot_precision_recall(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], p
 
 
 def plot_times(panels: Sequence[TimePanel], path: Path) -> None:
-    """Plot bars of median times with their quartiles as whiskers, beside what is least possible.
+    """Plot panels of bars: median times, with whiskers from the lower to the upper quartile.
 
-    The bars' texts stand at the first panel alone: all have the same ones, in the same order.
+    All panels have bars of the same texts in the same order; only the first panel shows the texts.
     """
     count = len(panels[0].bars)
     figure = Figure(figsize=(2.4 + 3.6 * len(panels), 1.5 + 0.42 * count), layout='constrained')
@@ -98,7 +101,7 @@ def plot_times(panels: Sequence[TimePanel], path: Path) -> None:
             )
         for index, (text, ms) in enumerate(panel.lines_ms.items()):
             axes.axvline(ms, color='k', linestyle=LINE_STYLES[index % 2], label=text)
-        # The notes need room behind the longest bar.
+        # Leaves room for the note behind the longest bar.
         axes.set_xlim(0, 1.6 * q3.max())
         axes.set_yticks(range(count), [bar.text for bar in panel.bars])
         axes.set_title(panel.title)

@@ -1,4 +1,4 @@
-"""A film of pictures, which appears whole or not at all."""
+"""A video file, which is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ SUFFIX = '.mp4'
 
 
 class VideoError(ValueError):
-    """A film cannot be written; one line says why."""
+    """A video cannot be written; the text is one line."""
 
 
 @contextmanager
 def atomic_video_writer(
     path: str | Path, rate_hz: float
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """Give a function that adds a picture, (H, W, 3) uint8 bgr, to the film `path`.
+    """Yield a function that adds a picture, (H, W, 3) uint8 BGR, to the video `path`.
 
-    The first picture decides the film's size; others are scaled to fit into it.
+    The first picture decides the video's size (sides rounded down to even numbers); others are
+    scaled to fit into it.
 
     Raises:
-        VideoError: `path` does not end in SUFFIX, its folder is not there, there was no picture
-            or is no room, or OpenCV cannot write films.
+        VideoError: `path` does not end in SUFFIX, its folder does not exist, no picture was added,
+            the disk is full, or OpenCV cannot write videos.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
-        raise VideoError(f'{path} does not end in {SUFFIX}; name it so')
+        raise VideoError(f'{path} does not end in {SUFFIX}; use that suffix')
     if not path.parent.is_dir():
-        raise VideoError(f'{path.parent} does not exist; make that folder first')
+        raise VideoError(f'{path.parent} does not exist; create that folder first')
     with atomic_write(path) as part:
-        # OpenCV takes the format from the name's end.
-        film = part.with_name(part.name + SUFFIX)
-        writer = _Writer(film, rate_hz, path)
+        # OpenCV derives the format from the suffix.
+        video = part.with_name(part.name + SUFFIX)
+        writer = _Writer(video, rate_hz, path)
         try:
             yield writer.add
             writer.close()
-            os.replace(film, part)
+            os.replace(video, part)
         finally:
-            film.unlink(missing_ok=True)
+            video.unlink(missing_ok=True)
 
 
 class _Writer:
-    def __init__(self, film: Path, rate_hz: float, name: Path) -> None:
-        """Write to `film`; errors speak of `name`."""
-        self._film = film
+    def __init__(self, video: Path, rate_hz: float, name: Path) -> None:
+        """Write to `video`; errors name `name` instead."""
+        self._video = video
         self._name = name
         self._rate_hz = rate_hz
         self._hw = (0, 0)
@@ -61,12 +62,14 @@ class _Writer:
 
     def add(self, picture_bgr: np.ndarray) -> None:
         if not self._count:
-            # Odd sides are not for every codec.
+            # Some codecs refuse odd sides.
             h, w = (max(2, side // 2 * 2) for side in picture_bgr.shape[:2])
             self._hw = h, w
             codec = cv2.VideoWriter.fourcc(*'mp4v')
-            if not self._writer.open(str(self._film), codec, self._rate_hz, (w, h)):
-                raise VideoError(f'{self._name} cannot be written by this OpenCV; leave it out')
+            if not self._writer.open(str(self._video), codec, self._rate_hz, (w, h)):
+                raise VideoError(
+                    f'{self._name} cannot be written by this OpenCV; leave the video out'
+                )
         self._writer.write(letterbox(picture_bgr, self._hw))
         self._count += 1
 
@@ -74,9 +77,9 @@ class _Writer:
         self._writer.release()
         if not self._count:
             raise VideoError(f'{self._name} would have no picture, and is not written')
-        # The writer does not tell of a full disk; the reader tells -1 of a film without its index,
-        # which is written last.
-        written = max(0, int(cv2.VideoCapture(str(self._film)).get(cv2.CAP_PROP_FRAME_COUNT)))
+        # The writer does not report a full disk. The reader returns -1 for a video without its
+        # index, which is written last.
+        written = max(0, int(cv2.VideoCapture(str(self._video)).get(cv2.CAP_PROP_FRAME_COUNT)))
         if written != self._count:
             raise VideoError(
                 f'{self._name} has {written} of {self._count} pictures; is the disk full?'

@@ -12,13 +12,16 @@ from fcn_road_seg.bench import machine
 CPU = torch.device('cpu')
 
 
-def test_machine_and_versions_are_named():
+def test_machine_is_described():
     here = machine.describe_machine(CPU)
     assert here['cores'] == os.cpu_count()
     assert here['cpu']
     assert here['memory_gib'] > 0.5
     assert here['gpu'] is None
     assert set(here['cpu_flags']) <= set(machine.CPU_FLAGS)
+
+
+def test_versions_are_those_of_the_installed_libraries():
     assert machine.versions()['numpy'] == np.__version__
     assert machine.versions()['torch'] == torch.__version__
 
@@ -33,7 +36,7 @@ def test_another_process_at_work_is_noticed():
     assert 0.3 / whole_s < others.share() <= 1
 
 
-def test_own_work_counts_not_as_that_of_others():
+def test_own_work_does_not_count_as_that_of_others():
     with open('/proc/stat') as stat:
         fields = [int(field) for field in stat.readline().split()[1:9]]
     # All but idle and waiting.

@@ -1,58 +1,77 @@
+import contextlib
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from fcn_road_seg.bench.errors import NodeBenchError
-from fcn_road_seg.bench.node import watched_node
 from fcn_road_seg.commands import bench
 
 
-def test_live_node_is_measured_with_the_overlay_off_and_on(
-    random_checkpoint_path, tmp_path, capsys
-):
+@pytest.fixture(scope='module')
+def measured(random_checkpoint_path, tmp_path_factory):
+    """A real run of six frames without and six with the overlay: its folder and its output."""
+    out = tmp_path_factory.mktemp('bench')
     argv = ['--node', '--rounds', '0', '--frames', '6', '--rate', '5', '--frame', '48x96']
-    argv += ['--device', 'cpu', '--parameter', 'threshold:=0.4', '--out', str(tmp_path)]
-    assert bench.main(['--checkpoint', str(random_checkpoint_path), *argv]) == 0
-    report = json.loads((tmp_path / 'bench.json').read_text())['node']
-    printed = capsys.readouterr().out
-    for name in ('overlay_off', 'overlay_on'):
-        node = report[name]
-        assert node['frames_sent'] == 6
-        assert node['frames_received'] == 6
-        assert node['frames_segmented'] + node['frames_dropped'] == 6
-        assert node['frames_refused'] == 0
-        assert 1 <= node['masks_received'] <= node['frames_segmented']
-        latency_ms, inference_ms = node['mask_latency_ms'], node['inference_ms']
-        assert 0 < latency_ms['p50'] <= latency_ms['p95'] <= latency_ms['p99']
-        assert 0 < inference_ms['p50'] <= inference_ms['p99']
-        assert node['cpu_ms_per_frame'] > 0
-        # PyTorch alone takes this much.
-        assert node['peak_memory_mib'] > 150
-        assert f'{name.replace("_", " ")}: 6 sent' in printed
-        assert (tmp_path / f'{name}.log').read_text()
-    assert 'overlay_latency_ms' not in report['overlay_off']
-    assert report['overlay_on']['overlays_received'] >= 1
-    assert 'threshold:=0.4' in report['parameters']
+    argv += ['--device', 'cpu', '--parameter', 'threshold:=0.4', '--out', str(out)]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert bench.main(['--checkpoint', str(random_checkpoint_path), *argv]) == 0
+    report = json.loads((out / 'bench.json').read_text())['node']
+    return SimpleNamespace(out=out, printed=printed.getvalue(), report=report)
 
 
-def test_node_that_cannot_start_is_told_at_once(tmp_path):
-    frames_bgr = np.zeros((1, 32, 32, 3), np.uint8)
-    log_path = tmp_path / 'node.log'
-    parameters = ['checkpoint:=/nowhere.safetensors']
-    with (
-        pytest.raises(NodeBenchError, match=r'the node ended with status 1; .*node\.log may say'),
-        watched_node(frames_bgr, parameters, log_path, overlay=False),
-    ):
-        pass
-    assert '/nowhere.safetensors does not exist' in log_path.read_text()
+@pytest.fixture(params=['overlay_off', 'overlay_on'])
+def name(request):
+    return request.param
 
 
-def test_node_bench_that_is_ended_ends_its_node(random_checkpoint_path, tmp_path):
+def test_every_frame_is_accounted_for(measured, name):
+    node = measured.report[name]
+    assert node['frames_sent'] == 6
+    assert node['frames_received'] == 6
+    assert node['frames_segmented'] + node['frames_dropped'] == 6
+    assert node['frames_refused'] == 0
+    assert 1 <= node['masks_received'] <= node['frames_segmented']
+
+
+def test_percentiles_are_in_order(measured, name):
+    node = measured.report[name]
+    for key in ('mask_latency_ms', 'inference_ms'):
+        assert 0 < node[key]['p50'] <= node[key]['p95'] <= node[key]['p99']
+
+
+def test_inference_takes_less_than_the_whole_latency(measured, name):
+    node = measured.report[name]
+    assert node['inference_ms']['p50'] < node['mask_latency_ms']['p99']
+
+
+def test_cpu_time_and_memory_are_the_nodes(measured, name):
+    node = measured.report[name]
+    assert node['cpu_ms_per_frame'] > 0
+    # PyTorch alone takes this much.
+    assert node['peak_memory_mib'] > 150
+
+
+def test_figures_are_printed_and_the_log_is_kept(measured, name):
+    assert f'{name.replace("_", " ")}: 6 sent' in measured.printed
+    assert (measured.out / f'{name}.log').read_text()
+
+
+def test_overlay_is_received_only_when_it_is_on(measured):
+    assert 'overlay_latency_ms' not in measured.report['overlay_off']
+    assert measured.report['overlay_on']['overlays_received'] >= 1
+
+
+def test_report_has_the_parameters_of_the_node(measured):
+    assert 'threshold:=0.4' in measured.report['parameters']
+
+
+def test_interrupted_bench_ends_its_node(random_checkpoint_path, tmp_path):
     command = [sys.executable, '-m', 'fcn_road_seg', 'bench', '--node', '--rounds', '0']
     command += ['--checkpoint', random_checkpoint_path, '--device', 'cpu', '--out', tmp_path]
     log_path = tmp_path / 'overlay_off.log'
@@ -68,22 +87,3 @@ def test_node_bench_that_is_ended_ends_its_node(random_checkpoint_path, tmp_path
     assert 'Traceback' not in error.decode()
     # Its last words.
     assert 'frames: ' in log_path.read_text()
-
-
-def no_camera(path, topic, link):
-    """End at the first command, as a camera process that fails."""
-    link.recv()
-
-
-def test_camera_that_ends_is_told(random_checkpoint_path, tmp_path, monkeypatch):
-    monkeypatch.setattr('fcn_road_seg.bench.node.run_camera', no_camera)
-    with (
-        pytest.raises(NodeBenchError, match='lost its camera'),
-        watched_node(
-            np.zeros((1, 32, 32, 3), np.uint8),
-            [f'checkpoint:={random_checkpoint_path}'],
-            tmp_path / 'node.log',
-            overlay=False,
-        ),
-    ):
-        pass

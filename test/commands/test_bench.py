@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -8,8 +9,9 @@ import cv2
 import pytest
 import torch
 
-from fcn_road_seg.bench import report as bench_report
+from fcn_road_seg.bench import run as bench_run
 from fcn_road_seg.bench import variants
+from fcn_road_seg.bench.report import digits
 from fcn_road_seg.commands import bench
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCNConfig
@@ -100,16 +102,14 @@ def test_printed_table_and_chart_show_the_report(tiny):
         start = next(i for i, line in enumerate(lines) if line.startswith(size))
         for name, line in zip(NAMES, lines[start + 1 :], strict=False):
             assert variants.LABELS[name] in line
-            assert line.split()[-6] == bench_report._digits(
-                figures['networks'][name]['time_ms']['median']
-            )
+            assert line.split()[-6] == digits(figures['networks'][name]['time_ms']['median'])
     assert cv2.imread(str(tiny.out / 'bench.png')) is not None
 
 
 def test_without_matplotlib_the_chart_is_missed(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, 'fcn_road_seg.viz.plots')
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
-    bench.draw(tiny.report, tmp_path)
+    bench_run.draw(tiny.report, tmp_path)
     assert not (tmp_path / 'bench.png').exists()
     assert 'no chart' in capsys.readouterr().err
 
@@ -118,11 +118,11 @@ def test_without_matplotlib_the_chart_is_missed(tiny, tmp_path, monkeypatch, cap
     ('argv', 'text'),
     [
         (['--sizes', '250x256'], 'input height 250 is not a multiple of 32; use 256'),
-        (['--sizes', '256'], '256 is not a height and a width; such as 256x256'),
-        (['--frame', '0x10'], '0x10 is not a height and a width'),
+        (['--sizes', '256'], "'256' is not HxW; give, for example, 192x640"),
+        (['--frame', '0x10'], "'0x10' is not HxW"),
         (['--rounds', '-1'], '--rounds -1 is too small; use at least 0'),
-        (['--rate', '0'], '--rate 0 is not above 0'),
-        (['--seconds', 'inf'], '--seconds inf is not above 0'),
+        (['--rate', '0'], '--rate 0 is not a positive number'),
+        (['--seconds', 'inf'], '--seconds inf is not a positive number'),
         (['--networks', 'resnet'], "invalid choice: 'resnet'"),
     ],
 )
@@ -137,7 +137,7 @@ def test_arguments_that_make_no_sense_are_refused(argv, text, capsys):
     [
         (['--checkpoint', '/nowhere.safetensors'], '/nowhere.safetensors does not exist'),
         (['--device', 'tpu'], "device 'tpu' is unknown"),
-        (['--device', 'cpu', '--networks', 'float16'], 'float16 is not to be had on cpu'),
+        (['--device', 'cpu', '--networks', 'float16'], 'float16 is not available on cpu'),
         (['--out', '/dev/null/out'], 'Not a directory'),
     ],
 )
@@ -148,20 +148,21 @@ def test_what_cannot_be_measured_is_said_in_one_line(argv, text, tmp_path):
     assert '\n' not in str(ended.value)
 
 
-def test_node_without_ros_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, 'fcn_road_seg.bench.node', raising=False)
-    monkeypatch.setitem(sys.modules, 'rclpy', None)
-    with pytest.raises(SystemExit, match='--node needs ROS 2'):
-        bench.main(['--node', '--out', str(tmp_path)])
-    assert not list(tmp_path.iterdir())
+WITHOUT_ROS = """
+import sys
+sys.modules['rclpy'] = None
+from fcn_road_seg.commands import bench
+bench.main(['--node', '--out', sys.argv[1]])
+"""
 
 
-@pytest.mark.parametrize(
-    ('ms', 'text'),
-    [(1308.2, '1308'), (126.4, '126'), (12.71, '12.7'), (3.5, '3.50'), (0.0519, '0.052')],
-)
-def test_short_times_keep_their_digits(ms, text):
-    assert bench_report._digits(ms) == text
+def test_node_without_ros_is_refused_before_anything_is_measured(tmp_path):
+    line = (sys.executable, '-c', WITHOUT_ROS, str(tmp_path / 'out'))
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith('bench: --node needs ROS 2 (')
+    assert done.stderr.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
 
 
 def test_times_are_kept_when_their_memory_cannot_be_measured(
@@ -170,7 +171,7 @@ def test_times_are_kept_when_their_memory_cannot_be_measured(
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench, 'measure_memory', interrupted)
+    monkeypatch.setattr(bench_run, 'measure_memory', interrupted)
     argv = ['--checkpoint', str(random_checkpoint_path), '--device', 'cpu', '--frame', '48x96']
     argv += ['--sizes', '32x64', '--networks', 'folded', '--rounds', '1', '--out', str(tmp_path)]
     assert bench.main(argv) == 130

@@ -19,7 +19,7 @@ def data(tmp_path):
     return tmp_path / 'data'
 
 
-def test_checkpoint_gains_peaks_and_stays_what_it_was(random_checkpoint_path, data, tmp_path):
+def test_checkpoint_gains_peaks_and_is_otherwise_unchanged(random_checkpoint_path, data, tmp_path):
     out = tmp_path / 'calibrated.safetensors'
     argv = ['--checkpoint', str(random_checkpoint_path), '--data', str(data), '--out', str(out)]
     assert calibrate.main(argv) == 0
@@ -32,7 +32,7 @@ def test_checkpoint_gains_peaks_and_stays_what_it_was(random_checkpoint_path, da
     assert after.threshold == before.threshold
 
 
-def test_checkpoint_in_16_bits_stays_so(random_checkpoint, data, tmp_path):
+def test_checkpoint_in_16_bits_keeps_its_hash_and_size(random_checkpoint, data, tmp_path):
     path = tmp_path / 'half.safetensors'
     save_checkpoint(random_checkpoint, path, torch.float16)
     argv = ['--checkpoint', str(path), '--data', str(data), '--out', str(path)]
@@ -45,19 +45,19 @@ def test_checkpoint_in_16_bits_stays_so(random_checkpoint, data, tmp_path):
 
 def test_without_data_rendered_frames_are_taken(monkeypatch):
     monkeypatch.setattr(calibrate, 'FRAME_COUNT', 2)
-    frames = list(calibrate.frames_of([]))
+    frames = list(calibrate.calibration_frames([]))
     assert [frame.shape for frame in frames] == [(375, 1242, 3)] * 2
 
 
-def test_each_data_set_gives_as_many_frames(monkeypatch, data):
+def test_each_data_set_gives_equally_many_frames(monkeypatch, data):
     monkeypatch.setattr(calibrate, 'FRAME_COUNT', 6)
     # Of its five frames, the last one validates.
-    assert len(list(calibrate.frames_of([data, data]))) == 6
-    assert len(list(calibrate.frames_of([data]))) == 4
+    assert len(list(calibrate.calibration_frames([data, data]))) == 6
+    assert len(list(calibrate.calibration_frames([data]))) == 4
 
 
 @pytest.mark.parametrize('missing', ['--checkpoint', '--data'])
-def test_what_is_not_there_ends_in_one_line(random_checkpoint_path, tmp_path, missing):
+def test_missing_file_is_one_line(random_checkpoint_path, tmp_path, missing):
     argv = {'--checkpoint': str(random_checkpoint_path), '--out': str(tmp_path / 'o.safetensors')}
     argv[missing] = str(tmp_path / 'nowhere')
     with pytest.raises(SystemExit, match=f'^calibrate: {tmp_path}/nowhere [^\n]*$'):
@@ -65,10 +65,10 @@ def test_what_is_not_there_ends_in_one_line(random_checkpoint_path, tmp_path, mi
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_is_missing_is_told_before_anything_is_measured(tmp_path, capsys):
+def test_missing_folder_is_an_error_before_anything_is_measured(tmp_path, capsys):
     with pytest.raises(SystemExit):
         calibrate.main(['--out', str(tmp_path / 'nowhere/o.safetensors')])
-    assert 'nowhere/o.safetensors is not in a folder that exists' in capsys.readouterr().err
+    assert 'nowhere/o.safetensors is not in an existing folder' in capsys.readouterr().err
 
 
 def test_shipped_checkpoint_is_calibrated():

@@ -1,119 +1,17 @@
 import json
 import zipfile
-from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from fcn_road_seg.commands import evaluate
-from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
 from fcn_road_seg.evaluation.birds_eye_view import BirdsEyeView
-from fcn_road_seg.evaluation.corruptions import CORRUPTIONS
-from fcn_road_seg.evaluation.evaluator import Evaluation, Example, measure
 
-SAMPLE = Path(__file__).parents[3] / 'shared/data/kitti_road_sample'
-needs_sample = pytest.mark.skipif(
-    not SAMPLE.is_dir(), reason=f'the KITTI road sample is not in {SAMPLE}'
-)
 CALIBRATION = """P2: 700 0 600 45 0 700 170 0.2 0 0 1 0.003
 R0_rect: 1 0 0 0 1 0 0 0 1
 Tr_cam_to_road: 1 0 0 0 0 1 0 -1.6 0 0 1 0.3
 """
-
-
-def giving(*confidences):
-    """A segmenter that gives these p(road) in [0, 1], whatever the frame."""
-    answers = iter(confidences)
-
-    def segment(frame, *, channel_order, confidence=True):
-        assert channel_order == 'rgb'
-        p_road = np.array(next(answers), float)
-        return SimpleNamespace(
-            mask=np.uint8(p_road >= 0.5) * 255,
-            confidence=np.uint8(np.round(255 * p_road)) if confidence else None,
-        )
-
-    return segment
-
-
-def example(label, **about):
-    label = np.array(label, np.uint8)
-    return Example('frame', np.zeros((*label.shape, 3), np.uint8), label, **about)
-
-
-def report(confidences, examples):
-    return measure(giving(*confidences), examples, stress=False).report()
-
-
-def test_counts_are_pooled_over_frames_before_any_ratio():
-    examples = [example([[ROAD, ROAD, BACKGROUND]]), example([[BACKGROUND] * 3])]
-    figures = report([[[1, 0, 1]], [[0, 0, 1]]], examples)
-    # TP 1, FP 2, FN 1, TN 2.
-    assert (figures['iou'], figures['f1'], figures['accuracy']) == (0.25, 0.4, 0.5)
-    assert figures['frames'] == 2
-
-
-def test_mask_measures_are_at_the_threshold_and_the_kitti_measure_at_the_best_one():
-    figures = report([[[0.4, 0.3]]], [example([[ROAD, BACKGROUND]])])
-    assert figures['iou'] == 0
-    pooled = figures['perspective']['pooled']
-    assert pooled['max_f'] == 100
-    assert 0.3 * 255 < pooled['threshold'] <= 0.4 * 255
-
-
-def test_void_pixels_change_nothing():
-    with_void = report([[[1, 1, 1, 0]]], [example([[ROAD, BACKGROUND, VOID, VOID]])])
-    assert with_void == report([[[1, 1]]], [example([[ROAD, BACKGROUND]])])
-
-
-def test_categories_have_measures_of_their_own_and_one_pooled():
-    examples = [example([[ROAD, BACKGROUND]], category=c) for c in ('um', 'uu')]
-    perspective = report([[[1, 0]], [[1, 1]]], examples)['perspective']
-    assert list(perspective) == ['um', 'uu', 'pooled']
-    assert perspective['um']['pre'] == 100
-    assert perspective['uu']['pre'] == 50
-    assert perspective['pooled']['pre'] == pytest.approx(200 / 3, abs=1e-3)
-
-
-def test_false_positives_are_told_by_class_and_road_is_none():
-    classes, index = ('sky', 'road', 'void', 'car'), np.uint8([[0, 1, 2, 3, 3, 3, 3]])
-    label = [[BACKGROUND, ROAD, VOID, BACKGROUND, BACKGROUND, BACKGROUND, BACKGROUND]]
-    one = example(label, classes=classes, class_index=index)
-    figures = report([[[0, 1, 1, 1, 0, 0, 0]]], [one])
-    assert figures['false_positive_rate_by_class'] == {'sky': 0, 'car': 0.25}
-
-
-def test_worst_frames_come_first_and_frames_without_any_road_are_none_of_them():
-    tally = Evaluation()
-    for wrong in [*range(20), 20]:
-        label = np.full((1, 20), ROAD, np.uint8)
-        mask = np.full((1, 20), 255, np.uint8)
-        mask[0, :wrong] = 0
-        tally.add(Example(f'{wrong:02}', np.zeros((1, 20, 3), np.uint8), label), mask, mask)
-    nothing = example([[BACKGROUND] * 20])
-    tally.add(nothing, np.zeros((1, 20), np.uint8), np.zeros((1, 20), np.uint8))
-    worst = tally.report()['worst']
-    assert [entry['frame'] for entry in worst] == [f'{wrong:02}' for wrong in range(20, 8, -1)]
-    assert worst[0]['iou'] == 0
-    assert worst[1]['iou'] == 0.05
-
-
-def test_what_the_pixels_do_not_define_is_null():
-    figures = report([[[0, 0]]], [example([[VOID, VOID]])])
-    assert figures['iou'] is None
-    assert figures['perspective']['pooled']['max_f'] is None
-    json.dumps(figures, allow_nan=False)
-
-
-def test_stress_tells_the_change_of_iou():
-    answers = [[[1, 0]], [[1, 1]], [[1, 0]], [[0, 0]], [[1, 0]]]
-    one = example([[ROAD, BACKGROUND]])
-    stress = measure(giving(*answers), [one], stress=True).report()['stress']
-    assert list(stress) == list(CORRUPTIONS)
-    assert [figures['iou'] for figures in stress.values()] == [0.5, 1, 0, 1]
-    assert [figures['change'] for figures in stress.values()] == [-0.5, 0, -1, 0]
 
 
 def kitti(root, *, split):
@@ -163,6 +61,28 @@ def test_submission_has_every_test_frame_in_birds_eye_view_under_the_servers_nam
     assert (seen.shape, seen.dtype) == (BirdsEyeView().shape_hw, np.uint8)
 
 
+def test_threshold_and_input_size_of_the_command_replace_those_of_the_checkpoint(
+    tmp_path, random_checkpoint_path
+):
+    data = kitti(tmp_path / 'kitti', split='training')
+    arguments = ['--data', str(data), '--split', 'all', '--backend', 'torch']
+    arguments += ['--checkpoint', str(random_checkpoint_path)]
+
+    def report_of(name, *options):
+        assert evaluate.main([*arguments, *options, '--out', str(tmp_path / name)]) == 0
+        return json.loads((tmp_path / name / 'report.json').read_text())
+
+    plain = report_of('plain')
+    everything = report_of('threshold', '--threshold', '0.001')
+    smaller = report_of('smaller', '--input', '32x32')
+    assert (plain['threshold'], everything['threshold']) == (0.5, 0.001)
+    name = 'kitti all (2 frames)'
+    # Below every p(road) all is road: half of each frame.
+    assert everything['data'][name]['iou'] == 0.5
+    views = [report['data'][name]['perspective'] for report in (plain, everything, smaller)]
+    assert views[0] == views[1] != views[2]
+
+
 def test_calibration_at_fault_is_one_line_that_names_the_file(tmp_path, random_checkpoint_path):
     data = kitti(tmp_path / 'kitti', split='training')
     (data / 'training/calib/um_000000.txt').write_text('P2: 1 2 3\n')
@@ -182,17 +102,3 @@ def test_split_without_frames_is_one_line(tmp_path, random_checkpoint_path):
     arguments = ['--data', str(data), '--val-fraction', '0']
     with pytest.raises(SystemExit, match=r'evaluate: .*kitti has no val frames; use --split all'):
         evaluate.main([*arguments, '--checkpoint', str(random_checkpoint_path)])
-
-
-@needs_sample
-def test_labels_as_their_own_prediction_score_100_in_both_views_of_the_kitti_sample():
-    frames = evaluate.find_frames(SAMPLE, 'all')
-    examples = list(evaluate.examples_of(frames, 'sample'))
-    assert [e.category for e in examples] == ['um', 'uu']
-    figures = report([e.label == ROAD for e in examples], examples)
-    assert figures['iou'] == 1
-    for view in ('perspective', 'birds_eye_view'):
-        for category in ('um', 'uu', 'pooled'):
-            measures = figures[view][category]
-            assert (measures['max_f'], measures['ap']) == (100, 100)
-            assert (measures['fpr'], measures['fnr']) == (0, 0)

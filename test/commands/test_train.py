@@ -1,5 +1,8 @@
+import re
+import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -7,7 +10,12 @@ import pytest
 import torch
 
 from fcn_road_seg.commands import train
+from fcn_road_seg.datasets.splits import find_frames
+from fcn_road_seg.evaluation.metrics import RoadHistogram
+from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.training.lightning_module import RoadTraining
 
 TINY = [
     *('--encoder=vgg16_bn', '--weights=none', '--pixels=6144', '--batch=4'),
@@ -33,31 +41,63 @@ def easy_data(tmp_path_factory):
 
 
 def test_training_without_validation_frames_still_gives_a_checkpoint(easy_data, tmp_path):
-    arguments = ['--data', str(easy_data), '--val-fraction', '0', '--crop', '32', '32']
+    arguments = ['--data', str(easy_data), '--val-fraction', '0', '--crop', '32x32']
     train.main([*TINY, *arguments, '--steps', '1', '--val-every', '1', '--out', str(tmp_path)])
     assert load_checkpoint(tmp_path / 'road_fcn.safetensors').provenance.metrics == {}
 
 
-def test_training_learns_an_easy_task_and_writes_a_checkpoint(easy_data, tmp_path, capsys):
-    arguments = ['--data', str(easy_data), '--crop', '32', '64', '--out', str(tmp_path)]
-    steps = ['--steps', '60', '--val-every', '60']
-    assert (
-        train.main([*TINY, *arguments, *steps, '--licence', 'made up', '--threshold', '0.7']) == 0
-    )
-    checkpoint = load_checkpoint(tmp_path / 'road_fcn.safetensors')
-    assert checkpoint.model.config.encoder == 'vgg16'
-    assert checkpoint.input_rule.pixels == 6144
-    assert checkpoint.threshold == 0.7
-    assert checkpoint.provenance.licence == 'made up'
-    assert f'{easy_data.name} (8 frames)' in checkpoint.provenance.training_data
-    assert checkpoint.provenance.metrics[easy_data.name]['iou'] > 0.8
-    assert len(checkpoint.activation_peaks) == 13
+@pytest.fixture(scope='module')
+def trained(easy_data, tmp_path_factory):
+    """The checkpoint of a run of 60 steps, at a threshold of 0.7."""
+    out = tmp_path_factory.mktemp('trained')
+    arguments = ['--data', str(easy_data), '--crop', '32x64', '--out', str(out)]
+    arguments += ['--steps', '60', '--val-every', '60', '--threshold', '0.7']
+    assert train.main([*TINY, *arguments, '--licence', 'made up']) == 0
+    return load_checkpoint(out / 'road_fcn.safetensors')
+
+
+def test_training_learns_an_easy_task(trained, easy_data):
+    assert trained.provenance.metrics[easy_data.name]['iou'] > 0.8
+
+
+def test_checkpoint_names_its_data_and_their_licence(trained, easy_data):
+    assert f'{easy_data.name} (8 frames)' in trained.provenance.training_data
+    assert trained.provenance.licence == 'made up'
+
+
+def test_checkpoint_has_the_input_rule_and_the_threshold_of_the_run(trained):
+    assert trained.input_rule.pixels == 6144
+    assert trained.threshold == 0.7
+
+
+def test_checkpoint_is_folded_and_ready_for_int8(trained):
+    assert trained.model.config.encoder == 'vgg16'
+    assert len(trained.activation_peaks) == 13
+
+
+@pytest.mark.parametrize('threshold', [0.3, 0.7])
+def test_iou_in_the_checkpoint_is_that_of_its_masks_from_the_segmenter(
+    easy_data, tmp_path, threshold
+):
+    # 64 x 96 frames are reduced to 32 x 64: a wrong way of resizing, or threshold, would show.
+    arguments = ['--data', str(easy_data), '--crop', '32x64', '--out', str(tmp_path)]
+    arguments += ['--steps', '40', '--val-every', '40', '--threshold', str(threshold)]
+    train.main([*TINY, *arguments, '--pixels', '2048', '--accelerator', 'cpu'])
+    path = tmp_path / 'road_fcn.safetensors'
+    segmenter = RoadSegmenter(path, 'cpu', 'float32', backend='torch')
+    histogram = RoadHistogram()
+    for frame in find_frames(easy_data, 'val'):
+        frame_rgb, label = frame.load()
+        histogram.add(segmenter(frame_rgb, channel_order='rgb').mask, label)
+    written = load_checkpoint(path).provenance.metrics[easy_data.name]['iou']
+    assert 0.1 < written < 0.999
+    assert written == pytest.approx(histogram.mask_measures(128).iou, abs=0.002)
 
 
 def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     easy_data, tmp_path, monkeypatch
 ):
-    arguments = [*TINY, '--data', str(easy_data), '--crop', '32', '32']
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32']
     arguments += ['--steps', '6', '--val-every', '2', '--batch', '2']
     train.main([*arguments, '--out', str(tmp_path / 'whole')])
 
@@ -66,7 +106,7 @@ def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
             raise KeyError('power cut')
 
     with monkeypatch.context() as patched:
-        patched.setattr(train.RoadTraining, 'on_train_batch_end', cut_off)
+        patched.setattr(RoadTraining, 'on_train_batch_end', cut_off)
         with pytest.raises(KeyError, match='power cut'):
             train.main([*arguments, '--out', str(tmp_path / 'cut')])
     last = tmp_path / 'cut/last.ckpt'
@@ -92,13 +132,15 @@ def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
 
 def test_run_is_not_overwritten_by_another(easy_data, tmp_path):
     (tmp_path / 'last.ckpt').write_bytes(b'of another run')
-    with pytest.raises(SystemExit, match=r'train: .* holds another run; say --resume .*last.ckpt'):
+    with pytest.raises(
+        SystemExit, match=r'train: .* holds another run; continue it with --resume .*last.ckpt'
+    ):
         train.main([*TINY, '--data', str(easy_data), '--out', str(tmp_path)])
     assert (tmp_path / 'last.ckpt').read_bytes() == b'of another run'
 
 
 def test_loss_that_is_not_finite_ends_the_training_and_keeps_what_there_is(easy_data, tmp_path):
-    arguments = [*TINY, '--data', str(easy_data), '--crop', '32', '32', '--batch', '2']
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--batch', '2']
     arguments += ['--steps', '40', '--val-every', '1', '--out', str(tmp_path)]
     with pytest.raises(
         SystemExit, match=r'train: the loss is (nan|inf) at step \d+; lower --learn'
@@ -108,8 +150,27 @@ def test_loss_that_is_not_finite_ends_the_training_and_keeps_what_there_is(easy_
     assert kept['global_step'] >= 1
 
 
+def test_interrupted_training_says_in_one_line_how_to_continue(easy_data, tmp_path):
+    command = [sys.executable, '-m', 'fcn_road_seg', 'train', *TINY, '--data', str(easy_data)]
+    command += ['--crop', '32x32', '--steps', '100000', '--val-every', '1', '--out', str(tmp_path)]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    last = tmp_path / 'last.ckpt'
+    end_s = time.monotonic() + 120
+    while not last.exists() and running.poll() is None and time.monotonic() < end_s:
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    _, printed = running.communicate(timeout=60)
+    assert running.returncode == 1
+    said = printed.splitlines()[-1]
+    assert re.fullmatch(
+        rf'train: interrupted at step \d+; continue with --resume {re.escape(str(last))}', said
+    )
+    assert 'Traceback' not in printed
+    assert torch.load(last, weights_only=True)['global_step'] >= 1
+
+
 def test_run_without_a_better_network_ends_early_and_keeps_the_best(easy_data, tmp_path):
-    arguments = [*TINY, '--data', str(easy_data), '--crop', '32', '32', '--batch', '1']
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--batch', '1']
     arguments += ['--steps', '9', '--val-every', '1', '--out', str(tmp_path), '--without', 'ema']
     # At this rate the weights, and so the masks, stay as they are.
     train.main([*arguments, '--learning-rate', '1e-12', '--freeze', '9', '--patience', '2'])
@@ -121,10 +182,10 @@ def test_run_without_a_better_network_ends_early_and_keeps_the_best(easy_data, t
 
 
 def test_frozen_encoder_stays_as_it_is_statistics_included(easy_data, tmp_path):
-    arguments = [*TINY, '--data', str(easy_data), '--crop', '32', '32', '--batch', '2']
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--batch', '2']
     arguments += ['--steps', '2', '--val-every', '2', '--without', 'ema']
     torch.manual_seed(3)
-    start = train.RoadFCN(train.RoadFCNConfig(encoder='vgg16_bn'))
+    start = RoadFCN(RoadFCNConfig(encoder='vgg16_bn'))
     weights = tmp_path / 'vgg16_bn.pth'
     torch.save(
         {f'features.{k}': v for k, v in start.encoder.features.state_dict().items()}, weights
@@ -144,36 +205,17 @@ def test_frozen_encoder_stays_as_it_is_statistics_included(easy_data, tmp_path):
     assert {'features.0.weight', 'features.1.running_mean'} <= changed
 
 
-def test_training_goes_on_from_a_checkpoint_of_the_same_network(tmp_path):
-    net = train.RoadFCN()
-    path = tmp_path / 'a.safetensors'
-    train.save_checkpoint(train.Checkpoint(net, train.InputRule(pixels=6144)), path)
-    other = train.RoadFCN()
-    train.load_weights(other, str(path))
-    for name, tensor in net.state_dict().items():
-        assert torch.equal(tensor, other.state_dict()[name])
-    with pytest.raises(ValueError, match=r'a.safetensors holds no weights for this network'):
-        train.load_weights(train.RoadFCN(train.RoadFCNConfig(encoder='vgg16_bn')), str(path))
-
-
-def test_weights_that_cannot_be_had_are_one_line(tmp_path):
-    with pytest.raises(ValueError, match=r'none.pth cannot be had .*; use --weights FILE, or'):
-        train.load_weights(train.RoadFCN(), str(tmp_path / 'none.pth'))
-    (tmp_path / 'text.pth').write_text('no weights')
-    with pytest.raises(ValueError, match=r'text.pth holds no weights for this network'):
-        train.load_weights(train.RoadFCN(), str(tmp_path / 'text.pth'))
-
-
 def test_two_processes_train_one_network(easy_data, tmp_path):
     command = [
         sys.executable,
         '-m',
-        'fcn_road_seg.commands.train',
+        'fcn_road_seg',
+        'train',
         *TINY,
         '--data',
         str(easy_data),
     ]
-    command += ['--crop', '32', '32', '--batch', '2', '--steps', '2', '--val-every', '2']
+    command += ['--crop', '32x32', '--batch', '2', '--steps', '2', '--val-every', '2']
     command += ['--devices', '2', '--out', str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
@@ -185,7 +227,7 @@ def test_two_processes_train_one_network(easy_data, tmp_path):
 
 
 def test_run_leaves_curves_predictions_and_tensorboard_events(easy_data, tmp_path):
-    arguments = [*TINY, '--data', str(easy_data), '--crop', '32', '32', '--out', str(tmp_path)]
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--out', str(tmp_path)]
     train.main([*arguments, '--steps', '1', '--val-every', '1', '--batch', '1'])
     assert cv2.imread(str(tmp_path / 'curves.png')) is not None
     # Two validation frames of 64 x 96 in a sheet of four columns.
@@ -194,21 +236,28 @@ def test_run_leaves_curves_predictions_and_tensorboard_events(easy_data, tmp_pat
     assert list(tmp_path.glob('metrics/version_0/metrics.csv'))
 
 
-def test_data_at_fault_is_named_before_training_starts(easy_data, tmp_path):
-    with pytest.raises(SystemExit, match=r'train: .* is no known data set'):
-        train.main(['--weights', 'none', '--data', str(tmp_path)])
-    with pytest.raises(SystemExit, match='nothing to train on; give --data'):
-        train.main(['--weights', 'none'])
-    for arguments, reason in (
-        (
-            ['--data', str(easy_data), '--val-fraction', '2'],
-            r'val_fraction 2.0 is not in \[0, 1\)',
-        ),
-        (['--rendered', '4', '--skip-scales', '1'], 'give one a skip'),
+@pytest.mark.parametrize(
+    ('arguments', 'reason'),
+    [
+        (['--data', 'nowhere'], 'nowhere is not a known data set'),
+        ([], 'nothing to train on; give --data'),
+        (['--rendered', '4', '--val-fraction', '2'], r'val_fraction 2.0 is not in \[0, 1\)'),
+        (['--rendered', '4', '--skip-scales', '1'], 'give one per skip'),
         (['--rendered', '4', '--pixels', '5'], 'pixel count 5 is too small'),
-    ):
-        with pytest.raises(SystemExit, match=f'train: .*{reason}'):
-            train.main(['--weights', 'none', *arguments])
+        (['--rendered', '4', '--weights', 'none.pth'], 'cannot load the weights none.pth'),
+    ],
+)
+def test_error_in_the_arguments_is_one_line_before_training_starts(arguments, reason, tmp_path):
+    with pytest.raises(SystemExit, match=f'train: .*{reason}'):
+        train.main(['--weights', 'none', '--out', str(tmp_path), *arguments])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('option', ['--steps', '--val-every', '--batch', '--patience'])
+def test_count_below_1_is_refused(option, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        train.main(['--rendered', '4', option, '0'])
+    assert f"argument {option}: '0' is not a whole number of at least 1" in capsys.readouterr().err
 
 
 def test_classic_recipe_sees_whole_frames_at_256_by_256(easy_data, tmp_path):

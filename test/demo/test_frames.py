@@ -9,9 +9,12 @@ from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from sensor_msgs.msg import CompressedImage, Image
 
-from fcn_road_seg.demo import frames as demo_sources
-from fcn_road_seg.demo.frames import bag_messages, image_messages
-from fcn_road_seg.live.camera_process import DemoError
+from fcn_road_seg.demo.frames import (
+    DemoError,
+    bag_messages,
+    image_messages,
+    rendered_messages,
+)
 from test.helpers.camera_bags import jpeg_msgs, raw_msgs, write_bag
 
 FRAMES = [np.random.default_rng(i).integers(0, 256, (20, 30, 3), np.uint8) for i in range(3)]
@@ -26,16 +29,19 @@ def test_image_folder_is_read_in_order_whatever_the_sizes(tmp_path):
     assert all(message.label is None for message in messages)
 
 
-def test_folder_without_a_readable_image_is_refused(tmp_path):
+def test_folder_without_an_image_is_refused(tmp_path):
     with pytest.raises(DemoError, match='holds no image'):
         image_messages(tmp_path)
+
+
+def test_image_that_is_not_readable_is_refused(tmp_path):
     (tmp_path / 'x.png').write_text('no picture')
     with pytest.raises(DemoError, match=r'x.png is not a readable image'):
         image_messages(tmp_path)
 
 
 def test_rendered_frames_carry_their_labels():
-    (message,) = demo_sources.rendered_messages(1, seed=5)
+    (message,) = rendered_messages(1, seed=5)
     assert message.frame_bgr().shape == (*message.label.shape, 3) == (375, 1242, 3)
     assert 0 < (message.label == 1).mean() < 1
 
@@ -64,14 +70,24 @@ def test_single_file_of_a_bag_is_enough(tmp_path):
     assert len(bag_messages(bag / 'bag.mcap')) == 3
 
 
-def test_topic_is_chosen_where_a_bag_has_several(tmp_path):
+@pytest.fixture
+def bag_of_two_topics(tmp_path):
     topics = {'/b/compressed': jpeg_msgs(FRAMES), '/a': raw_msgs(FRAMES[:1])}
-    bag = write_bag(tmp_path / 'bag', topics)
+    return write_bag(tmp_path / 'bag', topics)
+
+
+def test_bag_with_several_topics_asks_for_one(bag_of_two_topics):
     with pytest.raises(DemoError, match=r'choose one by --topic: /a, /b/compressed$'):
-        bag_messages(bag)
+        bag_messages(bag_of_two_topics)
+
+
+def test_topic_that_a_bag_does_not_have_is_refused(bag_of_two_topics):
     with pytest.raises(DemoError, match=r'no images on /c; --topic is one of /a, /b/compressed$'):
-        bag_messages(bag, '/c')
-    messages = bag_messages(bag, '/b/compressed', limit=2)
+        bag_messages(bag_of_two_topics, '/c')
+
+
+def test_messages_are_those_of_the_chosen_topic(bag_of_two_topics):
+    messages = bag_messages(bag_of_two_topics, '/b/compressed', limit=2)
     assert [message.type for message in messages] == [CompressedImage] * 2
     assert [message.frame_bgr().shape for message in messages] == [(20, 30, 3)] * 2
 
@@ -84,26 +100,37 @@ def test_messages_that_the_node_would_refuse_are_left_out_and_told(tmp_path, cap
     messages = bag_messages(bag)
     assert [message.offset_s for message in messages] == pytest.approx([0, 0.1])
     assert np.array_equal(messages[1].frame_bgr(), FRAMES[1])
-    told = '2 of 4 messages are left out, first: 10 bytes are no Image; have it recorded anew'
+    told = '2 of 4 messages are left out, first: 10 bytes are not a valid Image; record it again'
     assert told in capsys.readouterr().out
 
 
-def test_bag_without_images_or_readable_ones_is_refused(tmp_path):
+def test_bag_without_images_is_refused(tmp_path):
     empty = write_bag(tmp_path / 'empty', {})
-    with pytest.raises(DemoError, match=r'empty has no topic of sensor_msgs/msg/Image or '):
+    with pytest.raises(DemoError, match=r'empty has no topic of type sensor_msgs/msg/Image or '):
         bag_messages(empty)
+
+
+def test_bag_without_a_readable_image_is_refused(tmp_path):
     bad = write_bag(tmp_path / 'bad', {'/a': [b'']})
     with pytest.raises(DemoError, match=r'bad has no readable image on /a$'):
         bag_messages(bad)
 
 
-def test_what_is_no_rosbag2_is_told_with_a_remedy(tmp_path):
+def test_bag_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(DemoError, match=r'none does not exist; give the folder or file'):
         bag_messages(tmp_path / 'none')
+
+
+def test_folder_that_is_not_a_bag_is_refused(tmp_path):
     with pytest.raises(DemoError, match=r'is no rosbag2 that can be read .* name a bag\'s folder'):
         bag_messages(tmp_path)
+
+
+def test_bag_of_ros_1_is_refused_with_the_command_that_converts_it(tmp_path):
     (tmp_path / 'x.bag').touch()
-    with pytest.raises(DemoError, match=r'is of ROS 1; convert it: rosbags-convert --src .*x.bag'):
+    with pytest.raises(
+        DemoError, match=r'is a ROS 1 bag; convert it: rosbags-convert --src .*x.bag'
+    ):
         bag_messages(tmp_path / 'x.bag')
 
 

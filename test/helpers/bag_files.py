@@ -20,15 +20,17 @@ from fcn_road_seg.bags.reader import BagMessage, BagReader
 from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, header, message
 from fcn_road_seg.bags.writer import atomic_bag_writer
 from fcn_road_seg.messages.image import image_fields
+from test.helpers.kitti_trees import rendered
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
 STAMP_NS = 1_317_042_145_964_389_445
+STEP_NS = 100_000_000
 
 
 def image(
     stamp_ns: int = STAMP_NS, pixels: np.ndarray = PIXELS, encoding: str = 'bgr8', **fields: Any
 ) -> Any:
-    """Return rosbags' Image of an array; `fields` are instead of its own."""
+    """Return rosbags' Image of an array; `fields` replace its own."""
     fields = {**image_fields(pixels, encoding), **fields}
     return message(IMAGE, header=header(stamp_ns, 'camera'), **fields)
 
@@ -46,6 +48,12 @@ def compressed_image(pixels: np.ndarray, stamp_ns: int = STAMP_NS) -> Any:
 TWO_IMAGES = (image(), image(STAMP_NS + 7))
 
 
+def drive_images(count: int = 3, frame_hw: tuple[int, int] = (60, 200)) -> list[Any]:
+    """Return rosbags' Images of a rendered drive, STEP_NS apart."""
+    frames = rendered(count, frame_hw)
+    return [image(STAMP_NS + index * STEP_NS, frame) for index, frame in enumerate(frames)]
+
+
 def write_bag(
     path: Path, messages: Mapping[str, Sequence[Any]] | None = None, storage: str = 'mcap'
 ) -> Path:
@@ -61,7 +69,7 @@ def write_bag(
 
 
 def command_line(command: str, *argv: object, absent: Sequence[str] = ()) -> list[str]:
-    """Return a command's line, to be run by another Python that cannot import what is absent."""
+    """Return the command line of another Python, which cannot import the packages in `absent`."""
     program = f"""
 import sys
 sys.modules.update(dict.fromkeys({absent!r}))
@@ -72,9 +80,9 @@ raise SystemExit(main())
 
 
 def interrupted(line: Sequence[str], growing: Path, signal_number: int) -> str:
-    """Run a command's line until a file grows, end it by a signal, and return its last line.
+    """Run a command until a file grows, end it by a signal, and return the last line of stderr.
 
-    Its exit status has to be that of an interrupt.
+    Its exit status must be that of an interrupt.
     """
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
     while not (growing.exists() and growing.stat().st_size):
@@ -87,11 +95,30 @@ def interrupted(line: Sequence[str], growing: Path, signal_number: int) -> str:
 
 
 def messages_of(path: Path, topics: Sequence[str] = ('/image',)) -> list[BagMessage]:
+    """Return the messages of these topics as the bag stores them."""
     with BagReader(path) as reader:
         return list(reader.messages(topics))
 
 
+def parsed_messages(path: Path) -> dict[str, list[tuple[int, Any]]]:
+    """Return all messages by topic, each with its time in ns."""
+    with BagReader(path) as reader:
+        found: dict[str, list[tuple[int, Any]]] = {topic: [] for topic in reader.topics}
+        for m in reader.messages(reader.topics):
+            found[m.topic].append((m.time_ns, m.parsed()))
+    return found
+
+
+def claim_messages(bag: Path, count: int, claimed: int) -> None:
+    """Change the number of messages in metadata.yaml from `count` to `claimed`."""
+    path = bag / 'metadata.yaml'
+    text = path.read_text()
+    assert f'message_count: {count}' in text
+    path.write_text(text.replace(f'message_count: {count}', f'message_count: {claimed}'))
+
+
 def write_compressed_bag(path: Path, mode: str, images: Iterable[object]) -> Path:
+    """Write images of /image, compressed with zstd by FILE, MESSAGE or (mcap) STORAGE."""
     store = get_typestore(Stores.ROS2_JAZZY)
     writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
     writer.set_compression(CompressionMode[mode], CompressionFormat.ZSTD)
@@ -103,7 +130,7 @@ def write_compressed_bag(path: Path, mode: str, images: Iterable[object]) -> Pat
 
 
 def write_humble_bag(path: Path, types: Mapping[str, str], pixels: np.ndarray = PIXELS) -> Path:
-    """Write a bag as Humble records it in sqlite3, without definitions, an image a topic."""
+    """Write a bag as Humble records it (sqlite3, no definitions), with one image per topic."""
     msg = image(pixels=pixels)
     cdr = bytes(get_typestore(Stores.ROS2_HUMBLE).serialize_cdr(msg, IMAGE))
     path.mkdir()

@@ -1,4 +1,4 @@
-"""Bags for tests, written by rosbags as a recorder would write them."""
+"""Bags for tests, written by rosbags as a recorder writes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from fcn_road_seg.messages.compressed_image import jpeg_msg
 from fcn_road_seg.messages.image import image_msg
 
-# A drive of 2011, as KITTI's.
+# In 2011, like KITTI's drives.
 START_NS = 1_317_046_453_072_943_147
 PERIOD_NS = 100_000_000
 
@@ -28,7 +28,7 @@ def header_of(index: int) -> Header:
 
 
 def raw_msgs(frames_bgr: Iterable[np.ndarray], encoding: str = 'bgr8') -> list[Image]:
-    """Return a message for each frame, 0.1 s apart; `encoding` bgr8 or rgb8."""
+    """Return a message for each frame, 0.1 s apart; `encoding` is bgr8 or rgb8."""
     return [
         image_msg(frame if encoding == 'bgr8' else frame[..., ::-1].copy(), encoding, header_of(i))
         for i, frame in enumerate(frames_bgr)
@@ -46,7 +46,7 @@ def write_bag(
     storage: StoragePlugin = StoragePlugin.MCAP,
     compression: CompressionMode = CompressionMode.NONE,
 ) -> Path:
-    """Write messages, or what stands for serialised ones, 0.1 s apart; return `path`."""
+    """Write messages or, given bytes, serialised ones, 0.1 s apart; return `path`."""
     store = get_typestore(Stores.ROS2_HUMBLE)
     writer = Writer(path, version=8, storage_plugin=storage)
     writer.set_compression(compression, CompressionFormat.ZSTD)

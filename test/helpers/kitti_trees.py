@@ -1,4 +1,4 @@
-"""KITTI folders as its archives unpack, with rendered frames and real calibration numbers."""
+"""KITTI folders as they are after unpacking, with rendered frames and real calibrations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def rendered(count: int, frame_hw: tuple[int, int] = FRAME_HW) -> list[np.ndarra
 
 
 def timestamps(count: int) -> list[str]:
-    """Return lines as timestamps.txt has them, 1.000000007 s apart."""
+    """Return lines of a timestamps.txt, 1.000000007 s apart."""
     return [f'2011-09-26 13:02:{25 + i}.{964389445 + 7 * i:09}' for i in range(count)]
 
 
@@ -73,7 +73,7 @@ def odometry_sequence(root: Path, times: Sequence[str]) -> Path:
 
 
 def road_folder(root: Path, names: Sequence[str] = ('um_000000', 'umm_000004')) -> Path:
-    """Write the training folder of the road benchmark, and return the benchmark's own."""
+    """Write the training folder of the road benchmark, and return the folder above."""
     write_images(root / 'data_road/training/image_2', [f'{name}.png' for name in names])
     (root / 'data_road/training/calib').mkdir()
     for name in names:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterValue
@@ -18,6 +18,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from fcn_road_seg.live.diagnostics_listener import DiagnosticsListener
+from fcn_road_seg.live.diagnostics_listener import values_of as values_of
 from fcn_road_seg.messages.image import image_msg
 
 TIMEOUT_S = 60.0
@@ -45,14 +47,11 @@ class Peer:
         self.offer(reliability, depth)
         self.received: dict[str, dict[int, object]] = {topic: {} for topic in topics}
         self._subscriptions = {topic: self._listen(topic, depth) for topic in topics}
-        self.diagnostics: list[DiagnosticStatus] = []
-        name = f'{self.node.get_namespace().rstrip("/")}/fcn_road_seg: segmentation'
-        self.node.create_subscription(
-            DiagnosticArray,
-            '/diagnostics',
-            lambda msg: self.diagnostics.extend(s for s in msg.status if s.name == name),
-            10,
-        )
+        self._listener = DiagnosticsListener(self.node)
+
+    @property
+    def diagnostics(self) -> list[DiagnosticStatus]:
+        return self._listener.statuses
 
     def offer(self, reliability: str, depth: int = 50) -> None:
         """Publish frames from now on with this reliability alone."""
@@ -108,10 +107,7 @@ class Peer:
 
     def next_diagnostics(self) -> DiagnosticStatus:
         """Wait for a status that was measured from now on, and return it."""
-        # One may be under way already.
-        count = len(self.diagnostics) + 2
-        self.spin_until(lambda: len(self.diagnostics) >= count)
-        return self.diagnostics[-1]
+        return self._listener.next(self._spin_once, TIMEOUT_S)
 
     def close(self) -> None:
         self._executor.shutdown()
@@ -138,12 +134,15 @@ class Peer:
         deadline = time.monotonic() + timeout_s
         while not done():
             assert time.monotonic() < deadline, f'nothing came back within {timeout_s} s'
-            self._executor.spin_once(timeout_sec=0.05)
+            self._spin_once()
 
     def spin_for(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self._executor.spin_once(timeout_sec=0.05)
+            self._spin_once()
+
+    def _spin_once(self) -> None:
+        self._executor.spin_once(timeout_sec=0.05)
 
     def answer(self, stamp: int, timeout_s: float = TIMEOUT_S) -> list[Image]:
         """Return what came back for a stamp, one message per topic; wait for it."""
@@ -165,10 +164,6 @@ class Peer:
 
     def is_heard(self) -> bool:
         return self._publisher.get_subscription_count() > 0
-
-
-def values_of(status: DiagnosticStatus) -> dict[str, str]:
-    return {entry.key: entry.value for entry in status.values}
 
 
 def pixels_of(msg: Image) -> np.ndarray:

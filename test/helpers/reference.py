@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from fcn_road_seg.inference.interfaces import BackendInfo
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
 
 NETWORKS = [
@@ -14,10 +15,10 @@ NETWORKS = [
 INPUT_SIZES_HW = [(32, 32), (32, 96), (64, 32), (96, 128)]
 
 
-class ReferenceNetwork:
+class ReferenceBackend:
     """The checkpoint's network as it is: not folded, in PyTorch's own layout."""
 
-    backend = 'reference'
+    info = BackendInfo('reference', torch.__version__)
 
     def __init__(self, model):
         self._model = model
@@ -44,7 +45,7 @@ def assert_logit_is_that_of_the_network(make_network, config, hw):
     """Compare, on noise, with the network that `make_network` makes of a folded model."""
     model = model_of(config)
     frame_rgb = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
-    expected = ReferenceNetwork(model).road_logit(frame_rgb)
+    expected = ReferenceBackend(model).road_logit(frame_rgb)
     logit = make_network(fold_batch_norm(model)).road_logit(frame_rgb)
     assert logit.shape == hw
     assert logit.dtype == np.float32

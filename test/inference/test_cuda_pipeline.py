@@ -1,6 +1,6 @@
-"""The pipeline of GPUs: on a CPU, where nothing is captured, and on a GPU where there is one.
+"""The pipeline of a GPU: on a CPU, which captures nothing, and on a GPU if there is one.
 
-On a machine with a GPU and without ROS: python -m pytest -m gpu test/test_cuda_pipeline.py
+On a machine with a GPU, with or without ROS: python -m pytest -m gpu test/inference
 """
 
 import gc
@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_pipeline import _KEPT_PROGRAMS, CudaPipeline
 from fcn_road_seg.inference.interfaces import OverlayStyle
@@ -49,7 +49,7 @@ def reference(random_checkpoint):
     """The CPU's pipeline around the same network, by the same library."""
     segmenter = RoadSegmenter(random_checkpoint, 'cpu', backend='torch')
     assert isinstance(segmenter._pipeline, CpuPipeline)
-    assert isinstance(segmenter._pipeline._network, TorchNetwork)
+    assert isinstance(segmenter._pipeline._network, TorchBackend)
     return segmenter
 
 

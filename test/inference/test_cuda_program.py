@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
-from fcn_road_seg.inference.cuda_program import CudaProgram, kind_of
+from fcn_road_seg.inference.cuda_program import CudaProgram, frame_kind
 from fcn_road_seg.inference.interfaces import OverlayStyle, SegmentationRequest
 from fcn_road_seg.model.road_fcn import RoadFCN
 
@@ -46,7 +46,7 @@ def test_network_gets_the_same_numbers_as_on_the_cpu(random_model, frame, order,
     program = CudaProgram(random_model, FRAME_HW, request)
     run(program, frame, request)
     x = program.network_input()
-    network = TorchNetwork(random_model, torch.float32)
+    network = TorchBackend(random_model, torch.float32)
     seen = []
     hook = random_model.encoder.register_forward_hook(lambda _, x, __: seen.append(x[0]))
     CpuPipeline(network).run(frame, request)
@@ -89,17 +89,17 @@ def test_threshold_and_style_travel_with_the_frame(random_model, frame):
 
 
 def test_requests_of_one_kind_differ_in_threshold_and_style_alone():
-    kind = kind_of(FRAME_HW, REQUEST)
-    assert kind_of(FRAME_HW, changed(logit_threshold=2.0)) == kind
-    assert kind_of(FRAME_HW, changed(overlay=OverlayStyle((1, 2, 3), 0.9))) == kind
+    kind = frame_kind(FRAME_HW, REQUEST)
+    assert frame_kind(FRAME_HW, changed(logit_threshold=2.0)) == kind
+    assert frame_kind(FRAME_HW, changed(overlay=OverlayStyle((1, 2, 3), 0.9))) == kind
     others = [
-        kind_of((91, 130), REQUEST),
-        kind_of(FRAME_HW, changed(input_hw=(64, 128))),
-        kind_of(FRAME_HW, changed(hidden_input_rows=32)),
-        kind_of(FRAME_HW, changed(hidden_rows=1)),
-        kind_of(FRAME_HW, changed(channel_order='rgb')),
-        kind_of(FRAME_HW, changed(confidence=False)),
-        kind_of(FRAME_HW, changed(overlay=None)),
+        frame_kind((91, 130), REQUEST),
+        frame_kind(FRAME_HW, changed(input_hw=(64, 128))),
+        frame_kind(FRAME_HW, changed(hidden_input_rows=32)),
+        frame_kind(FRAME_HW, changed(hidden_rows=1)),
+        frame_kind(FRAME_HW, changed(channel_order='rgb')),
+        frame_kind(FRAME_HW, changed(confidence=False)),
+        frame_kind(FRAME_HW, changed(overlay=None)),
     ]
     assert len({kind, *others}) == 8
 

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from test.helpers.launched import REPOSITORY, own_prefix
 from test.helpers.peer import Peer, iou_of, pixels_of
 
 CAMERA = '/kitti/camera_color_left'
+SET_IMAGE = 'set image to one of its image topics (/a, /b)'
 QOS_FILE = REPOSITORY / 'config' / 'kitti_qos.yaml'
 PLAYBACK = REPOSITORY / 'launch' / 'kitti_playback.launch.py'
 # Now, as test_segment_launch puts a prefix with an rviz2 before it.
@@ -150,7 +150,8 @@ def test_rviz_shows_camera_mask_and_overlay_and_stays_when_the_bag_has_ended(
 ):
     bag = write_bag(tmp_path / 'bag', {'/front/image': raw_msgs(frames_of(scenes), 'rgb8')})
     launched = launch(f'bag:={bag}', 'image:=/front/image', 'rviz:=true', 'rate:=0.5')
-    peer.spin_until(lambda: 'the bag has ended; Ctrl-C ends the node and RViz' in launched.log)
+    told = 'the bag has ended; press Ctrl-C to end the node and RViz'
+    peer.spin_until(lambda: told in launched.log)
     for text in ('Camera shows 320 x 240 rgb8', 'Mask shows 320 x 240 mono8', 'Overlay shows 320'):
         peer.spin_until(lambda text=text: text in launched.log)
     assert 'rviz2 is up, use_sim_time True' in launched.log
@@ -190,12 +191,12 @@ def test_bag_in_a_group_of_somebody_elses_launch_file_ends_all_as_it_does_alone(
     ('arguments', 'text'),
     [
         (['bag:=/nowhere'], 'bag /nowhere does not exist; give the folder or file of a rosbag2'),
-        (['rate:=0'], "rate '0' is no rate; give a number above 0, such as 1.0"),
-        (['rate:=fast'], "rate 'fast' is no rate; give a number above 0"),
+        (['rate:=0'], "rate '0' is invalid; give a number above 0, such as 1.0"),
+        (['rate:=fast'], "rate 'fast' is invalid; give a number above 0"),
         (['qos_file:=/nowhere'], 'qos_file /nowhere does not exist'),
-        (['image:=/a', 'params_file:=/nowhere'], 'params_file /nowhere does not exist; leave it'),
-        (['image:=c', 'namespace:=/b/'], 'has no images on /b/c, but on /a, /b; set image'),
-        ([], 'has no images on /kitti/camera_color_left/image_raw, but on /a, /b; set image'),
+        (['image:=/a', 'params_file:=/nowhere'], 'params_file /nowhere does not exist; omit it'),
+        (['image:=c', 'namespace:=/b/'], f'has no images on /b/c; {SET_IMAGE}'),
+        ([], f'has no images on {CAMERA}/image_raw; {SET_IMAGE}'),
     ],
 )
 def test_argument_that_cannot_be_is_told_before_anything_starts(launch, tmp_path, arguments, text):
@@ -223,7 +224,11 @@ def test_rviz_that_is_not_installed_leaves_no_node_behind(launch, prefix, peer, 
 
 @pytest.mark.parametrize(
     ('metadata', 'text'),
-    [(None, 'does not exist'), ('a: [', 'is damaged'), ('a: 1', 'is damaged')],
+    [
+        (None, 'does not exist; create it with'),
+        ('a: [', 'is damaged; create it again with'),
+        ('a: 1', 'is damaged; create it again with'),
+    ],
 )
 def test_folder_that_is_no_bag_is_told_with_the_remedy(launch, tmp_path, metadata, text):
     bag = tmp_path / 'bag'
@@ -232,7 +237,7 @@ def test_folder_that_is_no_bag_is_told_with_the_remedy(launch, tmp_path, metadat
         (bag / 'metadata.yaml').write_text(metadata)
     launched = launch(f'bag:={bag}')
     assert launched.process.wait(timeout=30) == 1
-    assert f'{bag}/metadata.yaml {text}; ros2 bag reindex {bag} makes it' in launched.log
+    assert f'{bag}/metadata.yaml {text} ros2 bag reindex {bag}' in launched.log
 
 
 def test_player_that_fails_ends_the_node_and_the_launch_with_an_error(launch, peer, tmp_path):

@@ -1,8 +1,5 @@
-import time
-
 import pytest
 
-from fcn_road_seg.live import node_process as live_node
 from fcn_road_seg.live.node_process import running_node
 from test.helpers.peer import Peer
 
@@ -13,7 +10,7 @@ def log(tmp_path):
         yield file
 
 
-def test_node_is_ended_with_status_0(log, tmp_path):
+def test_node_ends_with_status_0_after_the_block(log, tmp_path):
     peer = Peer(namespace='here', topics=())
     with running_node('here', ['autostart:=false'], log) as process:
         assert peer.state() == 'unconfigured'
@@ -22,7 +19,7 @@ def test_node_is_ended_with_status_0(log, tmp_path):
     assert 'Traceback' not in (tmp_path / 'node.log').read_text()
 
 
-def test_node_is_ended_when_its_user_fails(log):
+def test_node_ends_when_the_block_fails(log):
     with pytest.raises(ValueError, match='mine'), running_node('here', [], log) as process:
         raise ValueError('mine')
     assert process.returncode is not None
@@ -33,12 +30,3 @@ def test_node_that_cannot_start_leaves_its_status_and_its_reason(log, tmp_path):
         process.wait(60)
     assert process.returncode == 1
     assert "device 'tpu' is unknown" in (tmp_path / 'node.log').read_text()
-
-
-def test_silent_node_is_told_and_not_waited_for(monkeypatch):
-    monkeypatch.setattr(live_node, 'STATUS_TIMEOUT_S', 0.3)
-    peer = Peer(namespace='nobody', topics=())
-    status = live_node.StatusListener(peer.node, 'nobody')
-    with pytest.raises(TimeoutError, match=r'no diagnostics for 0\.3 s'):
-        status.next(lambda: time.sleep(0.05))
-    peer.close()

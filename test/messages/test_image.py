@@ -227,7 +227,7 @@ def test_cv_bridge_reads_an_encoding_that_we_do_not_know(cv_bridge):
 def test_padding_of_no_whole_pixel_is_not_given_to_cv_bridge(cv_bridge):
     cv_bridge(WORKING)
     msg = message(picture(4, 5, 3).astype('<u2'), 'rgb16', padding=2)
-    with pytest.raises(ImageError, match='step 32 is no multiple of 6 bytes a pixel'):
+    with pytest.raises(ImageError, match='step 32 is not a multiple of 6 bytes per pixel'):
         to_frame(msg)
 
 
@@ -279,8 +279,8 @@ def test_missing_cv_bridge_is_named(cv_bridge, monkeypatch):
             "raise RuntimeError('[32FC1] is not a color format')",
             r'RuntimeError: \[32FC1\] is not a color format',
         ),
-        ('return np.zeros((4, 5, 3), np.uint8)', r'it gave \(4, 5, 3\) uint8'),
-        ('return np.zeros((4, 6, 3), np.float32)', r'it gave \(4, 6, 3\) float32'),
+        ('return np.zeros((4, 5, 3), np.uint8)', r'it returned \(4, 5, 3\) uint8'),
+        ('return np.zeros((4, 6, 3), np.float32)', r'it returned \(4, 6, 3\) float32'),
         ('return None', 'AttributeError'),
     ],
 )

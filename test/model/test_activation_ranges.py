@@ -81,5 +81,5 @@ def test_no_frames_are_refused(counting):
     ('count', 'expected'),
     [(1, [0]), (3, [0, 3, 6]), (10, list(range(10))), (99, list(range(10)))],
 )
-def test_spread_takes_from_everywhere_evenly(count, expected):
+def test_evenly_spaced_items_are_from_everywhere(count, expected):
     assert evenly_spaced(list(range(10)), count) == expected

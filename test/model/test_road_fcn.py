@@ -108,7 +108,7 @@ def test_folding_leaves_the_original_as_it_was():
     [
         ({'encoder': 'resnet'}, "'resnet' is unknown; use one of"),
         ({'skips': ('pool3',), 'skip_scales': (1.0,)}, 'not a prefix'),
-        ({'skip_scales': (1.0,)}, 'give one a skip'),
+        ({'skip_scales': (1.0,)}, 'give one per skip'),
         ({'std': (0.0, 1.0, 1.0)}, 'std > 0'),
     ],
 )

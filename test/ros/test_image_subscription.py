@@ -50,7 +50,7 @@ def test_publisher_that_offers_too_little_is_named_in_a_warning_and_a_diagnostic
     )
     peer.spin_until(lambda: peer.diagnostics and 'peer' in peer.diagnostics[-1].message)
     status = peer.next_diagnostics()
-    expected = '/peer offers /image with another reliability than the reliable asked for'
+    expected = '/peer offers /image with another reliability than the requested reliable'
     assert status.level == DiagnosticStatus.WARN
     assert expected in status.message
     assert values_of(status)['input reliability'] == 'reliable'
@@ -107,4 +107,4 @@ def test_override_that_is_no_reliability_is_told_in_one_line(start_node, random_
     node = start_node('-p', f'checkpoint:={random_checkpoint_path}', '-p', f'{name}:=foo')
     assert node.wait(timeout_s=60) == 1
     (line,) = [line for line in node.log.splitlines() if 'FATAL' in line]
-    assert f"{name} 'foo' is unknown; use one of ('best_effort', 'reliable')" in line
+    assert f"{name} 'foo' is unknown; use best_effort or reliable" in line

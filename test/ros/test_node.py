@@ -1,45 +1,19 @@
-import re
 import signal
-import subprocess
-import sys
-import time
-from array import array
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.srv import DescribeParameters
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
-from fcn_road_seg.messages.image import image_msg
-from fcn_road_seg.ros.model_loader import LOADER_POLL_S
 from fcn_road_seg.ros.parameters import PARAMETERS
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.peer import Peer, iou_of, pixels_of, values_of
 
+SCENES = [(3_000_002, (375, 1242)), (3_000_003, (240, 320)), (3_000_004, (360, 480))]
 RELIABLE = ('-p', 'input_reliability:=reliable')
-LARGE = ('-p', 'input_height:=352', '-p', 'input_width:=1216')
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-
-
-@pytest.fixture
-def connected(start_node):
-    """Start a node and connect a peer: `node, peer = connected('-p', 'device:=cpu')`."""
-    peers = []
-
-    def connect(*ros_args, **peer_args):
-        node = start_node(*RELIABLE, *ros_args)
-        peers.append(Peer(**peer_args))
-        peers[-1].connect()
-        return node, peers[-1]
-
-    yield connect
-    for peer in peers:
-        peer.close()
 
 
 @pytest.fixture(scope='module')
@@ -52,25 +26,39 @@ def shared_peer(start_module_node):
     peer.close()
 
 
-def test_masks_of_rendered_scenes_are_right_and_keep_their_frames_header_and_size(shared_peer):
-    peer = shared_peer
-    ious = []
-    for seed, hw in ((3_000_002, (375, 1242)), (3_000_003, (240, 320)), (3_000_004, (360, 480))):
-        frame, label = SyntheticDrive(seed, hw).render(t_s=1.0)
-        mask, overlay = peer.answer(peer.send(frame))
-        for msg, encoding, bytes_a_pixel in ((mask, 'mono8', 1), (overlay, 'bgr8', 3)):
-            stamp = msg.header.stamp
-            assert msg.header.frame_id == f'camera_{stamp.sec}'
-            assert stamp.nanosec == 123_456_789
-            assert (msg.height, msg.width) == hw
-            assert msg.encoding == encoding
-            assert msg.step == hw[1] * bytes_a_pixel
-        road = pixels_of(mask)
-        assert set(np.unique(road)) == {0, 255}
-        expected = np.where(road[..., None] > 0, frame * 0.6 + np.array([0, 255, 0]) * 0.4, frame)
-        assert np.abs(pixels_of(overlay) - expected).max() <= 1
-        ious.append(iou_of(road, label))
-    assert min(ious) > 0.8
+@pytest.fixture(scope='module', params=SCENES)
+def scene(request, shared_peer):
+    """A rendered frame with its label, and the node's mask and overlay of it."""
+    seed, frame_hw = request.param
+    frame, label = SyntheticDrive(seed, frame_hw).render(t_s=1.0)
+    stamp = shared_peer.send(frame)
+    mask, overlay = shared_peer.answer(stamp)
+    return SimpleNamespace(frame=frame, label=label, stamp=stamp, mask=mask, overlay=overlay)
+
+
+def test_mask_of_a_rendered_scene_is_right(scene):
+    road = pixels_of(scene.mask)
+    assert set(np.unique(road)) == {0, 255}
+    assert iou_of(road, scene.label) > 0.8
+
+
+def test_mask_and_overlay_keep_the_header_of_their_frame(scene):
+    for msg in (scene.mask, scene.overlay):
+        assert msg.header.frame_id == f'camera_{scene.stamp}'
+        assert (msg.header.stamp.sec, msg.header.stamp.nanosec) == (scene.stamp, 123_456_789)
+
+
+def test_mask_and_overlay_have_the_size_of_their_frame(scene):
+    h, w = scene.frame.shape[:2]
+    mask, overlay = scene.mask, scene.overlay
+    assert (mask.height, mask.width, mask.encoding, mask.step) == (h, w, 'mono8', w)
+    assert (overlay.height, overlay.width, overlay.encoding, overlay.step) == (h, w, 'bgr8', 3 * w)
+
+
+def test_overlay_paints_the_road_of_the_mask_alone(scene):
+    painted = scene.frame * 0.6 + np.array([0, 255, 0]) * 0.4
+    expected = np.where(pixels_of(scene.mask)[..., None] > 0, painted, scene.frame)
+    assert np.abs(pixels_of(scene.overlay) - expected).max() <= 1
 
 
 def test_encodings_of_one_picture_give_one_mask(shared_peer):
@@ -83,55 +71,7 @@ def test_encodings_of_one_picture_give_one_mask(shared_peer):
     assert rgb_overlay.encoding == 'bgr8'
 
 
-def test_bad_message_is_refused_with_a_warning_and_the_next_good_one_segmented(connected):
-    node, peer = connected()
-    peer.publish(Image(encoding='bgr8', height=4, width=4, step=12, data=array('B', bytes(5))))
-    peer.spin_for(0.5)
-    peer.send(FRAME, encoding='nonsense')
-    peer.spin_for(0.5)
-    peer.answer(peer.send(FRAME))
-    assert node.end(signal.SIGINT, timeout_s=5) == 0
-    assert 'frame refused: data has 5 bytes, but 4 rows of step 12 have 48' in node.log
-    assert '2 refused' in node.log
-
-
-def test_newest_frame_wins_and_every_other_one_is_counted(connected, random_checkpoint_path):
-    size = ('-p', 'input_height:=256', '-p', 'input_width:=256')
-    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *size)
-    sent_before = peer._stamp
-    for _ in range(40):
-        last = peer.send(FRAME)
-        peer.spin_for(0.01)
-    peer.answer(last)
-    came_back = sum(stamp > sent_before for stamp in peer.received['mask'])
-    assert came_back < 40
-    assert sorted(peer.received['mask']) == list(peer.received['mask'])
-    assert node.end(signal.SIGINT, timeout_s=5) == 0
-    assert f'{len(peer.received["mask"])} segmented' in node.log
-    assert ' 0 dropped' not in node.log
-
-
-def test_nothing_is_segmented_while_nobody_listens(start_node, random_checkpoint_path):
-    node = start_node(*RELIABLE, '-p', f'checkpoint:={random_checkpoint_path}')
-    peer = Peer(topics=())
-    peer.spin_until(peer.is_heard)
-    for _ in range(5):
-        peer.send(FRAME)
-        peer.spin_for(0.1)
-    assert node.end(signal.SIGINT, timeout_s=5) == 0
-    peer.close()
-    assert '5 received, 0 segmented' in node.log
-
-
-def test_mask_comes_without_the_overlay_when_that_is_not_listened_to(
-    connected, random_checkpoint_path
-):
-    _, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', topics=('mask',))
-    (mask,) = peer.answer(peer.send(FRAME))
-    assert mask.encoding == 'mono8'
-
-
-def test_dynamic_parameters_hold_from_the_next_frame_on(shared_peer):
+def test_overlay_has_a_new_color_and_alpha_from_the_next_frame_on(shared_peer):
     peer = shared_peer
     frame, _ = SyntheticDrive(3_000_004, (120, 160)).render(t_s=0.0)
     for color_rgb in ([255, 0, 0], [0, 0, 255]):
@@ -139,25 +79,35 @@ def test_dynamic_parameters_hold_from_the_next_frame_on(shared_peer):
         assert peer.set_parameter('overlay_alpha', double_value=1.0).successful
         mask, overlay = map(pixels_of, peer.answer(peer.send(frame)))
         assert (overlay[mask > 0] == color_rgb[::-1]).all()
+    assert peer.set_parameter('overlay_color', integer_array_value=[0, 255, 0]).successful
+    assert peer.set_parameter('overlay_alpha', double_value=0.4).successful
+
+
+def test_mask_has_a_new_threshold_from_the_next_frame_on(shared_peer):
+    peer = shared_peer
+    frame, _ = SyntheticDrive(3_000_004, (120, 160)).render(t_s=0.0)
     shares = []
     for threshold in (0.001, 0.0, 0.999):
         assert peer.set_parameter('threshold', double_value=threshold).successful
         mask, _ = map(pixels_of, peer.answer(peer.send(frame)))
         shares.append(np.mean(mask > 0))
     assert shares[0] > shares[1] > shares[2]
+    assert peer.set_parameter('threshold', double_value=0.0).successful
 
 
-def test_parameter_that_cannot_be_set_is_refused_with_the_reason(shared_peer):
-    peer = shared_peer
-    for name, value, reason in (
+@pytest.mark.parametrize(
+    ('name', 'value', 'reason'),
+    [
         ('threshold', {'double_value': 1.5}, 'threshold'),
-        ('overlay_color', {'integer_array_value': [1, 2]}, 'overlay_color [1, 2] has not 3 items'),
+        ('overlay_color', {'integer_array_value': [1, 2]}, '[1, 2] has 2 items; use 3'),
         ('overlay_color', {'integer_array_value': [1, 2, 300]}, '300 is too large'),
         ('device', {'string_value': 'cpu'}, 'read-only'),
-    ):
-        result = peer.set_parameter(name, **value)
-        assert not result.successful
-        assert reason in result.reason
+    ],
+)
+def test_parameter_that_cannot_be_set_is_refused_with_the_reason(shared_peer, name, value, reason):
+    result = shared_peer.set_parameter(name, **value)
+    assert not result.successful
+    assert reason in result.reason
 
 
 def test_every_parameter_describes_itself(shared_peer):
@@ -169,117 +119,6 @@ def test_every_parameter_describes_itself(shared_peer):
         assert descriptor.read_only is not parameter.dynamic
         for bounds in (*descriptor.integer_range, *descriptor.floating_point_range):
             assert (bounds.from_value, bounds.to_value) == (parameter.minimum, parameter.maximum)
-
-
-@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
-def test_signal_in_mid_inference_ends_it_with_status_0_within_2_s(
-    connected, random_checkpoint_path, signal_number
-):
-    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
-    for _ in range(3):
-        peer.send(FRAME)
-    peer.spin_for(0.1)
-    start = time.monotonic()
-    assert node.end(signal_number, timeout_s=10) == 0
-    assert time.monotonic() - start < 2.0
-    assert 'Traceback' not in node.log
-    assert 'frames: ' in node.log
-
-
-def test_signals_after_the_first_change_nothing(connected, random_checkpoint_path):
-    # A shell sends them to all its group, and a launch file to its nodes besides.
-    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
-    peer.send(FRAME)
-    peer.spin_for(0.1)
-    for signal_number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
-        node.process.send_signal(signal_number)
-        time.sleep(0.1)
-    assert node.wait(timeout_s=10) == 0
-    assert 'Traceback' not in node.log
-
-
-@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
-def test_signal_while_the_network_loads_ends_it_with_status_0(start_node, signal_number):
-    node = start_node()
-    # By then rclpy has its handlers, and PyTorch is being imported.
-    time.sleep(1.5)
-    assert node.end(signal_number, timeout_s=10) == 0
-    assert 'Traceback' not in node.log
-
-
-def run_program(program):
-    """Run a Python program; return its exit status, how long it took in s, and its output."""
-    began_s = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, '-c', program], capture_output=True, text=True, timeout=60
-    )
-    return done.returncode, time.monotonic() - began_s, done.stdout + done.stderr
-
-
-def test_signal_in_the_wait_for_a_loader_that_keeps_python_busy_ends_it():
-    # CPython's SimpleQueue.get(timeout) then waits for ever.
-    status, duration_s, log = run_program(f"""
-import signal, threading, time
-from fcn_road_seg.ros import node
-
-def load(*_):
-    time.sleep({0.3 * LOADER_POLL_S})
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
-    sum(range(30_000_000))
-    time.sleep(30)
-
-node._loaded = load
-raise SystemExit(node.main())
-""")
-    assert status == 0
-    assert duration_s < 20
-    assert 'Traceback' not in log
-
-
-def test_interrupt_while_an_error_is_handled_ends_it_with_status_0():
-    status, _, log = run_program("""
-import rclpy
-from fcn_road_seg.ros import node
-
-def context_is_gone():
-    raise RuntimeError('the context is invalid')
-
-def interrupt():
-    raise KeyboardInterrupt
-
-node.SegmentNode, rclpy.ok = context_is_gone, interrupt
-raise SystemExit(node.main())
-""")
-    assert status == 0
-    assert 'Traceback' not in log
-
-
-@pytest.mark.parametrize(
-    ('ros_args', 'reason'),
-    [
-        (('--params-file', '/nowhere.yaml'), "params file: '--params-file /nowhere.yaml'"),
-        (('-r', '__ns:=/front-cam'), "remap rule: '-r __ns:=/front-cam'"),
-        (('--nonsense',), "['--nonsense']"),
-        (('-p', 'checkpoint:=/nowhere.safetensors'), '/nowhere.safetensors does not exist'),
-        (('-p', 'checkpoint:=~/nowhere.safetensors'), f'{Path.home()}/nowhere.safetensors does'),
-        (('-p', 'device:=cuda:99'), "device 'cuda:99' is not here"),
-        (('-p', 'input_height:=100', '-p', 'input_width:=100'), 'in steps of 32'),
-        (('-p', 'overlay_alpha:=1'), 'overlay_alpha is a decimal number'),
-    ],
-)
-def test_node_that_cannot_start_says_why_in_one_line_and_fails(start_node, ros_args, reason):
-    node = start_node(*ros_args)
-    assert node.wait(timeout_s=30) == 1
-    (line,) = [line for line in node.log.splitlines() if 'FATAL' in line]
-    assert reason in line
-    assert 'Traceback' not in node.log
-
-
-def test_argument_that_nobody_would_read_is_refused():
-    command = [sys.executable, '-m', 'fcn_road_seg', 'segment', '--device', 'cpu']
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 2
-    assert 'unrecognized arguments: --device cpu' in done.stderr
 
 
 def test_manager_configures_activates_deactivates_cleans_up_and_again(
@@ -369,7 +208,7 @@ def test_disabled_node_segments_nothing_and_says_so(shared_peer):
     peer.answer(peer.send(FRAME))
 
 
-def test_diagnostics_tell_input_output_refusals_and_silence(shared_peer):
+def test_diagnostics_tell_input_device_and_inference(shared_peer):
     peer = shared_peer
     peer.answer(peer.send(FRAME))
     status = peer.next_diagnostics()
@@ -381,9 +220,18 @@ def test_diagnostics_tell_input_output_refusals_and_silence(shared_peer):
     assert float(values['inference p50 (ms)']) > 0
     # The peer's stamps are of 1970.
     assert values['frames without usable stamp'] == values['frames segmented']
+
+
+def test_diagnostics_are_an_error_after_a_refused_frame(shared_peer):
+    peer = shared_peer
     peer.send(FRAME, encoding='nonsense')
     peer.spin_until(lambda: peer.diagnostics[-1].level == DiagnosticStatus.ERROR)
     assert "encoding 'nonsense'" in peer.diagnostics[-1].message
+
+
+def test_diagnostics_are_stale_when_no_frames_come(shared_peer):
+    peer = shared_peer
+    peer.send(FRAME)
     peer.spin_until(lambda: peer.diagnostics[-1].level == DiagnosticStatus.STALE)
     assert peer.diagnostics[-1].message.startswith('no frame for')
 
@@ -409,44 +257,6 @@ def test_frame_older_than_the_limit_is_counted_and_not_segmented(shared_peer):
     peer.answer(peer.send(FRAME))
 
 
-def test_latency_is_right_under_simulated_time_and_a_stamp_that_jumps_back(
-    start_node, random_checkpoint_path
-):
-    start_node(
-        *(*RELIABLE, '-p', f'checkpoint:={random_checkpoint_path}', '-p', 'use_sim_time:=true')
-    )
-    peer = Peer(topics=('mask',))
-    clock = peer.node.create_publisher(Clock, '/clock', 10)
-    now = Clock()
-    # Frames are stamped 1, 2, 3 ... s and 123 ms; the simulated clock stands still at 100 s.
-    now.clock.sec = 100
-    timer = peer.node.create_timer(0.02, lambda: clock.publish(now))
-    peer.connect()
-    assert peer._stamp < 90
-    peer._stamp = 90
-    for _ in range(3):
-        peer.answer(peer.send(FRAME))
-    values = values_of(peer.next_diagnostics())
-    # Taken at 91 to 93 s, at 100 s: the oldest is 8.9 s old.
-    assert 6.8 < float(values['latency p50 (ms)']) / 1e3 < 60
-    # A looped bag: the clock and the stamps begin again, the frame from before is of the future.
-    now.clock.sec = 10
-    peer.spin_for(0.5)
-    without = int(values_of(peer.next_diagnostics())['frames without usable stamp'])
-    peer._stamp = 50
-    peer.answer(peer.send(FRAME))
-    status = peer.next_diagnostics()
-    assert int(values_of(status)['frames without usable stamp']) == without + 1
-    assert float(values_of(status)['input rate (Hz)']) >= 0
-    # No stamp is no age, not one since the clock's zero.
-    peer.publish(image_msg(FRAME, 'bgr8', Header()))
-    peer.spin_until(lambda: 0 in peer.received['mask'])
-    values = values_of(peer.next_diagnostics())
-    assert int(values['frames without usable stamp']) == without + 2
-    timer.cancel()
-    peer.close()
-
-
 def test_two_nodes_in_namespaces_work_side_by_side(start_node, random_checkpoint_path):
     peers = []
     for namespace in ('left', 'right'):
@@ -465,66 +275,3 @@ def test_two_nodes_in_namespaces_work_side_by_side(start_node, random_checkpoint
         assert values_of(peer.next_diagnostics())['frames refused'] == '0'
     for peer in peers:
         peer.close()
-
-
-@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize('transitions', [(), ('configure',)])
-def test_signal_in_every_state_ends_it_with_status_0_within_2_s(
-    start_node, random_checkpoint_path, transitions, signal_number
-):
-    peer = Peer(topics=())
-    peer.spin_for(0.5)
-    before = {str(path) for path in Path('/dev/shm').iterdir()}
-    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
-    node = start_node(*checkpoint, '-p', 'autostart:=false')
-    assert peer.state() == 'unconfigured'
-    for transition in transitions:
-        assert peer.transition(transition)
-    # Fast DDS's segments are named by 16 digits. Other programs of this machine have such, too,
-    # and ports belong to the peer.
-    mapped = Path(f'/proc/{node.process.pid}/maps').read_text()
-    own = set(re.findall(r'/dev/shm/fastrtps_[0-9a-f]{16}\b', mapped)) - before
-    assert own
-    start = time.monotonic()
-    assert node.end(signal_number, timeout_s=10) == 0
-    assert time.monotonic() - start < 2.0
-    assert 'Traceback' not in node.log
-    assert [path for path in own if Path(path).exists()] == []
-    peer.close()
-
-
-def test_shutdown_transition_in_mid_inference_ends_the_process(connected, random_checkpoint_path):
-    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
-    peer.send(FRAME)
-    peer.spin_for(0.1)
-    start = time.monotonic()
-    assert peer.transition('shutdown')
-    assert node.wait(timeout_s=10) == 0
-    assert time.monotonic() - start < 2.0
-    assert 'Traceback' not in node.log
-
-
-def test_context_shut_down_from_outside_ends_it_with_status_0(
-    start_node, random_checkpoint_path, tmp_path
-):
-    wish = tmp_path / 'shut down'
-    program = f"""
-import pathlib, sys, threading, time, rclpy
-from fcn_road_seg.commands.segment import main
-
-def shut_down():
-    while not pathlib.Path({str(wish)!r}).exists():
-        time.sleep(0.05)
-    rclpy.shutdown()
-
-threading.Thread(target=shut_down, daemon=True).start()
-raise SystemExit(main(sys.argv))
-"""
-    command = (sys.executable, '-c', program)
-    node = start_node('-p', f'checkpoint:={random_checkpoint_path}', command=command)
-    peer = Peer(topics=('mask',))
-    peer.connect()
-    peer.close()
-    wish.touch()
-    assert node.wait(timeout_s=30) == 0
-    assert 'Traceback' not in node.log

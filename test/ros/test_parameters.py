@@ -27,11 +27,11 @@ def test_every_default_is_allowed():
         ('input_width', -32, 'input_width -32 is too small; use at least 0'),
         ('threshold', 1.0, 'threshold 1.0 is too large; use at most 0.999'),
         ('threshold', float('nan'), 'threshold nan is too small'),
-        ('threshold', 1, 'threshold 1 is not a float; give one such as 0.0'),
+        ('threshold', 1, 'threshold 1 is not a decimal number; use a value such as 0.0'),
         ('precision', 'float8', "'float8' is unknown; use one of auto, float32"),
-        ('overlay_color', [0, 255], 'has not 3 items'),
+        ('overlay_color', [0, 255], r'overlay_color \[0, 255\] has 2 items; use 3'),
         ('overlay_color', [0, 256, 0], '256 is too large'),
-        ('num_threads', True, 'num_threads True is not a int'),
+        ('num_threads', True, 'num_threads True is not an integer; use a value such as 0'),
     ],
 )
 def test_refusal_names_the_value_and_the_remedy(name, value, message):
@@ -40,7 +40,7 @@ def test_refusal_names_the_value_and_the_remedy(name, value, message):
 
 
 def test_input_size_needs_both_sides():
-    with pytest.raises(ParameterError, match='set both, or none'):
+    with pytest.raises(ParameterError, match='do not fit together; set both or neither'):
         check_together({'input_height': 256, 'input_width': 0})
 
 

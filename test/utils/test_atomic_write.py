@@ -39,8 +39,8 @@ def test_process_killed_while_writing_keeps_the_earlier_file(tmp_path):
     path.write_bytes(b'old')
     program = f"""
 import os, signal
-from fcn_road_seg.utils.atomic_write import written_whole
-with written_whole({str(path)!r}) as part:
+from fcn_road_seg.utils.atomic_write import atomic_write
+with atomic_write({str(path)!r}) as part:
     part.write_bytes(b'half')
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -52,8 +52,8 @@ def test_disk_with_no_room_keeps_the_earlier_file(tmp_path):
     path = tmp_path / 'a.bin'
     path.write_bytes(b'old')
     program = f"""
-from fcn_road_seg.utils.atomic_write import written_whole
-with written_whole({str(path)!r}) as part:
+from fcn_road_seg.utils.atomic_write import atomic_write
+with atomic_write({str(path)!r}) as part:
     part.write_bytes(bytes(100_000))
 """
     ended = subprocess.run(

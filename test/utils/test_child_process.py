@@ -25,7 +25,7 @@ def is_alive(pid):
     return True
 
 
-def test_helper_talks_over_its_link_and_ends_with_the_block():
+def test_process_answers_over_its_link_and_ends_with_the_block():
     with child_process(answer, 'here') as link:
         word, pid = link.recv()
         assert word == 'here'
@@ -34,7 +34,7 @@ def test_helper_talks_over_its_link_and_ends_with_the_block():
     assert not is_alive(pid)
 
 
-def test_helper_ends_when_the_block_fails():
+def test_process_ends_when_the_block_fails():
     pids = []
 
     def failing():
@@ -48,7 +48,7 @@ def test_helper_ends_when_the_block_fails():
     assert not is_alive(pid)
 
 
-def test_end_of_the_helper_ends_its_link():
+def test_end_of_the_process_ends_its_link():
     with child_process(die) as link:
         link.send('now')
         assert link.poll(60)
@@ -56,7 +56,7 @@ def test_end_of_the_helper_ends_its_link():
             link.recv()
 
 
-def test_ctrl_c_is_for_who_started_the_helper_and_ignored_by_it():
+def test_process_ignores_ctrl_c_and_leaves_its_parents_handler():
     handler = signal.getsignal(signal.SIGINT)
     with child_process(answer, 'here') as link:
         assert signal.getsignal(signal.SIGINT) is handler

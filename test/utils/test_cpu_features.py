@@ -42,7 +42,7 @@ def test_flags_are_the_last_of_their_line_too(tmp_path):
     assert not has_exact_int8(path)
 
 
-def test_system_that_does_not_tell_has_neither(tmp_path):
+def test_system_without_cpuinfo_has_neither(tmp_path):
     assert has_fast_bfloat16(tmp_path / 'none') is False
     assert has_exact_int8(tmp_path / 'none') is False
 
@@ -54,8 +54,11 @@ def test_cpu_of_another_kind_has_neither(tmp_path):
     assert has_exact_int8(path) is False
 
 
-def test_flags_of_arm_are_read_too_and_none_without_proc(tmp_path):
+def test_flags_of_arm_are_read_too(tmp_path):
     path = tmp_path / 'cpuinfo'
     path.write_text('processor\t: 0\nFeatures\t: fp asimd asimdhp bf16\n')
     assert cpu_flags(path) == {'fp', 'asimd', 'asimdhp', 'bf16'}
+
+
+def test_system_without_cpuinfo_has_no_flags(tmp_path):
     assert cpu_flags(tmp_path / 'none') == set()

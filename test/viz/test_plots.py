@@ -2,6 +2,7 @@ import os
 
 import cv2
 import numpy as np
+import pytest
 
 from fcn_road_seg.viz.plots import (
     TimeBar,
@@ -12,7 +13,7 @@ from fcn_road_seg.viz.plots import (
 )
 
 
-def has_ink(path, rows=slice(None)):
+def count_ink(path, rows=slice(None)):
     picture = cv2.imread(str(path))
     return int((picture[rows].max(axis=2) - picture[rows].min(axis=2) > 60).sum())
 
@@ -30,7 +31,7 @@ def test_curves_of_a_resumed_run_are_drawn_as_one(tmp_path):
     (tmp_path / '1.csv').unlink()
     plot_curves(tmp_path.glob('*.csv'), tmp_path / 'first.png')
     # A line between the two losses instead of a lone marker.
-    assert has_ink(tmp_path / 'both.png') > has_ink(tmp_path / 'first.png') + 200
+    assert count_ink(tmp_path / 'both.png') > count_ink(tmp_path / 'first.png') + 200
 
 
 def test_precision_is_drawn_over_recall(tmp_path):
@@ -39,25 +40,44 @@ def test_precision_is_drawn_over_recall(tmp_path):
     plot_precision_recall(high, tmp_path / 'high.png')
     plot_precision_recall(low, tmp_path / 'low.png')
     upper = slice(0, 150)
-    assert has_ink(tmp_path / 'high.png', upper) > has_ink(tmp_path / 'low.png', upper) + 200
+    assert count_ink(tmp_path / 'high.png', upper) > count_ink(tmp_path / 'low.png', upper) + 200
 
 
-def test_times_are_drawn_as_bars_with_whiskers_and_lines(tmp_path):
-    def drawn(name, quartiles_ms, lines_ms, *, is_rival=False):
-        bars = [
-            TimeBar('longest', (100.0, 100.0, 100.0), '', True),
-            TimeBar('this', quartiles_ms, '', is_rival),
-        ]
-        plot_times([TimePanel('title', bars, lines_ms, 'ms')], tmp_path / name)
-        return tmp_path / name
+def draw_times(path, quartiles_ms, lines_ms, *, is_rival=False):
+    """Draw a grey bar of 100 ms, and one to look at."""
+    bars = [
+        TimeBar('longest', (100.0, 100.0, 100.0), '', True),
+        TimeBar('this', quartiles_ms, '', is_rival),
+    ]
+    plot_times([TimePanel('title', bars, lines_ms, 'ms')], path)
+    return path
 
-    short = drawn('short.png', (20.0, 20.0, 20.0), {'floor': 10.0})
-    long = drawn('long.png', (80.0, 80.0, 80.0), {'floor': 10.0})
-    # The rivals' grey is no ink.
-    assert has_ink(drawn('rival.png', (80.0, 80.0, 80.0), {}, is_rival=True)) == 0
-    assert has_ink(long) > 3 * has_ink(short) > 300
-    spread = drawn('spread.png', (60.0, 80.0, 95.0), {'floor': 10.0})
-    plain = cv2.imread(str(long)).astype(int)
-    assert (abs(cv2.imread(str(spread)) - plain).max(axis=2) > 60).sum() > 10
-    lined = drawn('lined.png', (80.0, 80.0, 80.0), {'floor': 50.0})
-    assert (abs(cv2.imread(str(lined)) - plain).max(axis=2) > 60).sum() > 50
+
+def changed_pixels(path, other):
+    pictures = (cv2.imread(str(p)).astype(int) for p in (path, other))
+    return (abs(next(pictures) - next(pictures)).max(axis=2) > 60).sum()
+
+
+@pytest.fixture
+def long(tmp_path):
+    return draw_times(tmp_path / 'long.png', (80.0, 80.0, 80.0), {'floor': 10.0})
+
+
+def test_bars_are_as_long_as_their_times(tmp_path, long):
+    short = draw_times(tmp_path / 'short.png', (20.0, 20.0, 20.0), {'floor': 10.0})
+    assert count_ink(long) > 3 * count_ink(short) > 300
+
+
+def test_rivals_are_grey(tmp_path):
+    rival = draw_times(tmp_path / 'rival.png', (80.0, 80.0, 80.0), {}, is_rival=True)
+    assert count_ink(rival) == 0
+
+
+def test_quartiles_are_drawn_as_whiskers(tmp_path, long):
+    spread = draw_times(tmp_path / 'spread.png', (60.0, 80.0, 95.0), {'floor': 10.0})
+    assert changed_pixels(spread, long) > 10
+
+
+def test_lines_stand_at_their_times(tmp_path, long):
+    lined = draw_times(tmp_path / 'lined.png', (80.0, 80.0, 80.0), {'floor': 50.0})
+    assert changed_pixels(lined, long) > 50

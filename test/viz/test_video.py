@@ -12,10 +12,10 @@ from fcn_road_seg.viz.video import VideoError, atomic_video_writer
 TOO_LARGE = """
 import resource, sys
 import numpy as np
-from fcn_road_seg.viz.video import written_video
+from fcn_road_seg.viz.video import atomic_video_writer
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 rng = np.random.default_rng(0)
-with written_video(sys.argv[1], 10) as add:
+with atomic_video_writer(sys.argv[1], 10) as add:
     for _ in range(30):
         add(rng.integers(0, 256, (240, 320, 3), np.uint8))
 """
@@ -26,17 +26,17 @@ def picture(value, hw=(48, 64)):
 
 
 def pictures_of(path):
-    film = cv2.VideoCapture(str(path))
-    rate_hz = film.get(cv2.CAP_PROP_FPS)
+    video = cv2.VideoCapture(str(path))
+    rate_hz = video.get(cv2.CAP_PROP_FPS)
     found = []
     while True:
-        read, frame = film.read()
+        read, frame = video.read()
         if not read:
             return rate_hz, found
         found.append(frame)
 
 
-def test_film_has_every_picture_in_order_at_its_rate(tmp_path):
+def test_video_has_every_picture_in_order_at_its_rate(tmp_path):
     with atomic_video_writer(tmp_path / 'a.mp4', 7.5) as add:
         for value in (40, 120, 200):
             add(picture(value))
@@ -54,11 +54,12 @@ def test_pictures_of_other_and_odd_sizes_are_fitted_into_the_first_ones(tmp_path
             add(picture(120, hw))
     _, found = pictures_of(tmp_path / 'a.mp4')
     assert [frame.shape for frame in found] == [(46, 64, 3)] * 3
+    # The middle of the high picture, between black sides.
     assert found[1][23, 32].mean() == pytest.approx(120, abs=8)
     assert found[1][:, :8].mean() < 10
 
 
-def test_error_leaves_the_earlier_film_and_nothing_else(tmp_path):
+def test_error_leaves_the_earlier_video_and_nothing_else(tmp_path):
     path = tmp_path / 'a.mp4'
     path.write_bytes(b'old')
     with suppress(ValueError), atomic_video_writer(path, 10) as add:
@@ -68,22 +69,25 @@ def test_error_leaves_the_earlier_film_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_film_without_a_picture_or_of_another_kind_is_refused(tmp_path):
-    with (
-        pytest.raises(VideoError, match=r'a\.avi does not end in \.mp4'),
-        atomic_video_writer(tmp_path / 'a.avi', 10),
-    ):
-        pass
-    with (
-        pytest.raises(VideoError, match='no picture'),
-        atomic_video_writer(tmp_path / 'a.mp4', 10),
-    ):
-        pass
-    with (
-        pytest.raises(VideoError, match='nowhere does not exist'),
-        atomic_video_writer(tmp_path / 'nowhere/a.mp4', 10) as add,
-    ):
-        add(picture(1))
+def write(path, *pictures):
+    with atomic_video_writer(path, 10) as add:
+        for shown in pictures:
+            add(shown)
+
+
+@pytest.mark.parametrize(
+    ('name', 'pictures', 'text'),
+    [
+        ('a.avi', [picture(1)], r'a\.avi does not end in \.mp4; use that suffix'),
+        ('a.mp4', [], 'would have no picture'),
+        ('nowhere/a.mp4', [picture(1)], 'nowhere does not exist; create that folder first'),
+    ],
+)
+def test_video_that_cannot_be_written_is_refused_and_leaves_nothing(
+    tmp_path, name, pictures, text
+):
+    with pytest.raises(VideoError, match=text):
+        write(tmp_path / name, *pictures)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,14 +1,16 @@
 """A folded network as ncnn's two files: layers as text, weights as bytes.
 
-What is exact in real numbers makes the graph shorter than the network's own:
+Three changes, exact in real numbers, make the graph shorter than the network's own:
 
 - A transposed convolution of kernel 2 and stride 2 is a 1x1 convolution to four times the
   channels and a pixel shuffle, as no two of its inputs reach the same output.
-- For the same reason the batch norm before one goes into its weights and bias.
-- The last one's channels are ordered so that the maxima and their difference are taken before
-  pixels are shuffled: of one channel, not of sixteen.
+- For the same reason the batch norm before a transposed convolution folds into its weights and
+  bias.
+- The channels of the last one are ordered so that the maxima and their difference come before the
+  pixel shuffle: it then moves one channel, not sixteen.
 
-The formats: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure
+ncnn's wiki describes both formats:
+https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure.
 """
 
 from __future__ import annotations
@@ -20,14 +22,13 @@ from torch import Tensor, nn
 
 from fcn_road_seg.model.road_fcn import Decoder, RoadFCN, weight_and_bias
 
-# Raise it with every change of the weights or of their order.
-GRAPH_VERSION = 1
 INPUT, OUTPUT = 'frame', 'road_logit'
 
 _MAGIC = 7767517
-# What ncnn puts before weights that are neither quantised nor in 16 bits.
+# The tag that ncnn reads before weights in plain float32.
 _RAW_FLOAT32 = torch.zeros(1)
-# Neither Winograd nor a matrix product, whose transforms cost more than three channels' sums.
+# Direct convolution: for three channels, the transforms of Winograd's or of a matrix product cost
+# more than they save.
 _DIRECT = '31=96'
 _CLASSES = 2
 _SUB_PIXELS = 4
@@ -36,8 +37,8 @@ _SUB_PIXELS = 4
 class NcnnGraph:
     """The layers of a folded `RoadFCN`.
 
-    `INPUT` is [3, H, W], normalised RGB with sides in 32s; `OUTPUT` is [1, H, W], the logit of
-    p(road).
+    `INPUT` is [3, H, W], normalised RGB, H and W multiples of 32; `OUTPUT` is [1, H, W], the
+    logit of p(road). Both are float32.
     """
 
     def __init__(self, model: RoadFCN) -> None:
@@ -59,7 +60,7 @@ class NcnnGraph:
             yield tensor.float().contiguous().numpy().tobytes()
 
     def _encoder(self, features: nn.Sequential, skips: tuple[str, ...]) -> tuple[str, list[str]]:
-        """Return the blob of pool5 and those that the skips begin with, in their order."""
+        """Return the blob of pool5, and the blobs that the skips read, in their order."""
         blob, pool_count, skipped = INPUT, 0, {}
         for i, layer in enumerate(features):
             if isinstance(layer, nn.Conv2d):
@@ -77,7 +78,7 @@ class NcnnGraph:
         norm: nn.Module | None = None
         *inner, last = decoder.deconvs
         for i, deconv in enumerate(inner):
-            weight, bias = _as_1x1(deconv, norm)
+            weight, bias = _convert_to_1x1(deconv, norm)
             blob = self._convolution(f'deconv{i}', blob, weight, bias, relu=True)
             blob = self._layer('PixelShuffle', f'shuffle{i}', [blob], '0=2')
             if i < len(skipped):
@@ -86,13 +87,13 @@ class NcnnGraph:
                 other = self._convolution(f'skip{i}', skipped[i], weight, bias, relu=False)
                 blob = self._layer('BinaryOp', f'sum{i}', [blob, other], '0=0')
             norm = decoder.norms[i]
-        weight, bias = _as_1x1(last, norm)
+        weight, bias = _convert_to_1x1(last, norm)
         self._head(blob, weight, bias, decoder.norms[-1])
 
     def _head(self, blob: str, weight: Tensor, bias: Tensor, norm: nn.Module) -> None:
-        weight, bias = _maximum_first(weight), _maximum_first(bias)
+        weight, bias = _group_by_candidate(weight), _group_by_candidate(bias)
         gain, shift = (
-            _maximum_first(t.repeat_interleave(_SUB_PIXELS)) for t in _gain_and_shift(norm)
+            _group_by_candidate(t.repeat_interleave(_SUB_PIXELS)) for t in _gain_and_shift(norm)
         )
         channels = len(bias)
         size = _CLASSES * _SUB_PIXELS
@@ -119,7 +120,7 @@ class NcnnGraph:
     def _layer(
         self, kind: str, outputs: str | list[str], inputs: list[str], options: str = ''
     ) -> str:
-        """Add a layer; return its first output, by which it is called, too."""
+        """Add a layer; return its first output, which is also its name."""
         outputs = [outputs] if isinstance(outputs, str) else outputs
         fields = [kind, outputs[0], len(inputs), len(outputs), *inputs, *outputs, options]
         self._layers.append(' '.join(map(str, fields)))
@@ -128,17 +129,17 @@ class NcnnGraph:
 
 
 def _gain_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return what a batch norm multiplies by and adds, in float64 as rounding adds up."""
+    """Return the factor and the summand of a batch norm, in float64 to limit rounding errors."""
     assert isinstance(norm, nn.BatchNorm2d)
     state = {name: tensor.double() for name, tensor in norm.state_dict().items()}
     gain = state['weight'] / (state['running_var'] + norm.eps).sqrt()
     return gain, state['bias'] - gain * state['running_mean']
 
 
-def _as_1x1(deconv: nn.Module, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
-    """Return weight [4 * O, I, 1, 1] and bias [4 * O] of the same behind `norm`.
+def _convert_to_1x1(deconv: nn.Module, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
+    """Return weight [4 * O, I, 1, 1] and bias [4 * O] of `deconv` after `norm`.
 
-    Channels are ordered (output, row, column), as a pixel shuffle takes them.
+    Channels are ordered (output, row, column), as a pixel shuffle needs them.
     """
     weight, bias = (parameter.double() for parameter in weight_and_bias(deconv))
     bias = bias[:, None, None].expand(weight.shape[1:])
@@ -149,7 +150,7 @@ def _as_1x1(deconv: nn.Module, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
     return weight.permute(1, 2, 3, 0).reshape(-1, len(weight), 1, 1), bias.reshape(-1)
 
 
-def _maximum_first(channels: Tensor) -> Tensor:
+def _group_by_candidate(channels: Tensor) -> Tensor:
     """Return (class, candidate, sub-pixel) channels in the order (candidate, class, sub-pixel)."""
     grouped = channels.reshape(_CLASSES, -1, _SUB_PIXELS, *channels.shape[1:])
     return grouped.transpose(0, 1).reshape(channels.shape)

@@ -8,28 +8,29 @@ import numpy as np
 
 from fcn_road_seg.inference.backends.openvino_graph import OpenVinoGraph
 from fcn_road_seg.inference.backends.openvino_import import openvino
+from fcn_road_seg.inference.interfaces import BackendInfo
 from fcn_road_seg.model.road_fcn import RoadFCN
 
-# Each has the weights once more, in the order that its convolutions read them.
+# Each size holds another copy of the weights, in the order in which its convolutions read them.
 KEPT_SIZES = 3
 
 _FLOAT_TYPES = {
     'float32': openvino.Type.f32,
     'bfloat16': openvino.Type.bf16,
-    # Of what is not in int8.
+    # The layers that are not in int8.
     'int8': openvino.Type.f32,
 }
 
 
-class OpenVinoNetwork:
+class OpenVinoBackend:
     """A folded network, in `precision` float32, bfloat16 or int8, on `num_threads` threads.
 
-    It is compiled for each input size when that is first seen (some tenths of a second), as that
-    makes it faster by a fifth; the last few sizes are kept. `activation_peaks` are the
-    checkpoint's; int8 alone needs them.
+    It is compiled for each new input size (some tenths of a second), which makes it a fifth
+    faster; the last KEPT_SIZES sizes are kept. `activation_peaks` are the checkpoint's; only
+    int8 needs them.
     """
 
-    backend = f'openvino {openvino.__version__.partition("-")[0]}'
+    info = BackendInfo('openvino', openvino.__version__.partition('-')[0])
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class OpenVinoNetwork:
             'PERFORMANCE_HINT': 'LATENCY',
             'INFERENCE_PRECISION_HINT': _FLOAT_TYPES[precision],
             'INFERENCE_NUM_THREADS': num_threads,
-            # Two nodes would be pinned to the same cores.
+            # With pinning, two nodes would share the same cores.
             'ENABLE_CPU_PINNING': False,
         }
         self._requests: OrderedDict[tuple[int, int], openvino.InferRequest] = OrderedDict()

@@ -1,10 +1,10 @@
 """A folded network as an OpenVINO model, in floating point or with most of it in int8.
 
-In int8 are the convolutions that read an activation of the encoder, which are 99 % of the work:
-the encoder's own, the first transposed one and those of the skips. Their inputs have 8 bits for
-[0, peak], as nothing behind a ReLU is negative; their weights have 8 bits for each output channel,
-symmetric about 0. The rest of the decoder stays in floating point: it costs 4 % of the time, and
-halves the pixels that change.
+The convolutions that read an activation of the encoder run in int8, 99 % of the work: those of
+the encoder and the skips, and the first transposed one. Their inputs have 8 bits for [0, peak], as
+a ReLU's output is never negative; their weights have 8 bits per output channel, symmetric about 0.
+The rest of the decoder stays in floating point: this costs 4 % of the time and halves the number
+of mask pixels that change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fcn_road_seg.inference.backends.openvino_import import openvino, ops
 from fcn_road_seg.model.road_fcn import Decoder, RoadFCN, weight_and_bias
 
-# -128 is left out, so that 0 stays 0 and the range is symmetric.
+# -128 is not used: the range is symmetric, and 0 stays 0.
 _LARGEST_INT8 = 127
 _LEVELS = 256
 
@@ -25,8 +25,8 @@ _LEVELS = 256
 class OpenVinoGraph:
     """The layers of a folded `RoadFCN`; `model` is OpenVINO's.
 
-    It takes [1, H, W, 3] uint8 RGB with sides in 32s, and gives the logit of p(road), [1, H, W]
-    float32. With `activation_peaks`, as a checkpoint has them, it computes in int8.
+    Its input is [1, H, W, 3] uint8 RGB, H and W multiples of 32; its output is the logit of
+    p(road), [1, H, W] float32. With a checkpoint's `activation_peaks` it computes in int8.
     """
 
     def __init__(self, network: RoadFCN, activation_peaks: tuple[float, ...] | None) -> None:
@@ -36,9 +36,9 @@ class OpenVinoGraph:
         x = ops.divide(x, _constant(255 * np.ones((1, 3, 1, 1))))
         x = ops.divide(ops.subtract(x, _channels(network.mean)), _channels(network.std))
         if self._int8:
-            # Unlike what follows, it is negative, too; and its range is known.
+            # Unlike activations, the input can be negative, and its range is known.
             peak = network.normalise_table().abs().max().item()
-            x = _rounded(x, -peak * (_LARGEST_INT8 + 1) / _LARGEST_INT8, peak)
+            x = _fake_quantize(x, -peak * (_LARGEST_INT8 + 1) / _LARGEST_INT8, peak)
         pools = self._encoder(network.encoder.features, x, iter(activation_peaks or ()))
         features = self._decoder(network.decoder, *pools)
         background, road = ops.split(features, ops.constant(1), 2).outputs()
@@ -54,7 +54,7 @@ class OpenVinoGraph:
             if isinstance(layer, nn.Conv2d):
                 x = ops.relu(self._convolution(x, layer))
                 if self._int8:
-                    x = _rounded(x, 0.0, next(peaks))
+                    x = _fake_quantize(x, 0.0, next(peaks))
             elif isinstance(layer, nn.MaxPool2d):
                 x = ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
                 pools.append(x)
@@ -90,7 +90,7 @@ class OpenVinoGraph:
         return ops.add(y, _channels(bias))
 
 
-def _rounded(x: openvino.Node, low: float, high: float) -> openvino.Node:
+def _fake_quantize(x: openvino.Node, low: float, high: float) -> openvino.Node:
     ends = [_constant(np.full((1, 1, 1, 1), end)) for end in (low, high)]
     return ops.fake_quantize(x, *ends, *ends, _LEVELS)
 
@@ -101,7 +101,7 @@ def _weight(weight: Tensor, output_axis: int, *, int8: bool) -> openvino.Node:
         return _constant(values)
     others = tuple(axis for axis in range(values.ndim) if axis != output_axis)
     largest = np.abs(values).max(axis=others, keepdims=True)
-    # A channel of zeros has no scale: any will do.
+    # A channel of zeros works with any scale.
     step = np.where(largest > 0, largest, 1.0) / _LARGEST_INT8
     rounded = ops.constant(np.rint(values / step).astype(np.int8))
     return ops.multiply(ops.convert(rounded, np.float32), _constant(step))

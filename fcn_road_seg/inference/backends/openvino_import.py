@@ -1,24 +1,24 @@
-"""OpenVINO without the report that its import sends over the network (to Google Analytics).
+"""OpenVINO, imported without the telemetry that its import sends (to Google Analytics).
 
-Whoever needs OpenVINO imports it from here.
+Import OpenVINO from here only.
 """
 
 from __future__ import annotations
 
 import sys
 
-_REPORTER = 'openvino_telemetry'
+_TELEMETRY = 'openvino_telemetry'
 
-# Where the reporter cannot be imported, OpenVINO has a stub of its own. Only while it is imported:
-# what else runs in this process decides for itself.
-_reports = _REPORTER not in sys.modules
-if _reports:
-    sys.modules[_REPORTER] = None  # type: ignore[assignment]
+# OpenVINO falls back to a stub if this module cannot be imported. It is blocked only during the
+# import: other code in this process may use it.
+_blocks = _TELEMETRY not in sys.modules
+if _blocks:
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
 try:
     import openvino
     from openvino import opset13 as ops
 finally:
-    if _reports:
-        del sys.modules[_REPORTER]
+    if _blocks:
+        del sys.modules[_TELEMETRY]
 
 __all__ = ['openvino', 'ops']

@@ -1,22 +1,32 @@
-"""a backend by its name"""
+"""The backend that runs the network on a CPU: chosen by name, imported, built."""
 
 from __future__ import annotations
 
 import torch
 
-from fcn_road_seg.inference.backends.torch_backend import TorchNetwork
+from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.inference.options import FASTEST_BACKENDS, PRECISIONS, SegmenterError
-from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCN
 
 
-def _cpu_network(
-    model: RoadFCN, backend: str, precision: str, checkpoint: Checkpoint
+def build_cpu_backend(
+    model: RoadFCN,
+    backend: str,
+    precision: str,
+    activation_peaks: tuple[float, ...] | None,
 ) -> CpuBackend:
+    """Return a backend for a folded network, on as many threads as PyTorch uses.
+
+    `backend` and `precision` are names that `check_backend` accepts; auto is the fastest backend
+    installed. `activation_peaks` are the checkpoint's; only int8 needs them.
+
+    Raises:
+        SegmenterError: the backend is not installed.
+    """
     wanted = FASTEST_BACKENDS[precision] if backend == 'auto' else backend
     try:
-        return _network_by(wanted, model, precision, checkpoint)
+        return _build(wanted, model, precision, activation_peaks)
     except ImportError as error:
         if precision == 'int8':
             raise SegmenterError(
@@ -27,20 +37,20 @@ def _cpu_network(
                 f'backend {wanted!r} cannot be imported ({error}); '
                 f'pip install {wanted}, or use torch'
             ) from error
-    return _network_by('torch', model, precision, checkpoint)
+    return _build('torch', model, precision, activation_peaks)
 
 
-def _network_by(
-    backend: str, model: RoadFCN, precision: str, checkpoint: Checkpoint
+def _build(
+    backend: str, model: RoadFCN, precision: str, activation_peaks: tuple[float, ...] | None
 ) -> CpuBackend:
-    """Raise ImportError where `backend` is not installed."""
-    threads = torch.get_num_threads()
+    """Raise ImportError if `backend` is not installed."""
+    num_threads = torch.get_num_threads()
     if backend == 'ncnn':
-        from fcn_road_seg.inference.backends.ncnn_backend import NcnnNetwork
+        from fcn_road_seg.inference.backends.ncnn_backend import NcnnBackend
 
-        return NcnnNetwork(model, checkpoint.sha256, threads)
+        return NcnnBackend(model, num_threads)
     if backend == 'openvino':
-        from fcn_road_seg.inference.backends.openvino_backend import OpenVinoNetwork
+        from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
 
-        return OpenVinoNetwork(model, precision, checkpoint.activation_peaks, threads)
-    return TorchNetwork(model, PRECISIONS[precision])
+        return OpenVinoBackend(model, precision, activation_peaks, num_threads)
+    return TorchBackend(model, PRECISIONS[precision])

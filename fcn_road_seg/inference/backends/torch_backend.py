@@ -1,4 +1,4 @@
-"""The network on a CPU, by PyTorch."""
+"""The network on a CPU, by PyTorch: float32 or bfloat16."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import cv2
 import numpy as np
 import torch
 
+from fcn_road_seg.inference.interfaces import BackendInfo
 from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 
 
-class TorchNetwork:
+class TorchBackend:
     """A folded network, channels_last, in float32 or bfloat16."""
 
-    backend = f'torch {torch.__version__}'
+    info = BackendInfo('torch', torch.__version__)
 
     def __init__(self, model: RoadFCN, dtype: torch.dtype) -> None:
-        # Looking values up writes RGB rows in the layout that channels_last wants.
+        # A look-up table writes RGB rows, the memory layout of channels_last.
         self._normalise_lut = model.normalise_table().numpy()
         self._dtype = dtype
         self._model = model.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]

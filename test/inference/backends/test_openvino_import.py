@@ -5,9 +5,8 @@ import sys
 
 import pytest
 
-pytest.importorskip(
-    'fcn_road_seg.inference.backends.openvino_import', reason='openvino is not installed'
-)
+MODULE = 'fcn_road_seg.inference.backends.openvino_import'
+pytest.importorskip(MODULE, reason='openvino is not installed')
 
 # Printed is what would reach the network: a look-up, a connection, or a process that does it.
 WATCHED = """
@@ -31,14 +30,14 @@ def seen_at(statement, home):
 
 
 def test_nothing_is_sent_and_nothing_left_in_the_users_home(tmp_path):
-    statement = 'from fcn_road_seg.silent_openvino import openvino; openvino.Core()'
+    statement = f'from {MODULE} import openvino; openvino.Core()'
     assert seen_at(statement, tmp_path) == [[], []]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_who_imports_the_reporter_himself_still_can(tmp_path):
     pytest.importorskip('openvino_telemetry', reason='the reporter is not installed')
-    statement = 'import fcn_road_seg.inference.backends.openvino_import, openvino_telemetry'
+    statement = f'import {MODULE}, openvino_telemetry'
     events, modules = seen_at(statement, tmp_path)
     assert events == []
     assert 'openvino_telemetry' in modules

@@ -1,0 +1,57 @@
+"""The demo: frames through the live node, pictures and figures out, checks at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fcn_road_seg.demo.report import check, figure_lines, summarise, write_pictures
+from fcn_road_seg.live.camera_message import CameraMessage
+from fcn_road_seg.live.diagnostics_listener import frames_between
+from fcn_road_seg.live.errors import LiveError
+from fcn_road_seg.live.recorder import Recording
+from fcn_road_seg.live.session import live_session
+
+
+def run_demo(
+    messages: Sequence[CameraMessage], parameters: Sequence[str], out: Path
+) -> Iterator[str]:
+    """Send `messages` through a node with `parameters`, each NAME:=VALUE; write files to `out`.
+
+    `out` gets node.log, summary.json, contact_sheet.png and overlay.mp4. Yields lines of text for
+    the user as the run proceeds.
+
+    Raises:
+        LiveError: the node or the camera did not start, or ended early.
+        DemoError: masks are missing or wrong; what came back is written all the same.
+        VideoError, OSError: a file cannot be written.
+    """
+    log_path = out / 'node.log'
+    yield f'starting the node (its log: {log_path})'
+    recording, frame_counts = play(messages, parameters, log_path)
+    summary = summarise(messages, recording, frame_counts)
+    (out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    write_pictures(out, messages, recording)
+    yield from figure_lines(messages, summary)
+    check(messages, recording, summary)
+    yield f'look at {out}/contact_sheet.png and {out}/overlay.mp4'
+
+
+def play(
+    messages: Sequence[CameraMessage], parameters: Sequence[str], log_path: Path
+) -> tuple[Recording, dict[str, int]]:
+    """Return what came back for `messages`, and what the node counted (see `frames_between`).
+
+    Raises:
+        LiveError: the node or the camera did not start, or ended early.
+    """
+    # Then a frame can only be dropped for a newer one, never lost by a full socket.
+    parameters = ['input_reliability:=reliable', *parameters]
+    with live_session(messages, parameters, log_path, keep_pictures=True) as session:
+        before = session.next_status()
+        recording = session.stream([message.offset_s for message in messages])
+        frame_counts = frames_between(before, session.next_status())
+    if session.process.returncode:
+        raise LiveError(f'the node ended with status {session.process.returncode}; see {log_path}')
+    return recording, frame_counts

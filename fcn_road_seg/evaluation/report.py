@@ -1,0 +1,67 @@
+"""Reports of an evaluation: JSON, text, plots and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from fcn_road_seg.evaluation.evaluator import Evaluation
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.utils.atomic_write import atomic_write
+from fcn_road_seg.viz.contact_sheet import make_contact_sheet
+from fcn_road_seg.viz.plots import plot_precision_recall
+
+
+def write_report(
+    folder: Path, segmenter: RoadSegmenter, evaluations: Mapping[str, Evaluation]
+) -> None:
+    """Write `report.json`, `precision_recall.png` and a `worst_*.png` for each data set.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    report = {
+        'checkpoint_sha256': segmenter.checkpoint_sha256,
+        'threshold': segmenter.threshold,
+        'data': {name: evaluation.report() for name, evaluation in evaluations.items()},
+    }
+    with atomic_write(folder / 'report.json') as part:
+        part.write_text(json.dumps(report, indent=2) + '\n')
+    curves = {
+        name: histograms['pooled'].precision_recall()
+        for name, evaluation in evaluations.items()
+        for view, histograms in evaluation.views()
+        if view == 'perspective'
+    }
+    plot_precision_recall(curves, folder / 'precision_recall.png')
+    for name, evaluation in evaluations.items():
+        if evaluation.worst:
+            pictures = [picture for _, _, picture in evaluation.worst]
+            file = folder / f'worst_{name.partition(" ")[0]}.png'
+            cv2.imwrite(str(file), make_contact_sheet(pictures, columns=3))
+
+
+def format_report(name: str, report: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the report on data set `name`, one for each kind of figure."""
+    yield f'{name}: ' + ', '.join(f'{k} {_format(report[k])}' for k in ('iou', 'f1', 'accuracy'))
+    for view in ('perspective', 'birds_eye_view'):
+        for category, measures in report.get(view, {}).items():
+            text = ', '.join(f'{k} {_format(v)}' for k, v in measures.items())
+            yield f'  {view} {category}: {text}'
+    if 'false_positive_rate_by_class' in report:
+        rates = report['false_positive_rate_by_class'].items()
+        yield '  taken for road: ' + ', '.join(f'{k} {100 * v:.1f} %' for k, v in rates)
+    for corruption, figures in report.get('stress', {}).items():
+        iou, change = _format(figures['iou']), _format(figures['change'], sign='+')
+        yield f'  {corruption}: iou {iou} ({change})'
+
+
+def _format(value: float | int | None, sign: str = '') -> str:
+    if value is None:
+        return 'undefined'
+    return f'{value:{sign}.{"4f" if isinstance(value, float) and value <= 1 else "4g"}}'

@@ -1,0 +1,214 @@
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fcn_road_seg.ros.model_loader import POLL_S
+from fcn_road_seg.ros.parameters import PARAMETERS
+from test.helpers.peer import Peer
+
+FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+LARGE = ('-p', 'input_height:=352', '-p', 'input_width:=1216')
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_signal_in_mid_inference_ends_it_with_status_0_within_2_s(
+    connected, random_checkpoint_path, signal_number
+):
+    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
+    for _ in range(3):
+        peer.send(FRAME)
+    peer.spin_for(0.1)
+    start = time.monotonic()
+    assert node.end(signal_number, timeout_s=10) == 0
+    assert time.monotonic() - start < 2.0
+    assert 'Traceback' not in node.log
+    assert 'frames: ' in node.log
+
+
+def test_signals_after_the_first_change_nothing(connected, random_checkpoint_path):
+    # A shell sends them to all its group, and a launch file to its nodes besides.
+    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
+    peer.send(FRAME)
+    peer.spin_for(0.1)
+    for signal_number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        node.process.send_signal(signal_number)
+        time.sleep(0.1)
+    assert node.wait(timeout_s=10) == 0
+    assert 'Traceback' not in node.log
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_the_network_loads_ends_it_with_status_0(start_node, signal_number):
+    node = start_node()
+    # By then rclpy has its handlers, and PyTorch is being imported.
+    time.sleep(1.5)
+    assert node.end(signal_number, timeout_s=10) == 0
+    assert 'Traceback' not in node.log
+
+
+def run_program(program):
+    """Run a Python program; return its exit status, how long it took in s, and its output."""
+    began_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, time.monotonic() - began_s, done.stdout + done.stderr
+
+
+def test_signal_in_the_wait_for_a_loader_that_keeps_python_busy_ends_it():
+    # CPython's SimpleQueue.get(timeout) then waits for ever.
+    status, duration_s, log = run_program(f"""
+import signal, threading, time
+from fcn_road_seg.commands import segment
+from fcn_road_seg.ros import model_loader
+
+def load(*_):
+    time.sleep({0.3 * POLL_S})
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+    sum(range(30_000_000))
+    time.sleep(30)
+
+model_loader.load_model = load
+raise SystemExit(segment.main())
+""")
+    assert status == 0
+    assert duration_s < 20
+    assert 'Traceback' not in log
+
+
+def test_interrupt_while_an_error_is_handled_ends_it_with_status_0():
+    status, _, log = run_program("""
+import rclpy
+from fcn_road_seg.commands import segment
+
+def context_is_gone():
+    raise RuntimeError('the context is invalid')
+
+def interrupt():
+    raise KeyboardInterrupt
+
+segment.SegmentNode, rclpy.ok = context_is_gone, interrupt
+raise SystemExit(segment.main())
+""")
+    assert status == 0
+    assert 'Traceback' not in log
+
+
+@pytest.mark.parametrize(
+    ('ros_args', 'reason'),
+    [
+        (('--params-file', '/nowhere.yaml'), "params file: '--params-file /nowhere.yaml'"),
+        (('-r', '__ns:=/front-cam'), "remap rule: '-r __ns:=/front-cam'"),
+        (('--nonsense',), "['--nonsense']"),
+        (('-p', 'checkpoint:=/nowhere.safetensors'), '/nowhere.safetensors does not exist'),
+        (('-p', 'checkpoint:=~/nowhere.safetensors'), f'{Path.home()}/nowhere.safetensors does'),
+        (('-p', 'device:=cuda:99'), "device 'cuda:99' does not exist"),
+        (('-p', 'input_height:=100', '-p', 'input_width:=100'), 'in steps of 32'),
+        (('-p', 'overlay_alpha:=1'), 'overlay_alpha must be a decimal number, 0.0 to 1.0'),
+    ],
+)
+def test_node_that_cannot_start_says_why_in_one_line_and_fails(start_node, ros_args, reason):
+    node = start_node(*ros_args)
+    assert node.wait(timeout_s=30) == 1
+    (line,) = [line for line in node.log.splitlines() if 'FATAL' in line]
+    assert reason in line
+    assert 'Traceback' not in node.log
+
+
+def run_segment(*arguments):
+    command = [sys.executable, '-m', 'fcn_road_seg', 'segment', *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+
+def test_help_names_every_parameter_and_ends_with_status_0():
+    done = run_segment('--help')
+    assert done.returncode == 0
+    epilog = ' '.join(done.stdout.partition('Parameters: ')[2].split())
+    assert epilog == ', '.join(parameter.name for parameter in PARAMETERS) + '.'
+
+
+def test_argument_that_ros_would_not_read_is_refused():
+    done = run_segment('--device', 'cpu')
+    assert done.returncode == 2
+    assert 'unrecognized arguments: --device cpu' in done.stderr
+
+
+@pytest.fixture
+def peer():
+    peer = Peer(topics=())
+    peer.spin_for(0.5)
+    yield peer
+    peer.close()
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('transitions', [(), ('configure',)])
+def test_signal_in_every_state_ends_it_with_status_0_within_2_s(
+    start_node, peer, random_checkpoint_path, transitions, signal_number
+):
+    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
+    node = start_node(*checkpoint, '-p', 'autostart:=false')
+    assert peer.state() == 'unconfigured'
+    for transition in transitions:
+        assert peer.transition(transition)
+    start = time.monotonic()
+    assert node.end(signal_number, timeout_s=10) == 0
+    assert time.monotonic() - start < 2.0
+    assert 'Traceback' not in node.log
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_signal_leaves_no_shared_memory_behind(start_node, peer, signal_number):
+    before = {str(path) for path in Path('/dev/shm').iterdir()}
+    node = start_node('-p', 'autostart:=false')
+    assert peer.state() == 'unconfigured'
+    # Fast DDS names its segments by 16 digits. Other programs on this machine have some, too, and
+    # ports belong to the peer.
+    mapped = Path(f'/proc/{node.process.pid}/maps').read_text()
+    own = set(re.findall(r'/dev/shm/fastrtps_[0-9a-f]{16}\b', mapped)) - before
+    assert own
+    assert node.end(signal_number, timeout_s=10) == 0
+    assert [path for path in own if Path(path).exists()] == []
+
+
+def test_shutdown_transition_in_mid_inference_ends_the_process(connected, random_checkpoint_path):
+    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
+    peer.send(FRAME)
+    peer.spin_for(0.1)
+    start = time.monotonic()
+    assert peer.transition('shutdown')
+    assert node.wait(timeout_s=10) == 0
+    assert time.monotonic() - start < 2.0
+    assert 'Traceback' not in node.log
+
+
+def test_context_shut_down_from_outside_ends_it_with_status_0(
+    start_node, random_checkpoint_path, tmp_path
+):
+    wish = tmp_path / 'shut down'
+    program = f"""
+import pathlib, sys, threading, time, rclpy
+from fcn_road_seg.commands.segment import main
+
+def shut_down():
+    while not pathlib.Path({str(wish)!r}).exists():
+        time.sleep(0.05)
+    rclpy.shutdown()
+
+threading.Thread(target=shut_down, daemon=True).start()
+raise SystemExit(main(sys.argv))
+"""
+    command = (sys.executable, '-c', program)
+    node = start_node('-p', f'checkpoint:={random_checkpoint_path}', command=command)
+    peer = Peer(topics=('mask',))
+    peer.connect()
+    peer.close()
+    wish.touch()
+    assert node.wait(timeout_s=30) == 0
+    assert 'Traceback' not in node.log

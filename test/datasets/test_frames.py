@@ -1,0 +1,54 @@
+import re
+
+import numpy as np
+import pytest
+
+from fcn_road_seg.datasets.frames import DatasetError, limit_size
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
+from fcn_road_seg.datasets.splits import find_frames
+from test.helpers.labelled_frames import grey, write_image, write_kitti_road
+
+
+@pytest.fixture
+def kitti(tmp_path):
+    return write_kitti_road(tmp_path)
+
+
+def test_frame_without_label_is_named(kitti):
+    missing = kitti / 'training/gt_image_2/um_road_000003.png'
+    missing.unlink()
+    expected = re.escape(f'um_000003.png has no label; {missing}')
+    with pytest.raises(DatasetError, match=expected):
+        find_frames(kitti, 'train')
+
+
+def test_frame_that_is_no_image_is_named(kitti):
+    (kitti / 'training/image_2/um_000000.png').write_bytes(b'not a picture')
+    with pytest.raises(DatasetError, match=r'um_000000.png is not a readable image'):
+        find_frames(kitti, 'train')[0].load()
+
+
+def test_label_of_another_size_is_named(kitti):
+    write_image(kitti / 'training/gt_image_2/um_road_000000.png', np.zeros((3, 6, 3)))
+    with pytest.raises(DatasetError, match=r'um_road_000000.png is \(3, 6\) .* its frame'):
+        find_frames(kitti, 'train')[0].load()
+
+
+def test_label_with_an_unknown_value_is_named(tmp_path):
+    write_image(tmp_path / 'images/a.png', np.zeros((4, 6, 3)))
+    write_image(tmp_path / 'masks/a.png', grey(7))
+    with pytest.raises(DatasetError, match=r'a\.png: label value 7 is unknown'):
+        find_frames(tmp_path, 'train')[0].load()
+
+
+def test_reduced_labels_are_never_interpolated():
+    label = np.random.default_rng(0).choice(np.uint8([BACKGROUND, ROAD, VOID]), (90, 120))
+    frame_rgb = np.zeros((90, 120, 3), np.uint8)
+    small_rgb, small = limit_size(frame_rgb, label, max_pixels=30 * 40)
+    assert small.shape == small_rgb.shape[:2] == (30, 40)
+    assert set(np.unique(small)) <= {BACKGROUND, ROAD, VOID}
+
+
+def test_small_frames_are_not_enlarged():
+    frame_rgb, label = np.zeros((9, 12, 3), np.uint8), np.zeros((9, 12), np.uint8)
+    assert limit_size(frame_rgb, label, max_pixels=10_000)[1] is label

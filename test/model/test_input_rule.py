@@ -1,0 +1,74 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fcn_road_seg.model.input_rule import (
+    InputRule,
+    logit_threshold,
+    resize_to_frame,
+    resize_to_input,
+)
+
+
+def test_kitti_frames_keep_their_aspect_ratio_at_the_pixel_count():
+    assert InputRule(pixels=160 * 512).input_hw((375, 1242)) == (160, 512)
+
+
+@given(
+    pixels=st.integers(1024, 2_000_000),
+    h=st.integers(1, 64_000_000),
+    w=st.integers(1, 64_000_000),
+)
+def test_input_size_is_a_multiple_of_32_near_the_pixel_count_for_any_frame(pixels, h, w):
+    rule = InputRule(pixels=pixels)
+    input_h, input_w = rule.input_hw((h, w))
+    assert input_h % 32 == input_w % 32 == 0
+    assert min(input_h, input_w) >= 32
+    assert input_h * input_w <= (math.sqrt(pixels) + 32) ** 2 * 2
+
+
+@pytest.mark.parametrize(
+    ('rule', 'message'),
+    [
+        ({'fixed_hw': (100, 64)}, 'height 100 is not a multiple of 32; use 96'),
+        ({'fixed_hw': (64, 0)}, 'width 0 is not a multiple of 32; use 32'),
+        ({'pixels': 10}, 'pixel count 10 is too small'),
+        ({}, 'either a pixel count or a fixed size'),
+        ({'pixels': 65536, 'fixed_hw': (256, 256)}, 'either a pixel count or a fixed size'),
+    ],
+)
+def test_input_rule_refuses_sizes_the_network_does_not_take(rule, message):
+    with pytest.raises(ValueError, match=message):
+        InputRule(**rule)
+
+
+def test_reduced_frame_is_averaged_by_area():
+    frame = np.zeros((64, 128, 3), np.uint8)
+    frame[0, 0] = 160
+    assert resize_to_input(frame, (32, 64))[0, 0].tolist() == [40, 40, 40]
+
+
+def test_frame_enlarged_along_a_side_is_interpolated():
+    frame = np.zeros((64, 32, 3), np.uint8)
+    frame[:, 16:] = 100
+    # Twice as wide: the new pixels lie at 1/4 and 3/4 between the old ones.
+    assert resize_to_input(frame, (64, 64))[5, 30:34, 0].tolist() == [0, 25, 75, 100]
+
+
+def test_logit_is_interpolated_to_the_size_of_the_frame():
+    logit = np.float32([[0, 4]])
+    assert resize_to_frame(logit, (1, 4)).tolist() == [[0, 1, 3, 4]]
+
+
+def test_logit_at_the_size_of_the_frame_is_written_to_the_given_array():
+    out = np.empty((4, 6), np.float32)
+    assert resize_to_frame(np.ones((2, 3), np.float32), (4, 6), out=out) is out
+    assert (out == 1).all()
+
+
+@pytest.mark.parametrize('threshold', [0.01, 0.5, 0.7, 0.999])
+def test_logit_threshold_is_the_inverse_of_the_sigmoid(threshold):
+    assert 1 / (1 + math.exp(-logit_threshold(threshold))) == pytest.approx(threshold)

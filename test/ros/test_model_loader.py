@@ -1,0 +1,74 @@
+import threading
+
+import pytest
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
+
+from fcn_road_seg.model.checkpoint import CLASS_NAMES, CheckpointError
+from fcn_road_seg.ros import model_loader
+from fcn_road_seg.ros.model_loader import load_in_background, load_model, wait_for_model
+from fcn_road_seg.ros.node_parameters import NodeParameters
+from fcn_road_seg.ros.parameters import PARAMETERS
+
+LOGGER = get_logger('test_model_loader')
+
+
+@pytest.fixture
+def context():
+    context = rclpy.Context()
+    context.init()
+    yield context
+    context.try_shutdown()
+
+
+def parameters_with(**changes):
+    defaults = {parameter.name: parameter.default for parameter in PARAMETERS}
+    return NodeParameters(**{**defaults, 'device': 'cpu', **changes})
+
+
+def test_loaded_model_is_that_of_the_checkpoint(context, random_checkpoint_path):
+    parameters = parameters_with(checkpoint=str(random_checkpoint_path))
+    loading = load_in_background(parameters, LOGGER)
+    model = wait_for_model(loading, context)
+    assert loading.done()
+    assert str(model.segmenter.device) == 'cpu'
+    assert model.segmenter.threshold == model.checkpoint_threshold == 0.5
+    assert model.class_names == CLASS_NAMES
+
+
+def test_parameters_override_the_checkpoints_threshold_and_paint(random_checkpoint_path):
+    parameters = parameters_with(
+        checkpoint=str(random_checkpoint_path),
+        threshold=0.25,
+        overlay_color=[1, 2, 3],
+        overlay_alpha=0.75,
+    )
+    model = load_model(parameters, LOGGER)
+    assert model.segmenter.threshold == 0.25
+    assert model.segmenter.overlay_style.color_rgb == (1, 2, 3)
+    assert model.segmenter.overlay_style.alpha == 0.75
+
+
+def test_threshold_of_zero_goes_back_to_the_checkpoints(random_checkpoint_path):
+    checkpoint = str(random_checkpoint_path)
+    model = load_model(parameters_with(checkpoint=checkpoint, threshold=0.25), LOGGER)
+    model.apply(parameters_with(checkpoint=checkpoint))
+    assert model.segmenter.threshold == 0.5
+
+
+def test_error_of_loading_is_raised_where_it_is_waited_for(context):
+    loading = load_in_background(parameters_with(checkpoint='/nowhere.safetensors'), LOGGER)
+    with pytest.raises(CheckpointError, match=r'/nowhere\.safetensors does not exist'):
+        wait_for_model(loading, context)
+
+
+def test_shutdown_ends_the_wait_while_the_model_still_loads(context, monkeypatch):
+    end = threading.Event()
+    monkeypatch.setattr(model_loader, 'load_model', lambda *_: end.wait(30))
+    loading = load_in_background(parameters_with(), LOGGER)
+    context.shutdown()
+    with pytest.raises(ExternalShutdownException):
+        wait_for_model(loading, context)
+    assert not loading.done()
+    end.set()

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
+from fcn_road_seg.training.loss import road_loss
+
+
+def scores_of(p_road):
+    logit = torch.logit(torch.tensor(p_road))
+    return torch.stack([torch.zeros_like(logit), logit], dim=1)
+
+
+def labels_of(values):
+    return torch.tensor(values, dtype=torch.uint8)
+
+
+def test_loss_is_cross_entropy_plus_dice_by_hand():
+    scores, labels = scores_of([[[0.8, 0.4]]]), labels_of([[[ROAD, BACKGROUND]]])
+    cross_entropy = -(np.log(0.8) + np.log(0.6)) / 2
+    dice = 1 - (2 * 0.8 + 1) / (0.8 + 0.4 + 1 + 1)
+    both = road_loss(scores, labels, dice=True)
+    alone = road_loss(scores, labels, dice=False)
+    assert both.item() == pytest.approx(cross_entropy + dice, abs=1e-5)
+    assert alone.item() == pytest.approx(cross_entropy, abs=1e-5)
+
+
+def test_smoothed_labels_are_met_between_0_and_1():
+    labels = labels_of([[[ROAD]]])
+    losses = [
+        road_loss(scores_of([[[p]]]), labels, dice=False, smoothing=0.1).item()
+        for p in (0.94, 0.95, 0.96)
+    ]
+    assert losses[1] == min(losses)
+    assert losses[1] == pytest.approx(-(0.95 * np.log(0.95) + 0.05 * np.log(0.05)), abs=1e-5)
+
+
+def test_void_pixels_count_in_neither_part_of_the_loss():
+    without = road_loss(scores_of([[[0.8, 0.4]]]), labels_of([[[ROAD, BACKGROUND]]]), dice=True)
+    with_void = road_loss(
+        scores_of([[[0.8, 0.4, 0.999]]]), labels_of([[[ROAD, BACKGROUND, VOID]]]), dice=True
+    )
+    assert with_void.item() == pytest.approx(without.item())
+
+
+def test_batch_of_void_alone_gives_no_gradient():
+    scores = scores_of([[[0.8, 0.4]]]).requires_grad_()
+    loss = road_loss(scores, labels_of([[[VOID, VOID]]]), dice=True)
+    loss.backward()
+    assert loss.item() == 0
+    assert not scores.grad.any()

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.training.pretrained import load_weights
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A network and its checkpoint file."""
+    net = RoadFCN()
+    path = tmp_path / 'a.safetensors'
+    save_checkpoint(Checkpoint(net, InputRule(pixels=6144)), path)
+    return net, str(path)
+
+
+def test_checkpoint_initialises_the_whole_network(saved):
+    net, path = saved
+    other = RoadFCN()
+    load_weights(other, path)
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name])
+
+
+def test_checkpoint_of_another_network_is_refused(saved):
+    _, path = saved
+    with pytest.raises(ValueError, match=r'a.safetensors holds no weights for this network'):
+        load_weights(RoadFCN(RoadFCNConfig(encoder='vgg16_bn')), path)
+
+
+def test_torchvision_file_initialises_the_encoder_alone(tmp_path):
+    net, other = RoadFCN(), RoadFCN()
+    decoder = {name: tensor.clone() for name, tensor in other.decoder.state_dict().items()}
+    state = {f'features.{k}': v for k, v in net.encoder.features.state_dict().items()}
+    torch.save({**state, 'classifier.0.weight': torch.zeros(1)}, tmp_path / 'vgg16.pth')
+    load_weights(other, str(tmp_path / 'vgg16.pth'))
+    for name, tensor in net.encoder.state_dict().items():
+        assert torch.equal(tensor, other.encoder.state_dict()[name])
+    assert all(torch.equal(t, decoder[name]) for name, t in other.decoder.state_dict().items())
+
+
+def test_missing_weights_are_one_line_with_a_remedy(tmp_path):
+    with pytest.raises(ValueError, match=r'cannot load .*none.pth .*; use --weights FILE, or'):
+        load_weights(RoadFCN(), str(tmp_path / 'none.pth'))
+
+
+def test_file_without_weights_is_refused(tmp_path):
+    (tmp_path / 'text.pth').write_text('no weights')
+    with pytest.raises(ValueError, match=r'text.pth holds no weights for this network'):
+        load_weights(RoadFCN(), str(tmp_path / 'text.pth'))
