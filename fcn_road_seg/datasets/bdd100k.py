@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from fcn_road_seg.datasets.frames import LabelledFrame, list_images, pair_frame
-from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, label_by_table
+from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, find_images, pair_with_label
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, decode_by_table
 
 _DRIVABLE = Path('labels/drivable/masks')
 _SEMANTIC = Path('labels/sem_seg/masks')
@@ -24,12 +25,12 @@ def drivable_label(index: np.ndarray) -> np.ndarray:
 
     These are the codes of `labels/drivable/masks`; those of the older `drivable_maps` differ.
     """
-    return label_by_table(index, {0: ROAD, 1: ROAD, 2: BACKGROUND, 255: VOID})
+    return decode_by_table(index, {0: ROAD, 1: ROAD, 2: BACKGROUND, 255: VOID})
 
 
 def semantic_label(index: np.ndarray) -> np.ndarray:
     """Decode semantic train ids: 0 is road, 1..18 are background, 255 is void."""
-    return label_by_table(index, {0: ROAD, **dict.fromkeys(range(1, 19), BACKGROUND), 255: VOID})
+    return decode_by_table(index, {0: ROAD, **dict.fromkeys(range(1, 19), BACKGROUND), 255: VOID})
 
 
 def is_bdd100k(root: Path) -> bool:
@@ -37,18 +38,23 @@ def is_bdd100k(root: Path) -> bool:
     return (root / _DRIVABLE).is_dir() or (root / _SEMANTIC).is_dir()
 
 
-def bdd100k_frames(root: Path, split: str) -> list[LabelledFrame]:
+def find_bdd100k_frames(root: Path, split: str) -> list[LabelledFrame]:
     """Return the frames that have masks, of drivable areas if they are there, else semantic ones.
 
     Raises:
         DatasetError: a mask has no frame.
     """
     if (root / _DRIVABLE).is_dir():
-        masks, images, decode, classes = _DRIVABLE, 'images/100k', drivable_label, DRIVABLE_CLASSES
+        masks, images = root / _DRIVABLE / split, root / 'images/100k' / split
+        read = partial(pair_with_label, decode=drivable_label, classes=DRIVABLE_CLASSES)
     else:
-        masks, images, decode, classes = _SEMANTIC, 'images/10k', semantic_label, SEMANTIC_CLASSES
-    # Not every frame has a mask, but every mask has a frame.
-    return [
-        pair_frame(root / images / split / f'{path.stem}.jpg', path, decode, classes)
-        for path in list_images(root / masks / split)
-    ]
+        masks, images = root / _SEMANTIC / split, root / 'images/10k' / split
+        read = partial(pair_with_label, decode=semantic_label, classes=SEMANTIC_CLASSES)
+    found = []
+    # Not every frame has a mask.
+    for path in find_images(masks):
+        frame_path = images / f'{path.stem}.jpg'
+        if not frame_path.is_file():
+            raise DatasetError(f'{frame_path} does not exist, but its label {path} does')
+        found.append(read(frame_path, path))
+    return found

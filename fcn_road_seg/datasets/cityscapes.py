@@ -8,8 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, list_images, pair_frame, read_image
-from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, label_by_table
+from fcn_road_seg.datasets.frames import (
+    DatasetError,
+    LabelledFrame,
+    find_images,
+    pair_with_label,
+    read_image,
+)
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, decode_by_table
 
 # By label id (Cordts et al. 2016): the name and the official colour, RGB. Colours of several
 # classes stand for the first of them in an image pair.
@@ -63,7 +69,9 @@ def cityscapes_label(label_ids: np.ndarray) -> np.ndarray:
         ValueError: an unknown id, or not one 8-bit channel.
     """
     background = dict.fromkeys((*range(_ROAD_ID + 1, len(_CLASSES)), _LICENCE_PLATE), BACKGROUND)
-    return label_by_table(label_ids, {**dict.fromkeys(range(_ROAD_ID), VOID), _ROAD_ID: ROAD, **background})
+    return decode_by_table(
+        label_ids, {**dict.fromkeys(range(_ROAD_ID), VOID), _ROAD_ID: ROAD, **background}
+    )
 
 
 @dataclass(frozen=True)
@@ -115,15 +123,15 @@ def is_image_pairs(root: Path) -> bool:
     return any(path.stem.isdecimal() for path in (root / 'train').glob('*.jpg'))
 
 
-def image_pairs(root: Path, split: str) -> list[LabelledFrame]:
+def find_image_pairs(root: Path, split: str) -> list[LabelledFrame]:
     """Return the pairs in a folder of `root`, in the order of their numbers, as cities follow."""
     return [
         CityscapesPair(path, path, cityscapes_label, classes=CITYSCAPES_CLASSES)
-        for path in sorted(list_images(root / split), key=_number)
+        for path in sorted(find_images(root / split), key=_number)
     ]
 
 
-def cityscapes_frames(root: Path, split: str) -> list[LabelledFrame]:
+def find_cityscapes_frames(root: Path, split: str) -> list[LabelledFrame]:
     """Return the frames of Cityscapes' own layout, `leftImg8bit/SPLIT/CITY` beside `gtFine`.
 
     Raises:
@@ -131,26 +139,31 @@ def cityscapes_frames(root: Path, split: str) -> list[LabelledFrame]:
     """
     frames = root / 'leftImg8bit' / split
     return [
-        pair_frame(
+        pair_with_label(
             path,
-            root / 'gtFine' / split / path.parent.relative_to(frames)
+            root
+            / 'gtFine'
+            / split
+            / path.parent.relative_to(frames)
             / f'{path.stem.removesuffix("_leftImg8bit")}_gtFine_labelIds.png',
             cityscapes_label,
             classes=CITYSCAPES_CLASSES,
         )
-        for path in list_images(frames)
+        for path in find_images(frames)
     ]
 
 
-def kitti_semantics(training: Path) -> list[LabelledFrame]:
+def find_kitti_semantics_frames(training: Path) -> list[LabelledFrame]:
     """Return the frames of KITTI's semantics benchmark, whose label ids are Cityscapes'.
 
     Raises:
         DatasetError: a frame has no label.
     """
     return [
-        pair_frame(path, training / 'semantic' / f'{path.stem}.png', cityscapes_label, CITYSCAPES_CLASSES)
-        for path in list_images(training / 'image_2')
+        pair_with_label(
+            path, training / 'semantic' / f'{path.stem}.png', cityscapes_label, CITYSCAPES_CLASSES
+        )
+        for path in find_images(training / 'image_2')
     ]
 
 

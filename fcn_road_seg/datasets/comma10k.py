@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_road_seg.datasets.frames import LabelledFrame, list_images, pair_frame
+from fcn_road_seg.datasets.frames import LabelledFrame, find_images, pair_with_label
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD
 
 # RGB, as its README has them.
@@ -41,13 +41,13 @@ def comma10k_label(mask_bgr: np.ndarray) -> np.ndarray:
     return label
 
 
-def comma10k_frames(root: Path) -> list[LabelledFrame]:
+def find_comma10k_frames(root: Path) -> list[LabelledFrame]:
     """Return the frames of `imgs`, each with the mask of its name.
 
     Raises:
         DatasetError: a frame has no mask.
     """
     return [
-        pair_frame(path, root / 'masks' / f'{path.stem}.png', comma10k_label)
-        for path in list_images(root / 'imgs')
+        pair_with_label(path, root / 'masks' / f'{path.stem}.png', comma10k_label)
+        for path in find_images(root / 'imgs')
     ]

@@ -51,7 +51,7 @@ class LabelledFrame:
             DatasetError: a file is not an image, the sizes differ, or the label has an unknown
                 value; the message names the file.
         """
-        frame_bgr = _read_image(self.frame_path, cv2.IMREAD_COLOR)
+        frame_bgr = read_image(self.frame_path, cv2.IMREAD_COLOR)
         raw_label = self.load_raw_label()
         if raw_label.shape[:2] != frame_bgr.shape[:2]:
             raise DatasetError(
@@ -71,7 +71,7 @@ class LabelledFrame:
         Raises:
             DatasetError: the file is not an image.
         """
-        return _read_image(self.label_path, cv2.IMREAD_UNCHANGED)
+        return read_image(self.label_path, cv2.IMREAD_UNCHANGED)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class UnlabelledFrame:
         Raises:
             DatasetError: the file is not an image.
         """
-        return cv2.cvtColor(_read_image(self.frame_path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(read_image(self.frame_path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def limit_size(
@@ -140,7 +140,12 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
-def _read_image(path: Path, flags: int) -> np.ndarray:
+def read_image(path: Path, flags: int) -> np.ndarray:
+    """Return a file's pixels as `cv2.imread` with `flags` does.
+
+    Raises:
+        DatasetError: the file is not an image.
+    """
     image = cv2.imread(str(path), flags)
     if image is None:
         raise DatasetError(f'{path} is not a readable image; replace or remove it')

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, list_images
-from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, label_by_table
+from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, find_images
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, decode_by_table
 
 ROAD_CLASS = 'road'
 
@@ -58,7 +58,9 @@ class VocFrame(LabelledFrame):
             known |= here
         if not known.all():
             colour = tuple(rgb[~known][0].tolist())
-            raise DatasetError(f'{self.label_path} has the colour {colour} (RGB), which no class has')
+            raise DatasetError(
+                f'{self.label_path} has the colour {colour} (RGB), which no class has'
+            )
         return numbers
 
 
@@ -67,7 +69,7 @@ def is_voc(root: Path) -> bool:
     return (root / _IMAGES).is_dir() and any((root / name).is_dir() for name in _MASK_FOLDERS)
 
 
-def voc_frames(root: Path) -> list[LabelledFrame]:
+def find_voc_frames(root: Path) -> list[LabelledFrame]:
     """Return the frames that have a mask; the class called `road` is road, 255 is void.
 
     Raises:
@@ -80,11 +82,11 @@ def voc_frames(root: Path) -> list[LabelledFrame]:
         )
     meaning = dict.fromkeys(range(len(names)), BACKGROUND)
     meaning |= {names.index(ROAD_CLASS): ROAD, VOID: VOID}
-    decode = partial(label_by_table, meaning=meaning)
-    frames_by_stem = {path.stem: path for path in list_images(root / _IMAGES)}
+    decode = partial(decode_by_table, meaning=meaning)
+    frames_by_stem = {path.stem: path for path in find_images(root / _IMAGES)}
     masks = next(root / name for name in _MASK_FOLDERS if (root / name).is_dir())
     found: list[LabelledFrame] = []
-    for mask in list_images(masks):
+    for mask in find_images(masks):
         if mask.stem not in frames_by_stem:
             raise DatasetError(f'{mask} has no frame in {root / _IMAGES}')
         found.append(

@@ -146,7 +146,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointError: the message says in one sentence what is wrong with the file.
     """
     path = Path(path)
-    metadata, tensors = _read(path)
+    metadata, tensors = read_safetensors(path)
     if metadata.get('format') != FORMAT:
         raise CheckpointError(
             f'{path} is not a checkpoint of fcn_road_seg; write one with its train command'
@@ -171,7 +171,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f'{path} does not describe a network: {reason}') from error
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Return the metadata and the tensors of any .safetensors file.
+
+    Raises:
+        CheckpointError: the file does not exist or is not readable.
+    """
     if not path.is_file():
         raise CheckpointError(f'{path} does not exist; give the path of a .safetensors file')
     try:

@@ -10,7 +10,7 @@ from fcn_road_seg.datasets.cityscapes import CITYSCAPES_CLASSES, cityscapes_labe
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
 from fcn_road_seg.datasets.splits import SplitRule, find_frames
-from test.helpers.pictures import grey, write
+from test.helpers.labelled_frames import grey, write_image
 
 ROAD_RGB, SIDEWALK_RGB, PARKING_RGB = (128, 64, 128), (244, 35, 232), (250, 170, 160)
 
@@ -27,7 +27,7 @@ def pair(frame_bgr, colours_rgb):
 
 def write_pairs(root, numbers, split='train'):
     for number in numbers:
-        write(root / split / f'{number}.jpg', pair(np.full((16, 16, 3), 90), [ROAD_RGB] * 2))
+        write_image(root / split / f'{number}.jpg', pair(np.full((16, 16, 3), 90), [ROAD_RGB] * 2))
 
 
 def test_label_is_road_by_id_7_and_void_below_it():
@@ -55,28 +55,34 @@ def test_pair_is_shown_at_two_to_one(tmp_path):
 
 def test_pair_takes_its_left_half_as_frame_in_rgb(tmp_path):
     frame_bgr = np.full((16, 16, 3), (200, 100, 30), np.uint8)
-    write(tmp_path / 'train/1.jpg', pair(frame_bgr, [ROAD_RGB]), quality=100)
+    write_image(tmp_path / 'train/1.jpg', pair(frame_bgr, [ROAD_RGB]), quality=100)
     frame_rgb, _ = find_frames(tmp_path, 'all')[0].load()
     assert np.abs(frame_rgb[:, :24].astype(int) - (30, 100, 200)).max() < 6
 
 
 def test_pair_label_is_the_nearest_colour_of_its_right_half(tmp_path):
     colours = [ROAD_RGB, SIDEWALK_RGB, PARKING_RGB, (0, 0, 0)]
-    write(tmp_path / 'train/1.jpg', pair(np.zeros((32, 32, 3), np.uint8), colours), quality=95)
+    write_image(
+        tmp_path / 'train/1.jpg', pair(np.zeros((32, 32, 3), np.uint8), colours), quality=95
+    )
     _, label = find_frames(tmp_path, 'all')[0].load()
     middles = label[16, [8, 24, 40, 56]].tolist()
     assert middles == [ROAD, BACKGROUND, BACKGROUND, VOID]
 
 
 def test_pair_label_is_void_beside_another_class(tmp_path):
-    write(tmp_path / 'train/1.jpg', pair(np.zeros((32, 32, 3), np.uint8), [ROAD_RGB, SIDEWALK_RGB]))
+    write_image(
+        tmp_path / 'train/1.jpg', pair(np.zeros((32, 32, 3), np.uint8), [ROAD_RGB, SIDEWALK_RGB])
+    )
     _, label = find_frames(tmp_path, 'all')[0].load()
     assert (label[:, 30:34] == VOID).all()
     assert (label[:, :26] == ROAD).all()
 
 
 def test_pair_tells_the_classes_of_its_pixels(tmp_path):
-    write(tmp_path / 'train/1.jpg', pair(np.zeros((32, 32, 3), np.uint8), [ROAD_RGB, SIDEWALK_RGB]))
+    write_image(
+        tmp_path / 'train/1.jpg', pair(np.zeros((32, 32, 3), np.uint8), [ROAD_RGB, SIDEWALK_RGB])
+    )
     (frame,) = find_frames(tmp_path, 'all')
     ids = frame.load_raw_label()
     assert [frame.classes[ids[16, x]] for x in (8, 56)] == ['road', 'sidewalk']
@@ -96,7 +102,7 @@ def test_pairs_with_a_val_folder_keep_that_split(tmp_path):
 
 
 def test_pair_of_another_shape_is_refused_with_its_size(tmp_path):
-    write(tmp_path / 'train/1.jpg', np.zeros((16, 33, 3)))
+    write_image(tmp_path / 'train/1.jpg', np.zeros((16, 33, 3)))
     with pytest.raises(DatasetError, match=r'1\.jpg is 33 x 16 \(W x H\); an image pair is twice'):
         find_frames(tmp_path, 'all')[0].load()
 
@@ -105,10 +111,14 @@ def test_pair_of_another_shape_is_refused_with_its_size(tmp_path):
 def cityscapes(tmp_path):
     for split, city in (('train', 'aachen'), ('train', 'ulm'), ('val', 'lindau')):
         name = f'{city}_000000_000019'
-        write(tmp_path / f'leftImg8bit/{split}/{city}/{name}_leftImg8bit.png', np.zeros((4, 6, 3)))
-        write(tmp_path / f'gtFine/{split}/{city}/{name}_gtFine_labelIds.png', grey(7))
+        write_image(
+            tmp_path / f'leftImg8bit/{split}/{city}/{name}_leftImg8bit.png', np.zeros((4, 6, 3))
+        )
+        write_image(tmp_path / f'gtFine/{split}/{city}/{name}_gtFine_labelIds.png', grey(7))
         # What lies beside them, and is no label of ids.
-        write(tmp_path / f'gtFine/{split}/{city}/{name}_gtFine_color.png', np.zeros((4, 6, 3)))
+        write_image(
+            tmp_path / f'gtFine/{split}/{city}/{name}_gtFine_color.png', np.zeros((4, 6, 3))
+        )
     return tmp_path
 
 
@@ -133,15 +143,17 @@ def test_cityscapes_frame_without_label_ids_is_named(cityscapes):
 
 
 def test_gtfine_without_labels_of_a_known_kind_is_refused(tmp_path):
-    write(tmp_path / 'gtFine/train/x/a_gtFine_color.png', np.zeros((4, 6, 3)))
-    with pytest.raises(DatasetError, match=re.escape('gtFine holds neither *_gtFine_labelIds.png')):
+    write_image(tmp_path / 'gtFine/train/x/a_gtFine_color.png', np.zeros((4, 6, 3)))
+    with pytest.raises(
+        DatasetError, match=re.escape('gtFine holds neither *_gtFine_labelIds.png')
+    ):
         find_frames(tmp_path, 'train')
 
 
 def test_kitti_semantics_is_told_from_kitti_road_by_its_folder(tmp_path):
     for i in range(5):
-        write(tmp_path / f'training/image_2/{i:06d}_10.png', np.zeros((4, 6, 3)))
-        write(tmp_path / f'training/semantic/{i:06d}_10.png', grey(7 if i else 8))
+        write_image(tmp_path / f'training/image_2/{i:06d}_10.png', np.zeros((4, 6, 3)))
+        write_image(tmp_path / f'training/semantic/{i:06d}_10.png', grey(7 if i else 8))
     found = find_frames(tmp_path, 'all')
     assert len(found) == 5
     assert (found[0].load()[1] == BACKGROUND).all()
@@ -151,8 +163,8 @@ def test_kitti_semantics_is_told_from_kitti_road_by_its_folder(tmp_path):
 
 def test_kitti_semantics_validates_on_its_tail(tmp_path):
     for i in range(5):
-        write(tmp_path / f'training/image_2/{i:06d}_10.png', np.zeros((4, 6, 3)))
-        write(tmp_path / f'training/semantic/{i:06d}_10.png', grey(7))
+        write_image(tmp_path / f'training/image_2/{i:06d}_10.png', np.zeros((4, 6, 3)))
+        write_image(tmp_path / f'training/semantic/{i:06d}_10.png', grey(7))
     assert [f.name for f in find_frames(tmp_path, 'val')] == ['000004_10']
 
 

@@ -7,7 +7,7 @@ from fcn_road_seg.datasets.comma10k import comma10k_label
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD
 from fcn_road_seg.datasets.splits import find_frames
-from test.helpers.pictures import write
+from test.helpers.labelled_frames import write_image
 
 COLOURS_RGB = {
     'road': (0x40, 0x20, 0x20),
@@ -43,14 +43,14 @@ def test_mask_without_colours_is_refused():
 
 
 def test_frames_are_those_of_imgs_with_the_mask_of_their_name(tmp_path):
-    write(tmp_path / 'imgs/0000_a.png', np.zeros((1, 5, 3)))
-    write(tmp_path / 'masks/0000_a.png', mask_bgr(*COLOURS_RGB))
+    write_image(tmp_path / 'imgs/0000_a.png', np.zeros((1, 5, 3)))
+    write_image(tmp_path / 'masks/0000_a.png', mask_bgr(*COLOURS_RGB))
     (frame,) = find_frames(tmp_path, 'all')
     assert frame.load()[1].tolist() == [[ROAD, ROAD, BACKGROUND, BACKGROUND, BACKGROUND]]
 
 
 def test_frame_without_its_mask_is_named(tmp_path):
-    write(tmp_path / 'imgs/0000_a.png', np.zeros((1, 5, 3)))
+    write_image(tmp_path / 'imgs/0000_a.png', np.zeros((1, 5, 3)))
     (tmp_path / 'masks').mkdir()
     with pytest.raises(DatasetError, match=r'0000_a\.png has no label'):
         find_frames(tmp_path, 'all')

@@ -7,7 +7,7 @@ from PIL import Image
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
 from fcn_road_seg.datasets.splits import find_frames
-from test.helpers.pictures import write
+from test.helpers.labelled_frames import write_image
 
 PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, *[0] * (253 * 3)]
 
@@ -21,7 +21,7 @@ def write_palette(path, index):
 
 @pytest.fixture
 def labelme(tmp_path):
-    write(tmp_path / 'JPEGImages/a.jpg', np.zeros((1, 4, 3)))
+    write_image(tmp_path / 'JPEGImages/a.jpg', np.zeros((1, 4, 3)))
     write_palette(tmp_path / 'SegmentationClass/a.png', [[0, 1, 2, 255]])
     (tmp_path / 'class_names.txt').write_text('_background_\nroad\ncar')
     return tmp_path
@@ -29,9 +29,9 @@ def labelme(tmp_path):
 
 @pytest.fixture
 def cvat(tmp_path):
-    write(tmp_path / 'JPEGImages/a.png', np.zeros((1, 3, 3)))
+    write_image(tmp_path / 'JPEGImages/a.png', np.zeros((1, 3, 3)))
     colours_bgr = np.uint8([[(0, 0, 0), (128, 64, 128)[::-1], (142, 0, 0)]])
-    write(tmp_path / 'SegmentationClass/a.png', colours_bgr)
+    write_image(tmp_path / 'SegmentationClass/a.png', colours_bgr)
     (tmp_path / 'labelmap.txt').write_text(
         '# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,64,128::\ncar:0,0,142::\n'
     )
@@ -67,14 +67,16 @@ def test_colours_of_cvat_are_classes_by_its_label_map(cvat):
 
 
 def test_colour_that_no_class_has_is_named(cvat):
-    write(cvat / 'SegmentationClass/a.png', np.uint8([[(1, 2, 3)] * 3]))
+    write_image(cvat / 'SegmentationClass/a.png', np.uint8([[(1, 2, 3)] * 3]))
     with pytest.raises(DatasetError, match=r'a\.png has the colour \(3, 2, 1\) \(RGB\)'):
         find_frames(cvat, 'all')[0].load()
 
 
 def test_export_without_a_class_called_road_lists_those_it_has(labelme):
     (labelme / 'class_names.txt').write_text('_background_\ncarriageway\ncar\n')
-    with pytest.raises(DatasetError, match="_background_, carriageway, car; one must be called 'r"):
+    with pytest.raises(
+        DatasetError, match="_background_, carriageway, car; one must be called 'r"
+    ):
         find_frames(labelme, 'all')
 
 
@@ -91,7 +93,7 @@ def test_line_of_the_label_map_that_cannot_be_read_is_shown(cvat):
 
 
 def test_colours_where_a_palette_is_expected_are_refused(labelme):
-    write(labelme / 'SegmentationClass/a.png', np.zeros((1, 4, 3)))
+    write_image(labelme / 'SegmentationClass/a.png', np.zeros((1, 4, 3)))
     with pytest.raises(DatasetError, match='has colours .mode RGB. and no palette'):
         find_frames(labelme, 'all')[0].load()
 
