@@ -110,14 +110,15 @@ def save_checkpoint(
 ) -> None:
     """Write `checkpoint` to a .safetensors file, its tensors in `dtype` (float32 or float16).
 
-    The file is complete or not there at all.
+    Biases and norms, a thousandth of the file, stay in float32 if `dtype` changes them: a batch
+    norm's variance may be too large for float16. The file is complete or not there at all.
 
     Raises:
         OSError, SafetensorError: the file cannot be written.
     """
     tensors = {
-        name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
-        for name, t in checkpoint.model.state_dict().items()
+        name: _convert(tensor, dtype).detach().cpu().contiguous()
+        for name, tensor in checkpoint.model.state_dict().items()
     }
     content = {
         'model': asdict(checkpoint.model.config),
@@ -137,6 +138,14 @@ def save_checkpoint(
     metadata['content_sha256'] = _sha256_of_content(metadata['content'])
     with atomic_write(path) as part:
         save_file(tensors, part, metadata=metadata)
+
+
+def _convert(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    converted = tensor.to(dtype)
+    is_kept = tensor.ndim < 2 and not torch.equal(converted.to(tensor.dtype), tensor)
+    return tensor if is_kept else converted
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

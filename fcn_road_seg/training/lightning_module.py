@@ -133,11 +133,12 @@ class RoadTraining(lightning.LightningModule):
     def configure_optimizers(self) -> dict[str, object]:  # type: ignore[override]
         recipe = self.recipe
         kind = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[recipe.optimizer]
-        encoder, decoder = self.net.encoder.parameters(), self.net.decoder.parameters()
+        encoder = list(self.net.encoder.parameters())
+        others = [p for name, p in self.net.named_parameters() if not name.startswith('encoder.')]
         optimizer = kind(
             [
-                {'params': list(encoder), 'lr': recipe.learning_rate * recipe.encoder_rate},
-                {'params': list(decoder)},
+                {'params': encoder, 'lr': recipe.learning_rate * recipe.encoder_rate},
+                {'params': others},
             ],
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,

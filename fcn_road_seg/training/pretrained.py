@@ -46,7 +46,7 @@ def load_weights(net: RoadFCN, weights: str) -> None:
         else:
             state = torch.load(weights, map_location='cpu', weights_only=True)
             if 'state_dict' in state:
-                net.load_state_dict(_strip_prefix(state['state_dict'], 'net.'))
+                _load_network(net, _strip_prefix(state['state_dict'], 'net.'))
             else:
                 net.encoder.features.load_state_dict(_strip_prefix(state, 'features.'))
     except OSError as error:
@@ -66,7 +66,15 @@ def _load_safetensors(net: RoadFCN, path: Path) -> None:
     if features and not metadata.get('format'):
         net.encoder.features.load_state_dict(features)
     else:
-        net.load_state_dict(load_checkpoint(path).model.state_dict())
+        _load_network(net, load_checkpoint(path).model.state_dict())
+
+
+def _load_network(net: RoadFCN, state: dict[str, Tensor]) -> None:
+    """Load a whole network; a context block that it lacks stays the identity that it starts as."""
+    missing, unexpected = net.load_state_dict(state, strict=False)
+    wrong = [*unexpected, *(name for name in missing if not name.startswith('context.'))]
+    if wrong:
+        raise RuntimeError(f'{wrong[0]} is missing or unexpected')
 
 
 def _strip_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import lightning
 import numpy as np
@@ -22,14 +23,21 @@ from fcn_road_seg.model.activation_ranges import (
     evenly_spaced,
     measure_activation_ranges,
 )
-from fcn_road_seg.model.checkpoint import Checkpoint, Provenance, save_checkpoint
-from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
+from fcn_road_seg.model.checkpoint import (
+    Checkpoint,
+    Provenance,
+    load_checkpoint,
+    save_checkpoint,
+)
+from fcn_road_seg.model.rescaling import rescale_norms
+from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, RoadFCN, fold_batch_norm
 from fcn_road_seg.training.callbacks import ProgressPictures, WholeCheckpoints, weight_average
 from fcn_road_seg.training.data_module import RoadData, Source, load_sources
 from fcn_road_seg.training.lightning_module import VAL_IOU_KEY, RoadTraining, TrainingError
 from fcn_road_seg.training.options import TrainingOptions
 from fcn_road_seg.training.pretrained import load_weights
 from fcn_road_seg.training.recipes import Recipe
+from fcn_road_seg.utils.atomic_write import atomic_write
 from fcn_road_seg.utils.cpu_features import has_fast_bfloat16
 
 CHECKPOINT_NAME = 'road_fcn.safetensors'
@@ -157,15 +165,29 @@ def write_checkpoint(
     metrics = {name: {'iou': round(iou, 4)} for name, iou in best[VAL_IOU_KEY].items()}
     data = ', '.join(f'{source.name} ({len(source.train)} frames)' for source in sources)
     checkpoint = Checkpoint(
-        fold_batch_norm(training.net),
+        rescale_norms(fold_batch_norm(training.net)),
         training.recipe.input_rule,
         training.threshold,
         provenance=Provenance(data, options.licence, metrics),
     )
     peaks = measure_activation_ranges(checkpoint, sample_frames(sources))
     calibrated = replace(checkpoint, activation_peaks=peaks)
-    save_checkpoint(calibrated, options.out / CHECKPOINT_NAME, torch.float16)
+    with atomic_write(options.out / CHECKPOINT_NAME) as part:
+        save_checkpoint(calibrated, part, torch.float16)
+        check_written(part)
     return metrics
+
+
+def check_written(path: Path) -> None:
+    """Load a written checkpoint and run it, as the node will.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+        TrainingError: its scores are not finite.
+    """
+    model = load_checkpoint(path).model
+    if not model.scores(torch.rand(1, 3, OUTPUT_STRIDE, OUTPUT_STRIDE)).isfinite().all():
+        raise TrainingError(f'{path} gives scores that are not finite; lower --learning-rate')
 
 
 def sample_frames(sources: Sequence[Source]) -> Iterator[np.ndarray]:

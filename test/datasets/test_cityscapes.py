@@ -138,7 +138,7 @@ def test_cityscapes_keeps_its_own_split(cityscapes):
 
 def test_cityscapes_frame_without_label_ids_is_named(cityscapes):
     (cityscapes / 'gtFine/val/lindau/lindau_000000_000019_gtFine_labelIds.png').unlink()
-    with pytest.raises(DatasetError, match='lindau_000000_000019_leftImg8bit[.]png has no label'):
+    with pytest.raises(DatasetError, match=r'lindau_000000_000019_leftImg8bit\.png has no label'):
         find_frames(cityscapes, 'val')
 
 

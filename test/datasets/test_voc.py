@@ -94,7 +94,7 @@ def test_line_of_the_label_map_that_cannot_be_read_is_shown(cvat):
 
 def test_colours_where_a_palette_is_expected_are_refused(labelme):
     write_image(labelme / 'SegmentationClass/a.png', np.zeros((1, 4, 3)))
-    with pytest.raises(DatasetError, match='has colours .mode RGB. and no palette'):
+    with pytest.raises(DatasetError, match=r'has colours \(mode RGB\) and no palette'):
         find_frames(labelme, 'all')[0].load()
 
 

@@ -32,6 +32,14 @@ def test_checkpoint_of_another_network_is_refused(saved):
         load_weights(RoadFCN(RoadFCNConfig(encoder='vgg16_bn')), path)
 
 
+def test_checkpoint_without_context_leaves_a_context_block_the_identity(saved):
+    net, path = saved
+    other = RoadFCN(RoadFCNConfig(context=True))
+    load_weights(other, path)
+    frames = torch.rand(1, 3, 32, 64)
+    assert torch.equal(other.eval().scores(frames), net.eval().scores(frames))
+
+
 def test_torchvision_file_initialises_the_encoder_alone(tmp_path):
     net, other = RoadFCN(), RoadFCN()
     decoder = {name: tensor.clone() for name, tensor in other.decoder.state_dict().items()}
