@@ -90,11 +90,13 @@ def _spin(node: SegmentNode) -> bool:
         KeyboardInterrupt, ExternalShutdownException: a signal or another thread ended it.
     """
     try:
+        # Not after the start, during which a signal may shut the context down: since Kilted, a
+        # failed construction prints a traceback.
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
         if node.autostart and not node.start() and rclpy.ok():
             get_logger(NODE_NAME).fatal(node.failure)
             return False
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
         executor.spin_until_future_complete(node.finished)
         if node.finished.done():
             # The answer to the requested transition is still being sent.

@@ -82,6 +82,32 @@ raise SystemExit(segment.main())
     assert 'Traceback' not in log
 
 
+def test_executor_is_never_made_in_a_context_that_a_signal_has_shut_down():
+    # Kilted's then prints a traceback of its destructor, where Jazzy's start has raised before.
+    status, _, log = run_program("""
+import os, signal, time
+import rclpy
+from fcn_road_seg.commands import segment
+
+class Executor(segment.SingleThreadedExecutor):
+    def __init__(self):
+        print('context is valid:', rclpy.ok(), flush=True)
+        super().__init__()
+
+def start(node):
+    os.kill(os.getpid(), signal.SIGTERM)
+    while rclpy.ok():
+        time.sleep(0.01)
+    return False
+
+segment.SingleThreadedExecutor, segment.SegmentNode.start = Executor, start
+raise SystemExit(segment.main())
+""")
+    assert status == 0
+    assert 'context is valid: False' not in log
+    assert 'Traceback' not in log
+
+
 def test_interrupt_while_an_error_is_handled_ends_it_with_status_0():
     status, _, log = run_program("""
 import rclpy
@@ -168,10 +194,10 @@ def test_signal_leaves_no_shared_memory_behind(start_node, peer, signal_number):
     before = {str(path) for path in Path('/dev/shm').iterdir()}
     node = start_node('-p', 'autostart:=false')
     assert peer.state() == 'unconfigured'
-    # Fast DDS names its segments by 16 digits. Other programs on this machine have some, too, and
-    # ports belong to the peer.
+    # Fast DDS names its segments by 16 digits, after fastrtps_ (version 2) or fastdds_ (3). Other
+    # programs on this machine have some, too, and ports belong to the peer.
     mapped = Path(f'/proc/{node.process.pid}/maps').read_text()
-    own = set(re.findall(r'/dev/shm/fastrtps_[0-9a-f]{16}\b', mapped)) - before
+    own = set(re.findall(r'/dev/shm/fast(?:rtps|dds)_[0-9a-f]{16}\b', mapped)) - before
     assert own
     assert node.end(signal_number, timeout_s=10) == 0
     assert [path for path in own if Path(path).exists()] == []
