@@ -109,7 +109,7 @@ class CityscapesPair(LabelledFrame):
         return cv2.resize(label_ids, (2 * h, h), interpolation=cv2.INTER_NEAREST_EXACT)
 
     def _halves(self) -> tuple[np.ndarray, np.ndarray]:
-        pair_bgr = read_image(self.frame_path, cv2.IMREAD_COLOR)
+        pair_bgr = read_image(self.frame_path)
         h, w = pair_bgr.shape[:2]
         if w != 2 * h:
             raise DatasetError(

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from fcn_road_seg.datasets.labels import LabelDecoder
+from fcn_road_seg.utils.picture import PictureError, read_picture
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
@@ -51,7 +52,7 @@ class LabelledFrame:
             DatasetError: a file is not an image, the sizes differ, or the label has an unknown
                 value; the message names the file.
         """
-        frame_bgr = read_image(self.frame_path, cv2.IMREAD_COLOR)
+        frame_bgr = read_image(self.frame_path)
         raw_label = self.load_raw_label()
         if raw_label.shape[:2] != frame_bgr.shape[:2]:
             raise DatasetError(
@@ -71,7 +72,7 @@ class LabelledFrame:
         Raises:
             DatasetError: the file is not an image.
         """
-        return read_image(self.label_path, cv2.IMREAD_UNCHANGED)
+        return read_image(self.label_path, unchanged=True)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class UnlabelledFrame:
         Raises:
             DatasetError: the file is not an image.
         """
-        return cv2.cvtColor(read_image(self.frame_path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(read_image(self.frame_path), cv2.COLOR_BGR2RGB)
 
 
 def limit_size(
@@ -140,13 +141,13 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
-def read_image(path: Path, flags: int) -> np.ndarray:
-    """Return a file's pixels as `cv2.imread` with `flags` does.
+def read_image(path: Path, unchanged: bool = False) -> np.ndarray:
+    """Return a file's picture, (H, W, 3) uint8 BGR, or as it is stored if `unchanged`.
 
     Raises:
-        DatasetError: the file is not an image.
+        DatasetError: the file is not a complete picture; the message names it.
     """
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise DatasetError(f'{path} is not a readable image; replace or remove it')
-    return image
+    try:
+        return read_picture(path, unchanged)
+    except PictureError as error:
+        raise DatasetError(f'{path} cannot be read: {error}; replace or remove it') from error

@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-import cv2
 from sensor_msgs.msg import CompressedImage, Image
 from tqdm import tqdm
 
@@ -17,6 +16,7 @@ from fcn_road_seg.datasets.frames import IMAGE_SUFFIXES
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.messages.image import ImageError
 from fcn_road_seg.synthetic import SyntheticDrive
+from fcn_road_seg.utils.picture import PictureError, read_picture
 
 CAMERA_HW = (375, 1242)
 FRAMES_PER_DRIVE = 15
@@ -59,9 +59,10 @@ def image_messages(folder: Path, limit: int | None = None) -> list[CameraMessage
         )
     messages = []
     for index, path in enumerate(tqdm(paths, desc='reading', unit='frame')):
-        frame_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if frame_bgr is None:
-            raise DemoError(f'{path} is not a readable image; replace or remove it')
+        try:
+            frame_bgr = read_picture(path)
+        except PictureError as error:
+            raise DemoError(f'{path} cannot be read: {error}; replace or remove it') from error
         messages.append(CameraMessage.from_frame(frame_bgr, index / RATE_HZ))
     return messages
 

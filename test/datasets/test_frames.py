@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fcn_road_seg.datasets.frames import DatasetError, limit_size
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
@@ -24,8 +25,34 @@ def test_frame_without_label_is_named(kitti):
 
 def test_frame_that_is_no_image_is_named(kitti):
     (kitti / 'training/image_2/um_000000.png').write_bytes(b'not a picture')
-    with pytest.raises(DatasetError, match=r'um_000000.png is not a readable image'):
+    with pytest.raises(DatasetError, match=r'um_000000.png cannot be read: .* nor PNG; replace'):
         find_frames(kitti, 'train')[0].load()
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """Return the path of a JPEG whose lower half is bright, beside a mask of that half."""
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[32:] = 200
+    exif = Image.Exif()
+    # Viewers turn the picture upside down.
+    exif[0x112] = 3
+    (tmp_path / 'images').mkdir()
+    Image.fromarray(pixels).save(tmp_path / 'images/a.jpg', exif=exif)
+    write_image(tmp_path / 'masks/a.png', np.where(pixels[..., 0] > 0, 255, 0))
+    return tmp_path / 'images/a.jpg'
+
+
+def test_frame_that_is_cut_off_is_named(photo):
+    data = photo.read_bytes()
+    photo.write_bytes(data[: len(data) - 20])
+    with pytest.raises(DatasetError, match=r'a\.jpg cannot be read: JPEG data .* is cut off'):
+        find_frames(photo.parents[1], 'all')[0].load()
+
+
+def test_frame_is_not_turned_by_exif_as_its_label_is_not(photo):
+    frame_rgb, label = find_frames(photo.parents[1], 'all')[0].load()
+    assert np.array_equal(frame_rgb[..., 0] > 100, label == ROAD)
 
 
 def test_label_of_another_size_is_named(kitti):
