@@ -56,6 +56,7 @@ HOMES = {
     'torchvision': {'training'},
     'tqdm': {'bags', 'bench', 'commands', 'datasets', 'demo', 'evaluation', 'live', 'training'},
     'vision_msgs': {'ros'},
+    'yaml': {'ros'},
     # Messages of ROS 2.
     'builtin_interfaces': {'ros'},
     'diagnostic_msgs': {'ros', 'live'},
