@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -17,13 +18,17 @@ from fcn_road_seg.datasets.cityscapes import (
     is_image_pairs,
 )
 from fcn_road_seg.datasets.comma10k import find_comma10k_frames
-from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame
+from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, refuse_shared_labels
 from fcn_road_seg.datasets.idd_lite import find_idd_lite_frames
 from fcn_road_seg.datasets.image_mask import find_image_mask_frames
 from fcn_road_seg.datasets.kitti_road import find_kitti_road_frames
 from fcn_road_seg.datasets.voc import find_voc_frames, is_voc
 
 SPLITS = ('train', 'val', 'all')
+# The name of the rendered scenes beside those of data sets.
+RENDERED_NAME = 'rendered'
+# So that a file name can be made of it.
+MAX_NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -75,12 +80,35 @@ def find_frames(
     comma10k; `images` + `masks` own frames; numbered pairs in `train` Cityscapes image pairs.
 
     Raises:
-        DatasetError: the layout is unknown, or a frame has no label.
+        DatasetError: the layout is unknown, a frame has no label, or two share one.
         ValueError: the split is unknown.
     """
     if split not in SPLITS:
         raise ValueError(f'split {split!r} is unknown; use one of {SPLITS}')
-    frames_of = _splits(Path(root), rule)
+    found = _find_frames(Path(root), split, rule)
+    refuse_shared_labels(found)
+    return found
+
+
+def name_data_sets(roots: Iterable[str | Path]) -> list[str]:
+    """Return a printable name for each folder: its last part, with a number if that is taken.
+
+    `RENDERED_NAME` is always taken.
+    """
+    names = [RENDERED_NAME]
+    for root in roots:
+        raw = os.fsencode(Path(root).resolve().name).decode(errors='backslashreplace')
+        plain = ''.join(c if c.isprintable() else '_' for c in raw)[:MAX_NAME_LENGTH]
+        name, number = plain, 0
+        while name in names:
+            number += 1
+            name = f'{plain}_{number}'
+        names.append(name)
+    return names[1:]
+
+
+def _find_frames(root: Path, split: str, rule: SplitRule) -> list[LabelledFrame]:
+    frames_of = _splits(root, rule)
     if rule.hold_out:
         train, val = frames_of('train'), frames_of('val')
         held_out = [f for f in train + val if f.name.startswith(rule.hold_out)]

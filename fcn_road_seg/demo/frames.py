@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, BagError
-from fcn_road_seg.datasets.frames import IMAGE_SUFFIXES
+from fcn_road_seg.datasets.frames import DatasetError, find_images
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.messages.image import ImageError
 from fcn_road_seg.synthetic import SyntheticDrive
@@ -47,16 +47,15 @@ def rendered_messages(count: int, seed: int) -> list[CameraMessage]:
 
 
 def image_messages(folder: Path, limit: int | None = None) -> list[CameraMessage]:
-    """Read a folder's images in the order of their names, RATE_HZ apart; at most `limit`.
+    """Read what `find_images` finds in a folder, RATE_HZ apart; at most `limit`.
 
     Raises:
         DemoError: the folder holds no image, or one is not readable.
     """
-    paths = sorted(p for p in folder.glob('*') if p.suffix.lower() in IMAGE_SUFFIXES)[:limit]
-    if not paths:
-        raise DemoError(
-            f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}); give another folder'
-        )
+    try:
+        paths = find_images(folder)[:limit]
+    except DatasetError as error:
+        raise DemoError(f'{error}; give another folder') from error
     messages = []
     for index, path in enumerate(tqdm(paths, desc='reading', unit='frame')):
         try:

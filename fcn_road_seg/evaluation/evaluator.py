@@ -33,7 +33,7 @@ class Example:
     """A labelled frame, with what else its data set says about it.
 
     Attributes:
-        name: the frame's name.
+        name: the frame's file or, if it was rendered, its number.
         frame_rgb: (H, W, 3) uint8.
         label: (H, W) uint8 of BACKGROUND, ROAD, VOID.
         category: um, umm or uu in KITTI road.
@@ -180,7 +180,7 @@ def load_examples(frames: Sequence[LabelledFrame], text: str) -> Iterator[Exampl
         frame_rgb, label = frame.load()
         calibration = frame.calibration_path
         yield Example(
-            name=frame.name,
+            name=str(frame.frame_path),
             frame_rgb=frame_rgb,
             label=label,
             category=frame.category,
