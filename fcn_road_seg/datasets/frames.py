@@ -68,7 +68,8 @@ class LabelledFrame:
             label = self.decode(raw_label)
         except ValueError as error:
             # OpenCV gives a palette's colours, so that the error names channels the file lacks.
-            reason = PALETTE_REFUSAL if _has_palette(self.label_path) else str(error)
+            is_palette = raw_label.ndim == 3 and _has_palette(self.label_path)
+            reason = PALETTE_REFUSAL if is_palette else str(error)
             raise DatasetError(f'{self.label_path}: {reason}') from error
         frame_rgb = cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2RGB)
         return frame_rgb, label

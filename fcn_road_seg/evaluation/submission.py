@@ -22,7 +22,7 @@ def write_submission(
 ) -> Path:
     """Segment the KITTI road test set, write the zip to `folder` and return its path.
 
-    It holds each test frame's confidence in road, 0..255, in bird's-eye view, as
+    It holds each test frame's 255 * p(road) in bird's-eye view, as
     `um_road_000000.png` and so on.
 
     Raises:
@@ -34,8 +34,11 @@ def write_submission(
     with atomic_write(path) as part, zipfile.ZipFile(part, 'w', zipfile.ZIP_STORED) as archive:
         for frame in tqdm(frames, desc='submission', unit='frame'):
             homography = read_road_to_image(frame.calibration_path)
-            confidence = segmenter(frame.load(), channel_order='rgb').confidence
-            assert confidence is not None
-            _, png = cv2.imencode('.png', view.project(confidence, homography, outside=0))
+            found = segmenter(
+                frame.load(), channel_order='rgb', road_probability=True, confidence=False
+            )
+            assert found.road_probability is not None
+            projected = view.project(found.road_probability, homography, outside=0)
+            _, png = cv2.imencode('.png', projected)
             archive.writestr(frame.submission_name, png.tobytes())
     return path

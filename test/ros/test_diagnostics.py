@@ -67,6 +67,7 @@ def test_keys_are_those_that_dashboards_were_told():
         'published mask',
         'published overlay',
         'published confidence',
+        'published road_probability',
         'published class_mask',
         'published mask/compressed',
         'published overlay/compressed',
