@@ -6,6 +6,7 @@ PyTorch takes seconds to import, and the node refuses bad parameters before that
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
     from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
     from fcn_road_seg.model.road_fcn import RoadFCN
+
+# Here, because GNU OpenMP reads it when PyTorch or ncnn loads it. By default its threads spin for
+# milliseconds when they wait: beside one busy process a frame then takes twice as long, with twice
+# the CPU time (see benchmarks/README.md).
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 __version__ = '0.1.0'
 

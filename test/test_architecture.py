@@ -28,8 +28,8 @@ WINGS = {
     'inference': {'model', 'utils'},
     'viz': {'datasets', 'utils'},
     'model': {'utils'},
-    'datasets': {'synthetic'},
-    'messages': set(),
+    'datasets': {'synthetic', 'utils'},
+    'messages': {'utils'},
     'synthetic': set(),
     'utils': set(),
 }
@@ -46,7 +46,7 @@ HOMES = {
     'onnxruntime': {'model'},
     'onnxscript': {'model'},
     'openvino': {'inference'},
-    'PIL': {'messages'},
+    'PIL': {'datasets', 'utils'},
     'psutil': {'bench', 'utils'},
     'rclpy': {'ros', 'live', 'demo', 'commands'},
     'rosbags': {'bags'},
@@ -56,6 +56,7 @@ HOMES = {
     'torchvision': {'training'},
     'tqdm': {'bags', 'bench', 'commands', 'datasets', 'demo', 'evaluation', 'live', 'training'},
     'vision_msgs': {'ros'},
+    'yaml': {'ros'},
     # Messages of ROS 2.
     'builtin_interfaces': {'ros'},
     'diagnostic_msgs': {'ros', 'live'},

@@ -1,6 +1,8 @@
 """`from fcn_road_seg import ...`: the names, and that they are imported on first use."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 
@@ -63,3 +65,44 @@ def test_unknown_name_is_an_attribute_error():
 def test_unknown_name_cannot_be_imported():
     with pytest.raises(ImportError, match="cannot import name 'Segmenter'"):
         from fcn_road_seg import Segmenter  # noqa: F401
+
+
+def openmp_after(statement, **variables):
+    """Return what each GNU OpenMP that `statement` loads in a new process reads, by name."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(('OMP_', 'GOMP_'))}
+    done = subprocess.run(
+        [sys.executable, '-c', statement],
+        env={**env, 'OMP_DISPLAY_ENV': 'verbose', **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    read = {}
+    for name, value in re.findall(r"(OMP_WAIT_POLICY|GOMP_SPINCOUNT) = '(\w+)'", done.stderr):
+        read.setdefault(name, set()).add(value)
+    return read
+
+
+def test_waiting_threads_of_pytorch_do_not_spin():
+    read = openmp_after('from fcn_road_seg import RoadSegmenter')
+    if not read:
+        pytest.skip('this PyTorch has another OpenMP than GNU')
+    assert read == {'OMP_WAIT_POLICY': {'PASSIVE'}, 'GOMP_SPINCOUNT': {'0'}}
+
+
+def test_waiting_threads_of_ncnn_do_not_spin():
+    pytest.importorskip('ncnn')
+    read = openmp_after('import fcn_road_seg.inference.backends.ncnn_backend')
+    if not read:
+        pytest.skip('this ncnn has another OpenMP than GNU')
+    assert read == {'OMP_WAIT_POLICY': {'PASSIVE'}, 'GOMP_SPINCOUNT': {'0'}}
+
+
+def test_wait_policy_of_the_user_is_kept():
+    read = openmp_after('from fcn_road_seg import RoadSegmenter', OMP_WAIT_POLICY='active')
+    assert read.get('OMP_WAIT_POLICY', {'ACTIVE'}) == {'ACTIVE'}
+
+
+def test_spin_count_of_the_user_is_kept():
+    read = openmp_after('from fcn_road_seg import RoadSegmenter', GOMP_SPINCOUNT='5000')
+    assert read.get('GOMP_SPINCOUNT', {'5000'}) == {'5000'}

@@ -31,6 +31,7 @@ DECODING_THREADS = 4
 OUTPUTS: Mapping[str, tuple[str, Callable[[Segmentation], np.ndarray | None]]] = {
     'mask': ('mono8', lambda found: found.mask),
     'confidence': ('mono8', lambda found: found.confidence),
+    'road_probability': ('mono8', lambda found: found.road_probability),
     'overlay': ('bgr8', lambda found: found.overlay_bgr),
 }
 
@@ -206,6 +207,7 @@ class BagSegmenter:
         found = self._segmenter(
             frame.pixels,
             channel_order=frame.channel_order,
+            road_probability='road_probability' in topics,
             confidence='confidence' in topics,
             overlay='overlay' in topics or self._show is not None,
         )

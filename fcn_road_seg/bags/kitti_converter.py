@@ -18,8 +18,8 @@ from fcn_road_seg.bags.typestore import (
 )
 from fcn_road_seg.bags.writer import BagWriter
 from fcn_road_seg.datasets.kitti_sequences import Camera, KittiFrame, KittiSequence
-from fcn_road_seg.messages.compressed_image import compressed_to_frame
-from fcn_road_seg.messages.image import ImageError, image_fields
+from fcn_road_seg.messages.image import image_fields
+from fcn_road_seg.utils.picture import PictureError, decode_picture
 
 IMAGE_TOPIC = '/kitti/camera_color_left/image_raw'
 FRAME_ID = 'camera_color_left_optical_frame'
@@ -172,23 +172,19 @@ def _problem(frame: KittiFrame) -> str:
 def _read(frame: KittiFrame, options: ConversionOptions) -> tuple[np.ndarray, Any]:
     """Return the pixels of a frame, (H, W, 3) uint8 bgr, and its message."""
     try:
-        file = message(
-            COMPRESSED_IMAGE,
-            header=header(frame.stamp_ns, options.frame_id),
-            format=_FORMATS[frame.path.suffix.lower()],
-            data=np.frombuffer(frame.path.read_bytes(), np.uint8),
-        )
+        data = frame.path.read_bytes()
         # Also if the bytes are kept as they are: whoever plays the bag has to decode them.
-        pixels = compressed_to_frame(file).pixels
+        pixels = decode_picture(data)
     except OSError as error:
         raise FrameError(f'({frame.path}) cannot be read: {error.strerror}') from error
-    except ImageError as error:
-        # The rest of the text is advice about cameras.
-        reason = str(error).partition(';')[0]
-        raise FrameError(f'({frame.path}) cannot be read: {reason}') from error
+    except PictureError as error:
+        raise FrameError(f'({frame.path}) cannot be read: {error}') from error
+    image_header = header(frame.stamp_ns, options.frame_id)
     if options.compressed:
-        return pixels, file
-    return pixels, message(IMAGE, header=file.header, **image_fields(pixels, 'bgr8'))
+        name = _FORMATS[frame.path.suffix.lower()]
+        fields: dict[str, Any] = {'format': name, 'data': np.frombuffer(data, np.uint8)}
+        return pixels, message(COMPRESSED_IMAGE, header=image_header, **fields)
+    return pixels, message(IMAGE, header=image_header, **image_fields(pixels, 'bgr8'))
 
 
 def camera_info(camera: Camera, size_wh: tuple[int, int], image_header: Any) -> Any:

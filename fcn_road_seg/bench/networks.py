@@ -21,8 +21,9 @@ Hw = tuple[int, int]
 Key = tuple[str, str]
 Sample = Callable[[], Mapping[Key, float]]
 
-# OpenMP's threads spin for some 5 ms while they wait for more work: PyTorch's or ncnn's would take
-# a core from OpenVINO's own threads (int8 at 256 x 256 then takes a fifth longer).
+# Unless OMP_WAIT_POLICY is passive, OpenMP's threads spin for some 5 ms while they wait for more
+# work: PyTorch's or ncnn's would take a core from OpenVINO's own threads (int8 at
+# 256 x 256 then takes a fifth longer).
 PAUSE_S = 0.02
 
 

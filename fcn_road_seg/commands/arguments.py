@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,22 @@ def size_hw(text: str) -> tuple[int, int]:
     if not match or not all(map(int, match.groups())):
         raise argparse.ArgumentTypeError(f'{text!r} is not HxW; give, for example, 192x640')
     return int(match[1]), int(match[2])
+
+
+def whole_number(minimum: int, maximum: int = 10**9) -> Callable[[str], int]:
+    """Return the `type` of an option that takes a whole number of `minimum` to `maximum`."""
+
+    def parse(text: str) -> int:
+        # More digits than a number may have are not worth a conversion, which may be refused.
+        value = int(text) if text.isdecimal() and len(text) <= 20 else -1
+        if not minimum <= value <= maximum:
+            raise argparse.ArgumentTypeError(
+                f'{text!r} is not a whole number of at least {minimum}'
+                + (f' and at most {maximum}' if value > maximum else '')
+            )
+        return value
+
+    return parse
 
 
 def probability(text: str) -> float:

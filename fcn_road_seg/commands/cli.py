@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 INTERRUPTED = 130
 
@@ -21,12 +22,15 @@ def run_command(
         SystemExit: `work` raised one of `errors`; its text, behind the command's name, is one line
             for the user, and the exit status is 1.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Paths are any bytes, and not all of them can be printed otherwise.
+        sys.stdout.reconfigure(errors='backslashreplace')
     # SIGTERM's default would leave half-written files and child processes behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         work()
     except errors as error:
-        raise SystemExit(f'{name}: {error}') from error
+        raise SystemExit(f'{name}: {" ".join(str(error).splitlines())}') from error
     except KeyboardInterrupt:
         print(f'{name}: {interrupted()}', file=sys.stderr)
         return INTERRUPTED

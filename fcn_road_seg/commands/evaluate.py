@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fcn_road_seg.commands.arguments import (
     add_segmenter_arguments,
     add_split_arguments,
     build_segmenter,
     split_rule,
+    whole_number,
 )
 from fcn_road_seg.commands.cli import run_command
-from fcn_road_seg.datasets.frames import DatasetError
-from fcn_road_seg.datasets.splits import SPLITS, find_frames
+from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame
+from fcn_road_seg.datasets.kitti_road import find_test_frames
+from fcn_road_seg.datasets.splits import RENDERED_NAME, SPLITS, find_frames, name_data_sets
+from fcn_road_seg.evaluation.output import REPORT_NAME, SUBMISSION_NAME, refuse_to_overwrite
 
 if TYPE_CHECKING:
-    from fcn_road_seg.evaluation.evaluator import Evaluation
+    from fcn_road_seg.evaluation.report import DataSetResult
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 
@@ -35,18 +39,17 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         type=Path,
         metavar='DIR',
-        help='KITTI road, CamVid, IDD Lite or images + masks folders.',
+        help='Data set folders, identified by their layout (docs/training.md lists them).',
     )
     data.add_argument(
         '--split',
         choices=SPLITS,
-        default='val',
-        help='Frames to measure on (default: %(default)s).',
+        help='Frames to measure on (default: val, or all of a data set that has no val frames).',
     )
     add_split_arguments(data)
     data.add_argument(
         '--rendered',
-        type=int,
+        type=whole_number(0),
         default=0,
         metavar='COUNT',
         help='Also measure on COUNT rendered scenes that no training uses (default: %(default)s).',
@@ -63,8 +66,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         default=Path('evaluation'),
         metavar='DIR',
-        help='Folder for report.json, precision_recall.png and worst_*.png '
-        '(default: %(default)s).',
+        help='Folder for report.json, precision_recall.png and worst_*.png; it must not contain '
+        'a report (default: %(default)s).',
     )
     output.add_argument(
         '--submission',
@@ -83,50 +86,91 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures of each data set and write them, with pictures; return the exit status."""
+    args = parse_args(argv)
+    return run_command('evaluate', lambda: evaluate(args), (ValueError, OSError))
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Measure what the arguments name, or write the submission that they ask for.
+
+    Raises:
+        ValueError, OSError: an argument or a file is invalid. Arguments, folders and labels'
+            names are checked before the seconds that PyTorch takes to import.
+    """
+    if args.submission:
+        refuse_to_overwrite(args.submission / SUBMISSION_NAME)
+        frames = find_test_frames(args.data[0])
+        from fcn_road_seg.evaluation.submission import write_submission
+
+        print(write_submission(build_segmenter(args), frames, args.submission))
+        return
+    refuse_to_overwrite(args.out / REPORT_NAME)
+    chosen = list(choose_frames(args))
     try:
         from fcn_road_seg.evaluation.report import format_report, write_report
     except ImportError as missing:
         raise SystemExit(f'evaluate: {missing}; pip install matplotlib') from missing
-    from fcn_road_seg.evaluation.submission import write_submission
 
-    args = parse_args(argv)
-
-    def work() -> None:
-        segmenter = build_segmenter(args)
-        if args.submission:
-            print(write_submission(segmenter, args.data[0], args.submission))
-            return
-        evaluations = dict(evaluate_all(segmenter, args))
-        write_report(args.out, segmenter, evaluations)
-        print(f'checkpoint {segmenter.checkpoint_sha256[:12]} on {segmenter.device}')
-        for name, evaluation in evaluations.items():
-            print(*format_report(name, evaluation.report()), sep='\n')
-        print(f'Figures and pictures are in {args.out}')
-
-    return run_command('evaluate', work, (ValueError, OSError))
+    segmenter = build_segmenter(args)
+    results = list(measure_all(segmenter, chosen, args))
+    print(f'checkpoint {segmenter.checkpoint_sha256[:12]} on {segmenter.device}')
+    for result in results:
+        print(*format_report(result.title, result.evaluation.report()), sep='\n')
+    write_report(args.out, segmenter, results)
+    print(f'Figures and pictures are in {args.out}')
 
 
-def evaluate_all(
-    segmenter: RoadSegmenter, args: argparse.Namespace
-) -> Iterator[tuple[str, Evaluation]]:
-    """Yield the name and the evaluation of each data set that the arguments name.
+class ChosenFrames(NamedTuple):
+    """The frames of a data set to measure on, and its name, unlike any other's."""
+
+    name: str
+    split: str
+    frames: list[LabelledFrame]
+
+
+def choose_frames(args: argparse.Namespace) -> Iterator[ChosenFrames]:
+    """Yield the frames of each data set that the arguments name.
+
+    Without `--split` these are the validation frames, or all if there are none.
 
     Raises:
         ValueError: the split rule or a data set is invalid.
     """
-    from fcn_road_seg.evaluation.evaluator import load_examples, measure, render_examples
-
     rule = split_rule(args)
-    for root in args.data:
-        frames = find_frames(root, args.split, rule)
+    for name, root in zip(name_data_sets(args.data), args.data, strict=True):
+        split = args.split or 'val'
+        frames = find_frames(root, split, rule)
+        if not frames and not args.split:
+            split, frames = 'all', find_frames(root, 'all', rule)
+            print(
+                f'evaluate: {root} has no validation frames; all {len(frames)} frames are '
+                'measured, which a training may have seen',
+                file=sys.stderr,
+            )
         if not frames:
-            raise DatasetError(f'{root} has no {args.split} frames; use --split all')
-        name = f'{root.resolve().name} {args.split} ({len(frames)} frames)'
-        yield name, measure(segmenter, load_examples(frames, name), stress=args.stress)
+            raise DatasetError(f'{root} has no {split} frames; use --split all')
+        yield ChosenFrames(name, split, frames)
+
+
+def measure_all(
+    segmenter: RoadSegmenter, chosen: Sequence[ChosenFrames], args: argparse.Namespace
+) -> Iterator[DataSetResult]:
+    """Yield the result on each data set and on the rendered scenes.
+
+    Raises:
+        ValueError: a file of a data set is missing or invalid; the message names it.
+    """
+    from fcn_road_seg.evaluation.evaluator import load_examples, measure, render_examples
+    from fcn_road_seg.evaluation.report import DataSetResult
+
+    for name, split, frames in chosen:
+        title = f'{name} {split} ({len(frames)} frames)'
+        examples = load_examples(frames, title)
+        yield DataSetResult(name, title, measure(segmenter, examples, stress=args.stress))
     if args.rendered:
+        title = f'{RENDERED_NAME} ({args.rendered} frames)'
         scenes = render_examples(args.rendered)
-        name = f'rendered ({args.rendered} frames)'
-        yield name, measure(segmenter, scenes, stress=args.stress)
+        yield DataSetResult(RENDERED_NAME, title, measure(segmenter, scenes, stress=args.stress))
 
 
 if __name__ == '__main__':

@@ -17,6 +17,10 @@ from rclpy.utilities import remove_ros_args
 from fcn_road_seg.ros.node import NODE_NAME, SegmentNode
 from fcn_road_seg.ros.parameters import PARAMETERS, ParameterError
 from fcn_road_seg.ros.rclpy_compat import RCLError
+from fcn_road_seg.ros.unused_settings import (
+    warn_of_unused_qos_overrides,
+    warn_of_unused_settings,
+)
 
 ANSWER_S = 0.2
 
@@ -64,6 +68,7 @@ def _run(argv: list[str]) -> int:
         rclpy.try_shutdown()
         return 1
     try:
+        warn_of_unused_settings(node, argv)
         if not _spin(node):
             return 1
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -97,6 +102,8 @@ def _spin(node: SegmentNode) -> bool:
         if node.autostart and not node.start() and rclpy.ok():
             get_logger(NODE_NAME).fatal(node.failure)
             return False
+        if node.autostart:
+            warn_of_unused_qos_overrides(node)
         executor.spin_until_future_complete(node.finished)
         if node.finished.done():
             # The answer to the requested transition is still being sent.

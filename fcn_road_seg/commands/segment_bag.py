@@ -50,7 +50,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--confidence',
         action='store_true',
-        help='Write the confidence images, 255 * p(road), as well.',
+        help='Write the confidence images, 255 * max(p(road), 1 - p(road)), as well.',
+    )
+    parser.add_argument(
+        '--road-probability',
+        action='store_true',
+        help='Write the probability images, 255 * p(road), as well.',
     )
     parser.add_argument(
         '--originals', action='store_true', help='Copy the topics of the input bag as well.'
@@ -90,7 +95,8 @@ def segment(args: argparse.Namespace) -> None:
                 f'--video shows one camera; choose it with --topics: {join_names(cameras)}'
             )
         outputs = ['mask']
-        outputs += [name for name in ('confidence', 'overlay') if getattr(args, name)]
+        optional = ('confidence', 'road_probability', 'overlay')
+        outputs += [name for name in optional if getattr(args, name)]
         with ExitStack() as stack:
             bag = stack.enter_context(atomic_bag_writer(args.out, args.storage))
             show = None

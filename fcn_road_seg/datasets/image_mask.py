@@ -1,4 +1,4 @@
-"""Own frames: a folder of `images` and one of `masks` with the same names."""
+"""Own frames: a folder of `images` and one of `masks` with the same names, subfolders included."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def find_image_mask_frames(root: Path) -> list[LabelledFrame]:
     Raises:
         DatasetError: there is no frame, or a frame has no label.
     """
+    images, masks = root / 'images', root / 'masks'
     return [
-        pair_with_label(f, root / 'masks' / f'{f.stem}.png', plain_label)
-        for f in find_images(root / 'images')
+        pair_with_label(f, masks / f.relative_to(images).with_suffix('.png'), plain_label)
+        for f in find_images(images)
     ]

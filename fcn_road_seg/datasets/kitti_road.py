@@ -21,7 +21,8 @@ def find_test_frames(root: str | Path) -> list[UnlabelledFrame]:
     """Return the frames of the KITTI road test set in `root`.
 
     Raises:
-        DatasetError: `root` has no testing/image_2, or a frame has no calibration.
+        DatasetError: `root` has no testing/image_2, a frame has no calibration, or two have one
+            name.
     """
     testing = Path(root) / 'testing'
     if not (testing / 'image_2').is_dir():
@@ -30,10 +31,17 @@ def find_test_frames(root: str | Path) -> list[UnlabelledFrame]:
         UnlabelledFrame(f, testing / 'calib' / f'{f.stem}.txt')
         for f in find_images(testing / 'image_2')
     ]
+    path_of: dict[str, Path] = {}
     for frame in found:
         if not frame.calibration_path.is_file():
             raise DatasetError(
                 f'{frame.frame_path} has no calibration; {frame.calibration_path} is expected'
+            )
+        other = path_of.setdefault(frame.submission_name, frame.frame_path)
+        if other != frame.frame_path:
+            raise DatasetError(
+                f'{other} and {frame.frame_path} are both {frame.submission_name} for the server; '
+                'remove one'
             )
     return found
 
@@ -54,14 +62,16 @@ def find_kitti_road_frames(training: Path) -> list[LabelledFrame]:
         DatasetError: there is no frame, or a frame has no label.
     """
     found = []
-    for frame_path in find_images(training / 'image_2'):
+    frames = training / 'image_2'
+    for frame_path in find_images(frames):
         category, _, number = frame_path.stem.partition('_')
+        subfolder = frame_path.parent.relative_to(frames)
         # um_lane_*, the ego lane, is the label of another task.
-        label_path = training / 'gt_image_2' / f'{category}_road_{number}.png'
+        label_path = training / 'gt_image_2' / subfolder / f'{category}_road_{number}.png'
         frame = replace(
             pair_with_label(frame_path, label_path, kitti_road_label), category=category
         )
-        calibration_path = training / 'calib' / f'{frame_path.stem}.txt'
+        calibration_path = training / 'calib' / subfolder / f'{frame_path.stem}.txt'
         if calibration_path.is_file():
             frame = replace(frame, calibration_path=calibration_path)
         found.append(frame)

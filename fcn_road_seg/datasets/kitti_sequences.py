@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fcn_road_seg.datasets.frames import DatasetError, find_images
 from fcn_road_seg.datasets.kitti_calibration import CalibrationError, matrix, read_calibration
 
-SUFFIXES = ('.png', '.jpg', '.jpeg')
 DEFAULT_ROAD_RATE_HZ = 10.0
 RAW_CALIBRATION = 'calib_cam_to_cam.txt'
 _NS = 1_000_000_000
@@ -254,17 +254,15 @@ def _numbered(folder: Path) -> dict[int, Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    """Return the image files of a folder, sorted by name, without hidden ones."""
+    """Return what `find_images` finds."""
     if not folder.is_dir():
         raise SequenceError(
             f'{folder} does not exist; unpack the images of the left colour camera there'
         )
-    paths = sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith('.')
-    )
-    if not paths:
-        raise SequenceError(f'{folder} contains no images ({", ".join(SUFFIXES)})')
-    return paths
+    try:
+        return find_images(folder)
+    except DatasetError as error:
+        raise SequenceError(str(error)) from error
 
 
 def _has_road(folder: Path) -> bool:

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+from fcn_road_seg.datasets.bdd100k import find_bdd100k_frames, is_bdd100k
 from fcn_road_seg.datasets.camvid import find_camvid_frames
-from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame
+from fcn_road_seg.datasets.cityscapes import (
+    find_cityscapes_frames,
+    find_image_pairs,
+    find_kitti_semantics_frames,
+    is_image_pairs,
+)
+from fcn_road_seg.datasets.comma10k import find_comma10k_frames
+from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, refuse_shared_labels
 from fcn_road_seg.datasets.idd_lite import find_idd_lite_frames
 from fcn_road_seg.datasets.image_mask import find_image_mask_frames
 from fcn_road_seg.datasets.kitti_road import find_kitti_road_frames
+from fcn_road_seg.datasets.voc import find_voc_frames, is_voc
 
 SPLITS = ('train', 'val', 'all')
+# The name of the rendered scenes beside those of data sets.
+RENDERED_NAME = 'rendered'
+# So that a file name can be made of it.
+MAX_NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
 class SplitRule:
     """Which frames of a data set validate and are not trained on.
 
-    Data sets with a split of their own (CamVid, IDD Lite) keep it. Neighbouring frames of a
-    sequence do not get into both splits, since the validation frames are contiguous.
+    Data sets with a split of their own (CamVid, IDD Lite, Cityscapes, BDD100K) keep it.
+    Neighbouring frames of a sequence do not get into both splits, since the validation frames
+    are contiguous.
 
     Attributes:
         val_fraction: share of each category, from its end, that validates, in [0, 1).
@@ -59,16 +74,41 @@ def find_frames(
 ) -> list[LabelledFrame]:
     """Return the frames of the 'train', 'val' or 'all' split of the data set in `root`.
 
-    The layout identifies the data set: `training/image_2` is KITTI road, `trainannot` CamVid,
-    `gtFine` IDD Lite, `images` + `masks` own frames.
+    The layout identifies the data set: `training/image_2` is KITTI road, with `semantic` KITTI's
+    semantics; `trainannot` CamVid; `gtFine` Cityscapes or IDD Lite, by the labels' names;
+    `labels/drivable` or `labels/sem_seg` BDD100K; `JPEGImages` a VOC export; `imgs` + `masks`
+    comma10k; `images` + `masks` own frames; numbered pairs in `train` Cityscapes image pairs.
 
     Raises:
-        DatasetError: the layout is unknown, or a frame has no label.
+        DatasetError: the layout is unknown, a frame has no label, or two share one.
         ValueError: the split is unknown.
     """
     if split not in SPLITS:
         raise ValueError(f'split {split!r} is unknown; use one of {SPLITS}')
-    frames_of = _splits(Path(root), rule)
+    found = _find_frames(Path(root), split, rule)
+    refuse_shared_labels(found)
+    return found
+
+
+def name_data_sets(roots: Iterable[str | Path]) -> list[str]:
+    """Return a printable name for each folder: its last part, with a number if that is taken.
+
+    `RENDERED_NAME` is always taken.
+    """
+    names = [RENDERED_NAME]
+    for root in roots:
+        raw = os.fsencode(Path(root).resolve().name).decode(errors='backslashreplace')
+        plain = ''.join(c if c.isprintable() else '_' for c in raw)[:MAX_NAME_LENGTH]
+        name, number = plain, 0
+        while name in names:
+            number += 1
+            name = f'{plain}_{number}'
+        names.append(name)
+    return names[1:]
+
+
+def _find_frames(root: Path, split: str, rule: SplitRule) -> list[LabelledFrame]:
+    frames_of = _splits(root, rule)
     if rule.hold_out:
         train, val = frames_of('train'), frames_of('val')
         held_out = [f for f in train + val if f.name.startswith(rule.hold_out)]
@@ -80,16 +120,43 @@ def find_frames(
 
 def _splits(root: Path, rule: SplitRule) -> Callable[[str], list[LabelledFrame]]:
     if (root / 'training' / 'image_2').is_dir():
-        return partial(_by_rule, find_kitti_road_frames(root / 'training'), rule)
+        has_road = (root / 'training' / 'gt_image_2').is_dir()
+        has_semantics = (root / 'training' / 'semantic').is_dir() and not has_road
+        find = find_kitti_semantics_frames if has_semantics else find_kitti_road_frames
+        return partial(_by_rule, find(root / 'training'), rule)
     if (root / 'trainannot').is_dir() or (root / 'valannot').is_dir():
         return partial(find_camvid_frames, root)
     if (root / 'gtFine').is_dir():
-        return partial(find_idd_lite_frames, root)
-    if (root / 'images').is_dir() and (root / 'masks').is_dir():
+        return partial(_gtfine_reader(root), root)
+    if is_bdd100k(root):
+        return partial(find_bdd100k_frames, root)
+    if is_voc(root):
+        return partial(_by_rule, find_voc_frames(root), rule)
+    if (root / 'masks').is_dir() and (root / 'imgs').is_dir():
+        return partial(_by_rule, find_comma10k_frames(root), rule)
+    if (root / 'masks').is_dir() and (root / 'images').is_dir():
         return partial(_by_rule, find_image_mask_frames(root), rule)
+    if is_image_pairs(root):
+        if (root / 'val').is_dir():
+            return partial(find_image_pairs, root)
+        return partial(_by_rule, find_image_pairs(root, 'train'), rule)
     raise DatasetError(
-        f'{root} is not a known data set; it needs training/image_2 (KITTI road), trainannot '
-        '(CamVid), gtFine (IDD Lite) or images and masks'
+        f'{root} is not a known data set; it needs training/image_2 (KITTI road or semantics), '
+        'trainannot (CamVid), gtFine (Cityscapes or IDD Lite), labels/drivable or labels/sem_seg '
+        '(BDD100K), JPEGImages (VOC), imgs and masks (comma10k), images and masks, or train with '
+        'numbered pairs (Cityscapes image pairs)'
+    )
+
+
+def _gtfine_reader(root: Path) -> Callable[[Path, str], list[LabelledFrame]]:
+    """Return the reader of the data set that has a gtFine folder, by its labels' names."""
+    labels = {'labelIds.png': find_cityscapes_frames, '_label.png': find_idd_lite_frames}
+    for suffix, reader in labels.items():
+        if next((root / 'gtFine').glob(f'*/*/*{suffix}'), None):
+            return reader
+    raise DatasetError(
+        f'{root}/gtFine holds neither *_gtFine_labelIds.png (Cityscapes) nor *_label.png '
+        '(IDD Lite)'
     )
 
 

@@ -7,16 +7,16 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-import cv2
 from sensor_msgs.msg import CompressedImage, Image
 from tqdm import tqdm
 
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, BagError
-from fcn_road_seg.datasets.frames import IMAGE_SUFFIXES
+from fcn_road_seg.datasets.frames import DatasetError, find_images
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.messages.image import ImageError
 from fcn_road_seg.synthetic import SyntheticDrive
+from fcn_road_seg.utils.picture import PictureError, read_picture
 
 CAMERA_HW = (375, 1242)
 FRAMES_PER_DRIVE = 15
@@ -47,21 +47,21 @@ def rendered_messages(count: int, seed: int) -> list[CameraMessage]:
 
 
 def image_messages(folder: Path, limit: int | None = None) -> list[CameraMessage]:
-    """Read a folder's images in the order of their names, RATE_HZ apart; at most `limit`.
+    """Read what `find_images` finds in a folder, RATE_HZ apart; at most `limit`.
 
     Raises:
         DemoError: the folder holds no image, or one is not readable.
     """
-    paths = sorted(p for p in folder.glob('*') if p.suffix.lower() in IMAGE_SUFFIXES)[:limit]
-    if not paths:
-        raise DemoError(
-            f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}); give another folder'
-        )
+    try:
+        paths = find_images(folder)[:limit]
+    except DatasetError as error:
+        raise DemoError(f'{error}; give another folder') from error
     messages = []
     for index, path in enumerate(tqdm(paths, desc='reading', unit='frame')):
-        frame_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if frame_bgr is None:
-            raise DemoError(f'{path} is not a readable image; replace or remove it')
+        try:
+            frame_bgr = read_picture(path)
+        except PictureError as error:
+            raise DemoError(f'{path} cannot be read: {error}; replace or remove it') from error
         messages.append(CameraMessage.from_frame(frame_bgr, index / RATE_HZ))
     return messages
 

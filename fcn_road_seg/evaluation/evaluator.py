@@ -1,4 +1,4 @@
-"""Segment labelled frames and count how masks and confidences compare with the labels."""
+"""Segment labelled frames and count how masks and p(road) compare with the labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.viz.contact_sheet import draw_errors
 
 WORST_COUNT = 12
-# A mask is a confidence of 0 and 255; any threshold between them separates the two.
+# A mask is a p(road) of 0 and 255; any threshold between them separates the two.
 MASK_THRESHOLD = 128
 
 
@@ -33,7 +33,7 @@ class Example:
     """A labelled frame, with what else its data set says about it.
 
     Attributes:
-        name: the frame's name.
+        name: the frame's file or, if it was rendered, its number.
         frame_rgb: (H, W, 3) uint8.
         label: (H, W) uint8 of BACKGROUND, ROAD, VOID.
         category: um, umm or uu in KITTI road.
@@ -57,7 +57,7 @@ class Evaluation:
 
     Attributes:
         frames: number of frames.
-        perspective, birds_eye: histograms of confidences by category, in each view.
+        perspective, birds_eye: histograms of p(road) by category, in each view.
         masks: histogram of the masks at the segmenter's threshold.
         stressed: histograms of the masks by name of corruption.
         by_class: for each class that is not road, int64 [2]: its pixels, and those of them that
@@ -73,14 +73,17 @@ class Evaluation:
     by_class: dict[str, np.ndarray] = field(default_factory=dict)
     worst: list[tuple[float, str, np.ndarray]] = field(default_factory=list)
 
-    def add(self, example: Example, mask: np.ndarray, confidence: np.ndarray) -> None:
-        """Count one frame's mask, (H, W) uint8 of 0 and 255, and its confidence, (H, W) uint8."""
+    def add(self, example: Example, mask: np.ndarray, road_probability: np.ndarray) -> None:
+        """Count one frame.
+
+        `mask` is (H, W) uint8 of 0 and 255, `road_probability` is (H, W) uint8, 255 * p(road).
+        """
         self.frames += 1
-        _at(self.perspective, example.category).add(confidence, example.label)
+        _at(self.perspective, example.category).add(road_probability, example.label)
         if example.road_to_image is not None:
             view, homography = BirdsEyeView(), example.road_to_image
             _at(self.birds_eye, example.category).add(
-                view.project(confidence, homography, outside=0),
+                view.project(road_probability, homography, outside=0),
                 view.project(example.label, homography, outside=VOID),
             )
         of_frame = RoadHistogram()
@@ -160,9 +163,11 @@ def measure(segmenter: RoadSegmenter, examples: Iterable[Example], *, stress: bo
     """Segment all examples, with `stress` also under each of `CORRUPTIONS`, and count."""
     evaluation = Evaluation()
     for number, example in enumerate(examples):
-        segmentation = segmenter(example.frame_rgb, channel_order='rgb')
-        assert segmentation.confidence is not None
-        evaluation.add(example, segmentation.mask, segmentation.confidence)
+        segmentation = segmenter(
+            example.frame_rgb, channel_order='rgb', road_probability=True, confidence=False
+        )
+        assert segmentation.road_probability is not None
+        evaluation.add(example, segmentation.mask, segmentation.road_probability)
         for name, corrupt in CORRUPTIONS.items() if stress else ():
             corrupted_rgb = corrupt(example.frame_rgb, number)
             mask = segmenter(corrupted_rgb, channel_order='rgb', confidence=False).mask
@@ -180,7 +185,7 @@ def load_examples(frames: Sequence[LabelledFrame], text: str) -> Iterator[Exampl
         frame_rgb, label = frame.load()
         calibration = frame.calibration_path
         yield Example(
-            name=frame.name,
+            name=str(frame.frame_path),
             frame_rgb=frame_rgb,
             label=label,
             category=frame.category,

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import cv2
+from typing import Any, NamedTuple
 
 from fcn_road_seg.evaluation.evaluator import Evaluation
+from fcn_road_seg.evaluation.output import REPORT_NAME
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.utils.atomic_write import atomic_write
-from fcn_road_seg.viz.contact_sheet import make_contact_sheet
+from fcn_road_seg.viz.contact_sheet import make_contact_sheet, write_png
 from fcn_road_seg.viz.plots import plot_precision_recall
 
 
-def write_report(
-    folder: Path, segmenter: RoadSegmenter, evaluations: Mapping[str, Evaluation]
-) -> None:
-    """Write `report.json`, `precision_recall.png` and a `worst_*.png` for each data set.
+class DataSetResult(NamedTuple):
+    """The evaluation of a data set, its name, unlike any other's, and its title in reports."""
+
+    name: str
+    title: str
+    evaluation: Evaluation
+
+
+def write_report(folder: Path, segmenter: RoadSegmenter, results: Sequence[DataSetResult]) -> None:
+    """Write `report.json`, `precision_recall.png` and `worst_NAME.png` of each data set.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -28,27 +33,27 @@ def write_report(
     report = {
         'checkpoint_sha256': segmenter.checkpoint_sha256,
         'threshold': segmenter.threshold,
-        'data': {name: evaluation.report() for name, evaluation in evaluations.items()},
+        'data': {result.title: result.evaluation.report() for result in results},
     }
-    with atomic_write(folder / 'report.json') as part:
+    with atomic_write(folder / REPORT_NAME) as part:
         part.write_text(json.dumps(report, indent=2) + '\n')
     curves = {
-        name: histograms['pooled'].precision_recall()
-        for name, evaluation in evaluations.items()
-        for view, histograms in evaluation.views()
+        result.title: histograms['pooled'].precision_recall()
+        for result in results
+        for view, histograms in result.evaluation.views()
         if view == 'perspective'
     }
     plot_precision_recall(curves, folder / 'precision_recall.png')
-    for name, evaluation in evaluations.items():
-        if evaluation.worst:
-            pictures = [picture for _, _, picture in evaluation.worst]
-            file = folder / f'worst_{name.partition(" ")[0]}.png'
-            cv2.imwrite(str(file), make_contact_sheet(pictures, columns=3))
+    for result in results:
+        if result.evaluation.worst:
+            pictures = [picture for _, _, picture in result.evaluation.worst]
+            sheet = make_contact_sheet(pictures, columns=3)
+            write_png(sheet, folder / f'worst_{result.name}.png')
 
 
-def format_report(name: str, report: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of the report on data set `name`, one for each kind of figure."""
-    yield f'{name}: ' + ', '.join(f'{k} {_format(report[k])}' for k in ('iou', 'f1', 'accuracy'))
+def format_report(title: str, report: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of a data set's report, one for each kind of figure."""
+    yield f'{title}: ' + ', '.join(f'{k} {_format(report[k])}' for k in ('iou', 'f1', 'accuracy'))
     for view in ('perspective', 'birds_eye_view'):
         for category, measures in report.get(view, {}).items():
             text = ', '.join(f'{k} {_format(v)}' for k, v in measures.items())

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 from tqdm import tqdm
 
+from fcn_road_seg.datasets.frames import UnlabelledFrame
 from fcn_road_seg.datasets.kitti_calibration import read_road_to_image
-from fcn_road_seg.datasets.kitti_road import find_test_frames
 from fcn_road_seg.evaluation.birds_eye_view import BirdsEyeView
+from fcn_road_seg.evaluation.output import SUBMISSION_NAME
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.utils.atomic_write import atomic_write
 
-SUBMISSION_NAME = 'road_submission.zip'
 
+def write_submission(
+    segmenter: RoadSegmenter, frames: Sequence[UnlabelledFrame], folder: Path
+) -> Path:
+    """Segment the KITTI road test set, write the zip to `folder` and return its path.
 
-def write_submission(segmenter: RoadSegmenter, root: Path, folder: Path) -> Path:
-    """Segment the KITTI road test set in `root`, write the zip to `folder` and return its path.
-
-    It holds each test frame's confidence in road, 0..255, in bird's-eye view, as
+    It holds each test frame's 255 * p(road) in bird's-eye view, as
     `um_road_000000.png` and so on.
 
     Raises:
@@ -30,10 +32,13 @@ def write_submission(segmenter: RoadSegmenter, root: Path, folder: Path) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     view = BirdsEyeView()
     with atomic_write(path) as part, zipfile.ZipFile(part, 'w', zipfile.ZIP_STORED) as archive:
-        for frame in tqdm(find_test_frames(root), desc='submission', unit='frame'):
+        for frame in tqdm(frames, desc='submission', unit='frame'):
             homography = read_road_to_image(frame.calibration_path)
-            confidence = segmenter(frame.load(), channel_order='rgb').confidence
-            assert confidence is not None
-            _, png = cv2.imencode('.png', view.project(confidence, homography, outside=0))
+            found = segmenter(
+                frame.load(), channel_order='rgb', road_probability=True, confidence=False
+            )
+            assert found.road_probability is not None
+            projected = view.project(found.road_probability, homography, outside=0)
+            _, png = cv2.imencode('.png', projected)
             archive.writestr(frame.submission_name, png.tobytes())
     return path

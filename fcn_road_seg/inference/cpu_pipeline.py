@@ -40,8 +40,18 @@ class CpuPipeline:
         overlay = None
         if request.overlay is not None:
             overlay = self._overlay(_to_bgr(frame, request), mask, request.overlay)
-        confidence = _confidence(logit) if request.confidence else None
-        return Segmentation(mask, confidence, overlay, network_s)
+        probability = confidence = None
+        if request.road_probability or request.confidence:
+            probability = _road_probability(logit)
+            # In 8 bits ~p is 255 - p.
+            confidence = np.maximum(probability, ~probability) if request.confidence else None
+        return Segmentation(
+            mask,
+            road_probability=probability if request.road_probability else None,
+            confidence=confidence,
+            overlay_bgr=overlay,
+            network_s=network_s,
+        )
 
     def _frame_logit(
         self, logit: np.ndarray, frame_hw: tuple[int, int], request: SegmentationRequest
@@ -72,7 +82,7 @@ def _input_rgb(frame: np.ndarray, request: SegmentationRequest) -> np.ndarray:
     return scaled
 
 
-def _confidence(logit: np.ndarray) -> np.ndarray:
+def _road_probability(logit: np.ndarray) -> np.ndarray:
     p_road = torch.sigmoid(torch.from_numpy(logit))
     return p_road.mul_(255).round_().to(torch.uint8).numpy()
 

@@ -13,7 +13,8 @@ from fcn_road_seg.inference.cuda_program import CudaProgram, frame_kind
 from fcn_road_seg.inference.interfaces import BackendInfo, Segmentation, SegmentationRequest
 from fcn_road_seg.model.road_fcn import RoadFCN
 
-# A camera has four kinds: with and without confidence and overlay, by its topics' subscribers.
+# A camera has eight kinds: with and without each of road probability, confidence and overlay, by
+# its topics' subscribers.
 _KEPT_PROGRAMS = 8
 
 

@@ -48,7 +48,12 @@ class CudaProgram:
         self._threshold, self._frame_share, self._tint_bgr = style[0:1], style[1:2], style[2:5]
         self._frame = self.uploaded[_STYLE_BYTES:].view(self._frame_shape)
         # One tensor, so that one copy downloads all results.
-        sizes = [pixels, pixels * request.confidence, 3 * pixels * (request.overlay is not None)]
+        sizes = [
+            pixels,
+            pixels * request.road_probability,
+            pixels * request.confidence,
+            3 * pixels * (request.overlay is not None),
+        ]
         self._result_ends = np.cumsum(sizes).tolist()
         self.results = torch.empty(sum(sizes), dtype=torch.uint8, device=device)
 
@@ -64,11 +69,13 @@ class CudaProgram:
 
     def segmentation(self, downloaded: np.ndarray) -> Segmentation:
         """Return the results as views of `downloaded`, a copy of `results`."""
-        mask, confidence, overlay, _ = np.split(downloaded, self._result_ends)
+        mask, probability, confidence, overlay, _ = np.split(downloaded, self._result_ends)
+        frame_hw = self._frame_shape[:2]
         return Segmentation(
-            mask.reshape(self._frame_shape[:2]),
-            confidence.reshape(self._frame_shape[:2]) if confidence.size else None,
-            overlay.reshape(self._frame_shape) if overlay.size else None,
+            mask.reshape(frame_hw),
+            road_probability=probability.reshape(frame_hw) if probability.size else None,
+            confidence=confidence.reshape(frame_hw) if confidence.size else None,
+            overlay_bgr=overlay.reshape(self._frame_shape) if overlay.size else None,
         )
 
     def __call__(self) -> None:
@@ -97,12 +104,15 @@ class CudaProgram:
 
     def write_results(self, logit: Tensor) -> None:
         """Fill `results` from the logit at the frame's size."""
-        mask, confidence, overlay, _ = self.results.tensor_split(self._result_ends)
+        mask, probability, confidence, overlay, _ = self.results.tensor_split(self._result_ends)
         road = logit >= self._threshold
         mask.view(road.shape).copy_(road).mul_(255)
-        if confidence.numel():
-            p_road = torch.sigmoid(logit)
-            confidence.view(road.shape).copy_(p_road.mul_(255).round_())
+        if probability.numel() or confidence.numel():
+            p_road = torch.sigmoid(logit).mul_(255).round_()
+            if probability.numel():
+                probability.view(road.shape).copy_(p_road)
+            if confidence.numel():
+                confidence.view(road.shape).copy_(torch.maximum(p_road, 255 - p_road))
         if overlay.numel():
             frame_bgr = self._frame if self._is_bgr else self._frame.flip(2)
             # Fused multiply-add, as OpenCV on most CPUs; without it, one value of thousands
@@ -120,6 +130,7 @@ def frame_kind(frame_hw: tuple[int, int], request: SegmentationRequest) -> tuple
         request.hidden_input_rows,
         request.hidden_rows,
         request.channel_order,
+        request.road_probability,
         request.confidence,
         request.overlay is not None,
     )

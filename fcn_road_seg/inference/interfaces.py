@@ -44,12 +44,15 @@ class OverlayStyle:
 class Segmentation:
     """The results for one frame of H x W pixels; what was not asked for is None.
 
-    `mask` is (H, W) uint8, 255 = road, 0 = background. `confidence` is (H, W) uint8,
-    round(255 * p(road)). `overlay_bgr` is (H, W, 3) uint8. `network_s` is the time in seconds
-    that the network alone took, None on a GPU, which does not measure it.
+    `mask` is (H, W) uint8, 255 = road, 0 = background. `road_probability` is (H, W) uint8,
+    round(255 * p(road)), and `confidence` is (H, W) uint8, 255 * max(p(road), 1 - p(road)): the
+    certainty of the more likely class, 128 to 255. With a threshold of 0.5 that is the class in
+    the mask. `overlay_bgr` is (H, W, 3) uint8. `network_s` is the time in seconds that the
+    network alone took, None on a GPU, which does not measure it.
     """
 
     mask: np.ndarray
+    road_probability: np.ndarray | None = None
     confidence: np.ndarray | None = None
     overlay_bgr: np.ndarray | None = None
     network_s: float | None = None
@@ -70,6 +73,7 @@ class SegmentationRequest:
     hidden_rows: int
     channel_order: str
     logit_threshold: float
+    road_probability: bool
     confidence: bool
     overlay: OverlayStyle | None
 

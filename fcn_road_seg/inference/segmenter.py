@@ -1,4 +1,4 @@
-"""`RoadSegmenter`: a uint8 frame in, its road mask, confidence and overlay out."""
+"""`RoadSegmenter`: a uint8 frame in, its road mask, probabilities and overlay out."""
 
 from __future__ import annotations
 
@@ -101,13 +101,14 @@ class RoadSegmenter:
         frame: np.ndarray,
         *,
         channel_order: str = 'bgr',
+        road_probability: bool = False,
         confidence: bool = True,
         overlay: bool = False,
     ) -> Segmentation:
         """Segment one (H, W, 3) uint8 frame, whose rows may be padded (any row stride).
 
-        Road is where p(road) >= `threshold`. `channel_order` is bgr or rgb. `confidence` and
-        `overlay` cost time only if they are asked for.
+        Road is where p(road) >= `threshold`. `channel_order` is bgr or rgb. `road_probability`,
+        `confidence` and `overlay` cost time only if they are asked for.
 
         Raises:
             ValueError: the frame has another shape or type, or the channel order is unknown.
@@ -127,6 +128,7 @@ class RoadSegmenter:
             hidden_rows=hidden_rows,
             channel_order=channel_order,
             logit_threshold=logit_threshold(self.threshold),
+            road_probability=road_probability,
             confidence=confidence,
             overlay=self.overlay_style if overlay else None,
         )

@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 
 from fcn_road_seg.messages.one_line import one_line
+from fcn_road_seg.utils.picture import PictureError, check_size
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
-
-MAX_PIXELS = 64_000_000
 
 
 class ImageError(ValueError):
@@ -100,12 +99,15 @@ def to_frame(msg: Image) -> Frame:
     Encodings that are not in ENCODINGS are read by cv_bridge, if that is installed.
 
     Raises:
-        ImageError: the encoding is unsupported, the size is not 1 to MAX_PIXELS pixels, or the
-            step or the data length does not fit; all is checked before any data is read.
+        ImageError: the encoding is unsupported, the size is not 1 to 64 million pixels, or
+            the step or the data length does not fit; all is checked before any data is read.
     """
     encoding = ENCODINGS.get(msg.encoding)
     h, w = msg.height, msg.width
-    check_size(w, h)
+    try:
+        check_size(w, h)
+    except PictureError as error:
+        raise ImageError(f'{error}; configure the camera to publish another size') from error
     row_bytes = w * (encoding.channels * np.dtype(encoding.dtype).itemsize if encoding else 1)
     if msg.step < row_bytes:
         raise ImageError(
@@ -124,15 +126,6 @@ def to_frame(msg: Image) -> Frame:
     if encoding.channels == 1:
         return encoding.decode(rows)
     return encoding.decode(rows.reshape(h, w, encoding.channels))
-
-
-def check_size(w: int, h: int) -> None:
-    """Raise ImageError unless a picture of `w` x `h` pixels has 1 to MAX_PIXELS pixels."""
-    if not 0 < h * w <= MAX_PIXELS:
-        raise ImageError(
-            f'size {w} x {h} is outside of 1 to {MAX_PIXELS} pixels; '
-            'configure the camera to publish another size'
-        )
 
 
 def _native_uint16(rows: np.ndarray, big_endian: bool) -> np.ndarray:

@@ -35,7 +35,7 @@ def calibrate_checkpoint(
 
 
 def _smallest_exact_dtype(model: RoadFCN) -> torch.dtype:
-    """Return float16 if it represents all tensors exactly, as in a file of 16 bits."""
-    tensors = [t for t in model.state_dict().values() if t.is_floating_point()]
+    """Return float16 if it represents all weights exactly, as in a file of 16 bits."""
+    tensors = [t for t in model.state_dict().values() if t.ndim > 1]
     exact = all(torch.equal(t.half().float(), t) for t in tensors)
     return torch.float16 if exact else torch.float32

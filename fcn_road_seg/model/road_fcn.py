@@ -19,6 +19,7 @@ OUTPUT_STRIDE = 32
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _SKIP_CHANNELS = {'pool4': (512, 256), 'pool3': (256, 128)}
 _DECODER_CHANNELS = (512, 256, 128, 64, 32, 16)
+_CONTEXT_CELLS = 11
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class RoadFCNConfig:
 
     `encoder` is one of ENCODERS. `skips` is a prefix of SKIPS: both are FCN-8, pool4 alone is
     FCN-16, none is FCN-32. `skip_scales` has one factor per skip, applied to the pooled features
-    before their 1x1 convolution. `mean` and `std` normalise RGB in [0, 1].
+    before their 1x1 convolution. `mean` and `std` normalise RGB in [0, 1]. With `context`, pool5
+    passes a `ContextBlock` before the decoder.
 
     Raises:
         ValueError: the network does not support the value of a field.
@@ -38,6 +40,7 @@ class RoadFCNConfig:
     skip_scales: tuple[float, ...] = (1.0, 1.0)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    context: bool = False
 
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
@@ -91,6 +94,31 @@ class VGG16Encoder(nn.Module):
             if isinstance(layer, nn.MaxPool2d):
                 pools.append(x)
         return pools[2], pools[3], pools[4]
+
+
+class ContextBlock(nn.Module):
+    """What pool5 sees of the whole scene: a residual block, the identity until it is trained.
+
+    A cell of pool5 sees 212 pixels, and whether grey ground is road or pavement often shows
+    farther away. A depthwise convolution of 11 x 11 cells (352 pixels) and the mean of all cells
+    are added, normalised and brought back by a 1x1 convolution. It costs 0.2 % of the network's
+    multiply-adds.
+    """
+
+    def __init__(self, channels: int = _DECODER_CHANNELS[0]) -> None:
+        super().__init__()
+        size = _CONTEXT_CELLS
+        self.nearby = nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)
+        self.everywhere = nn.Conv2d(channels, channels, kernel_size=1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.project = nn.Conv2d(channels, channels, kernel_size=1)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features of the shape of `x`, [N, C, H, W]."""
+        seen = self.nearby(x) + self.everywhere(x.mean(dim=(2, 3), keepdim=True))
+        return x + self.project(functional.relu(self.norm(seen), inplace=True))
 
 
 class Decoder(nn.Module):
@@ -157,6 +185,7 @@ class RoadFCN(nn.Module):
         super().__init__()
         self.config = config = config or RoadFCNConfig()
         self.encoder = VGG16Encoder(batch_norm=config.encoder == 'vgg16_bn')
+        self.context = ContextBlock() if config.context else None
         self.decoder = Decoder(config.skips, config.skip_scales)
         # Not persistent: the config holds them, and a default exists once.
         self.register_buffer('mean', torch.tensor(config.mean).view(3, 1, 1), persistent=False)
@@ -177,7 +206,10 @@ class RoadFCN(nn.Module):
         """Return scores [N, 2, H, W] of (background, road) for normalised frames."""
         h, w = x.shape[-2:]
         x = functional.pad(x, (0, -w % OUTPUT_STRIDE, 0, -h % OUTPUT_STRIDE))
-        return group_maxima(self.decoder(*self.encoder(x)))[..., :h, :w]
+        pool3, pool4, pool5 = self.encoder(x)
+        if self.context is not None:
+            pool5 = self.context(pool5)
+        return group_maxima(self.decoder(pool3, pool4, pool5))[..., :h, :w]
 
     def scores(self, frames_rgb: Tensor) -> Tensor:
         """Return scores [N, 2, H, W] of (background, road), before the softmax."""

@@ -21,7 +21,8 @@ class NodeStatus:
     """The node's state beside its frames; an empty text is shown as 'n/a'.
 
     `name` is the node's, with its namespace, and `state` its lifecycle state ('active', ...).
-    `incompatible_qos` says which QoS settings keep frames away, or is empty. `frames_waiting` is
+    `incompatible_qos` says which QoS settings keep frames away, and `input_hint` what to change as
+    nobody publishes the topic; either may be empty. `frames_waiting` is
     the length of the queue, `max_image_age_s` the limit of a frame's age, 0 for none. The first
     12 characters of the checkpoint's hash are shown.
     """
@@ -32,6 +33,7 @@ class NodeStatus:
     input_topic: str = ''
     input_reliability: str = ''
     incompatible_qos: str = ''
+    input_hint: str = ''
     frames_waiting: int = 0
     max_image_age_s: float = 0.0
     device: str = ''
@@ -120,7 +122,8 @@ def _judge(frames: StatisticsSnapshot, status: NodeStatus) -> tuple[bytes, str]:
         return DiagnosticStatus.WARN, status.incompatible_qos
     if is_silent:
         since = f'for {frames.silence_s:.1f} s' if frames.has_input else 'yet'
-        return DiagnosticStatus.STALE, f'no frame {since}'
+        hint = f': {status.input_hint}' if status.input_hint else ''
+        return DiagnosticStatus.STALE, f'no frame {since}{hint}'
     problems = []
     if recent['dropped']:
         problems.append(f'{_percent(recent["dropped"], ended)} dropped for newer frames')

@@ -21,6 +21,7 @@ PUBLISHED = (
     'mask',
     'overlay',
     'confidence',
+    'road_probability',
     'class_mask',
     'mask/compressed',
     'overlay/compressed',

@@ -129,6 +129,7 @@ class FrameWorker:
         return self._segmenter(
             frame.pixels,
             channel_order=frame.channel_order,
+            road_probability='road_probability' in wanted,
             confidence='confidence' in wanted,
             overlay='overlay' in wanted or 'overlay/compressed' in wanted,
         )

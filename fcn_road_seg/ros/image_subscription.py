@@ -12,6 +12,7 @@ from rclpy.qos import HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolic
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from fcn_road_seg.ros.input_hint import IMAGE_TYPES, input_hint
 from fcn_road_seg.ros.rclpy_compat import SubscriptionEventCallbacks, qos_policy_name
 
 FOLLOW_PERIOD_S = 1.0
@@ -44,17 +45,22 @@ class ImageSubscription:
     ) -> None:
         self._node = node
         self._on_message = on_message
-        self._type = Image if transport == 'raw' else CompressedImage
+        self._transport = transport
         self._keep_all = keep_all
-        self.topic = node.resolve_topic_name('image')
+        self._name = 'image'
         if transport == 'compressed':
-            self.topic += '/compressed'
+            self._name = f'{node.resolve_topic_name("image")}/compressed'
+        # What create_subscription makes of the name, which it remaps: /image/compressed, too.
+        self.topic = node.resolve_topic_name(self._name)
         overridden = self._overridden_reliability()
         self._auto = reliability == 'auto' and overridden == _NOT_OVERRIDDEN
         if overridden != _NOT_OVERRIDDEN:
             reliability = overridden
         # Why a publisher's QoS does not fit, naming both sides; empty if every publisher's does.
         self.mismatch = ''
+        # What to change if no image can arrive, as nobody publishes the topic; empty otherwise.
+        self.hint = ''
+        self._last_hint = ''
         if self._auto:
             # Until a publisher is known: lose no frame, or be compatible with every publisher.
             default = ReliabilityPolicy.RELIABLE if keep_all else ReliabilityPolicy.BEST_EFFORT
@@ -64,7 +70,7 @@ class ImageSubscription:
         self._subscription = self._subscribe()
         # Not on the node's clock, as simulated time may stand still.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(FOLLOW_PERIOD_S, self._follow, clock=clock)
+        self._timer = node.create_timer(FOLLOW_PERIOD_S, self._on_timer, clock=clock)
 
     @property
     def reliability(self) -> str:
@@ -75,6 +81,23 @@ class ImageSubscription:
         """End the subscription."""
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
+
+    def _on_timer(self) -> None:
+        self._follow()
+        own = f'{self._node.get_fully_qualified_name()}/'
+        published = {
+            name: {info.topic_type for info in self._node.get_publishers_info_by_topic(name)}
+            for name, types in self._node.get_topic_names_and_types()
+            if not name.startswith(own) and not set(IMAGE_TYPES.values()).isdisjoint(types)
+        }
+        published = {name: types for name, types in published.items() if types}
+        hint = input_hint(self.topic, self._transport, published)
+        # A driver's topics may be discovered one after the other.
+        if hint != self._last_hint:
+            self._last_hint, self.hint = hint, ''
+        elif hint != self.hint:
+            self.hint = hint
+            self._node.get_logger().warning(f'no frame yet: {hint}')
 
     def _follow(self) -> None:
         """Resubscribe if the publishers now offer another reliability than the requested one."""
@@ -90,8 +113,8 @@ class ImageSubscription:
     def _subscribe(self) -> Any:
         history = HistoryPolicy.KEEP_ALL if self._keep_all else HistoryPolicy.KEEP_LAST
         return self._node.create_subscription(
-            self._type,
-            self.topic,
+            Image if self._transport == 'raw' else CompressedImage,
+            self._name,
             self._on_message,
             QoSProfile(depth=1, history=history, reliability=self._reliability),
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),

@@ -169,6 +169,7 @@ class SegmentNode(ManagedNode):
             input_topic=source.topic if source else '',
             input_reliability=source.reliability if source else '',
             incompatible_qos=source.mismatch if source else '',
+            input_hint=source.hint if source else '',
             frames_waiting=self._worker.frames_waiting if self._worker else 0,
             max_image_age_s=self._filter.max_image_age_s,
             device=segmenter.device_name if segmenter else '',

@@ -47,6 +47,9 @@ OUTPUTS = {
     'confidence': _Output(
         Image, lambda found, header: image_msg(_requested(found.confidence), 'mono8', header)
     ),
+    'road_probability': _Output(
+        Image, lambda found, header: image_msg(_requested(found.road_probability), 'mono8', header)
+    ),
     'class_mask': _Output(Image, lambda found, header: image_msg(found.mask & 1, 'mono8', header)),
     'mask': _Output(Image, lambda found, header: image_msg(found.mask, 'mono8', header)),
     'overlay/compressed': _Output(

@@ -7,6 +7,7 @@ from typing import Any
 from lifecycle_msgs.srv import ChangeState
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -18,6 +19,7 @@ __all__ = [
     'SubscriptionEventCallbacks',
     'guard_transitions',
     'lifecycle_state',
+    'parameter_overrides',
     'qos_policy_name',
 ]
 
@@ -28,6 +30,11 @@ def lifecycle_state(node: LifecycleNode) -> str:
     """Return the label of the node's lifecycle state: 'unconfigured', 'active', ..."""
     _, label = node._state_machine.current_state
     return str(label)
+
+
+def parameter_overrides(node: Node) -> dict[str, Any]:
+    """Return the values given at the start for the node's parameters, declared or not, by name."""
+    return {name: parameter.value for name, parameter in node._parameter_overrides.items()}
 
 
 def guard_transitions(node: LifecycleNode) -> None:

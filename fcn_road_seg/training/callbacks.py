@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from fcn_road_seg.training.lightning_module import PREVIEWS_A_SOURCE, RoadTraining, TrainingError
+from fcn_road_seg.training.errors import TrainingError
+from fcn_road_seg.training.lightning_module import PREVIEWS_A_SOURCE, RoadTraining
+from fcn_road_seg.training.run_folder import LAST_NAME, best_score, read_run_checkpoint
 from fcn_road_seg.utils.atomic_write import atomic_write
-from fcn_road_seg.viz.contact_sheet import draw_errors, make_contact_sheet
+from fcn_road_seg.viz.contact_sheet import draw_errors, make_contact_sheet, write_png
 from fcn_road_seg.viz.plots import plot_curves
 
 
@@ -52,10 +53,59 @@ class WholeCheckpoints(TorchCheckpointIO):
             # An interrupt while it writes becomes a RuntimeError, too.
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise error.__context__ from None
+            last = Path(path).with_name(LAST_NAME)
+            remedy = f'continue with --resume {last}' if last.exists() else 'start again'
             raise TrainingError(
-                f'{path} cannot be written ({error}); the earlier one is intact. Free some space '
-                'and continue with --resume'
+                f'{path} cannot be written ({error}); earlier files are intact. Free some space '
+                f'and {remedy}'
             ) from error
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = 'cpu', weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Return the content of the file `path`; Lightning's own reader takes some for URLs.
+
+        Raises:
+            ValueError: it is damaged, or another file.
+        """
+        return read_run_checkpoint(Path(path))
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Keeps one file of a run: the latest state, or the one with the highest `monitor`.
+
+    The score that a resumed run has to beat is the one in the file. Lightning's memory of it is
+    in last.ckpt, where it is one validation old, and is void once the run has been moved.
+    """
+
+    def __init__(self, out: Path, name: str, monitor: str | None = None) -> None:
+        file = Path(name)
+        super().__init__(out, file.stem, monitor, mode='max', enable_version_counter=False)
+
+    @property
+    def state_key(self) -> str:
+        return f'{type(self).__name__} {self.filename}'
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        pass
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self.monitor is None:
+            return
+        assert self.dirpath is not None
+        score = best_score(Path(self.dirpath)) if trainer.is_global_zero else None
+        # Machines may have no disk in common, and all processes must decide alike.
+        score = trainer.strategy.broadcast(score)
+        if score is not None:
+            self.best_model_path = self.kth_best_model_path = self.format_checkpoint_name({})
+            self.best_model_score = self.kth_value = torch.tensor(score)
+            self.best_k_models = {self.best_model_path: self.best_model_score}
 
 
 class ProgressPictures(Callback):
@@ -77,7 +127,5 @@ class ProgressPictures(Callback):
             draw_errors(frame.permute(1, 2, 0).numpy(), road.numpy(), label.numpy())
             for frame, road, label in pl_module.previews
         ]
-        cv2.imwrite(
-            str(self._folder / 'predictions.png'),
-            make_contact_sheet(pictures, columns=PREVIEWS_A_SOURCE),
-        )
+        sheet = make_contact_sheet(pictures, columns=PREVIEWS_A_SOURCE)
+        write_png(sheet, self._folder / 'predictions.png')

@@ -22,7 +22,7 @@ from fcn_road_seg.datasets.rendered import (
     Sample,
     rendered_frames,
 )
-from fcn_road_seg.datasets.splits import SplitRule, find_frames
+from fcn_road_seg.datasets.splits import RENDERED_NAME, SplitRule, find_frames, name_data_sets
 
 
 class RoadFrames(Dataset[tuple[Tensor, Tensor]]):
@@ -107,44 +107,57 @@ def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Te
     return [frame for frame, _ in samples], [label for _, label in samples]
 
 
-def load_sources(
-    data: Iterable[str], rendered: str | None, rule: SplitRule, max_pixels: int
-) -> list[Source]:
-    """Read all data sets `data` (DIR or DIR=SHARE) and scenes `rendered` (COUNT or COUNT=SHARE).
+@dataclass(frozen=True)
+class FoundSource:
+    """A data set before its files are read, which can be done once."""
 
-    Training frames are reduced to at most `max_pixels`; validation frames keep their size.
+    name: str
+    share: float | None
+    train: Iterator[Sample]
+    val: Iterator[Sample]
+    val_count: int
+
+    def read(self, max_pixels: int) -> Source:
+        """Read all frames; the share, if none was given, is the number of training frames.
+
+        Training frames are reduced to at most `max_pixels`; validation frames keep their size.
+
+        Raises:
+            DatasetError: the first error in the data; the message names the file.
+        """
+        train = RoadFrames(limit_size(*sample, max_pixels) for sample in self.train)
+        return Source(self.name, train, RoadFrames(self.val), self.share or len(train))
+
+
+def find_sources(data: Iterable[str], rendered: str | None, rule: SplitRule) -> list[FoundSource]:
+    """Find all data sets `data` (DIR or DIR=SHARE) and scenes `rendered` (COUNT or COUNT=SHARE).
 
     Raises:
-        DatasetError: the first error in the data; the message names the file.
+        DatasetError: a data set, a share or the number of scenes is invalid.
     """
-    found: list[tuple[str, float | None, Iterator[Sample], Iterator[Sample]]] = []
-    for item in data:
-        root, share = split_share(item)
-        name = Path(root).resolve().name
-        # The metrics are keyed by these names.
-        name += f'_{len(found)}' if any(name == other for other, *_ in found) else ''
+    shares = [split_share(item) for item in data]
+    found = []
+    # The metrics are keyed by these names.
+    names = name_data_sets(root for root, _ in shares)
+    for name, (root, share) in zip(names, shares, strict=True):
         train, val = (find_frames(root, split, rule) for split in ('train', 'val'))
         if not train:
             raise DatasetError(f'{root} has no training frames left; hold out fewer')
-        found.append(
-            (name, share, load_frames(train, f'{name} train'), load_frames(val, f'{name} val'))
-        )
+        train_samples = load_frames(train, f'{name} train')
+        val_samples = load_frames(val, f'{name} val')
+        found.append(FoundSource(name, share, train_samples, val_samples, len(val)))
     if rendered:
         count, share = split_share(rendered)
         if not count.isdecimal() or not int(count):
             raise DatasetError(f'--rendered {count!r} is not a number of frames; use at least 1')
         train_scenes = rendered_frames(int(count), 0, 'rendered train')
         val_scenes = rendered_frames(RENDERED_VAL_COUNT, RENDERED_VAL_SEED, 'rendered val')
-        found.append(('rendered', share, train_scenes, val_scenes))
-    sources = []
-    for name, share, train_samples, val_samples in found:
-        train_frames = RoadFrames(limit_size(*sample, max_pixels) for sample in train_samples)
-        sources.append(
-            Source(name, train_frames, RoadFrames(val_samples), share or len(train_frames))
+        found.append(
+            FoundSource(RENDERED_NAME, share, train_scenes, val_scenes, RENDERED_VAL_COUNT)
         )
-    if not sources:
+    if not found:
         raise DatasetError('nothing to train on; give --data DIR or --rendered COUNT')
-    return sources
+    return found
 
 
 def load_frames(frames: Sequence[LabelledFrame], text: str) -> Iterator[Sample]:
@@ -161,11 +174,13 @@ def load_frames(frames: Sequence[LabelledFrame], text: str) -> Iterator[Sample]:
 def split_share(item: str) -> tuple[str, float | None]:
     """Return ('DIR', 0.5) for 'DIR=0.5' and ('DIR', None) for 'DIR'.
 
+    An item that is a folder has no share, whatever its name.
+
     Raises:
         DatasetError: the share is not a positive number.
     """
     name, sign, share = item.rpartition('=')
-    if not sign:
+    if not sign or Path(item).is_dir():
         return item, None
     try:
         value = float(share)

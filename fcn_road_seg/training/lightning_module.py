@@ -18,16 +18,12 @@ from fcn_road_seg.model.input_rule import logit_threshold, resize_to_frame, resi
 from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 from fcn_road_seg.training.augmentation import Augmentation
 from fcn_road_seg.training.data_module import seeded_generator
+from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.loss import road_loss
 from fcn_road_seg.training.recipes import Recipe
+from fcn_road_seg.training.run_folder import VAL_IOU_KEY, mean_iou
 
 PREVIEWS_A_SOURCE = 4
-# The key of a Lightning checkpoint under which the IoU of its weights stands, by source.
-VAL_IOU_KEY = 'val_iou_by_source'
-
-
-class TrainingError(RuntimeError):
-    """A training failed or was interrupted; its earlier checkpoints are intact."""
 
 
 class RoadTraining(lightning.LightningModule):
@@ -124,8 +120,7 @@ class RoadTraining(lightning.LightningModule):
             self.val_iou_by_source[name] = metric.compute().item()  # type: ignore[operator]
             metric.reset()  # type: ignore[operator]
             self.log(f'val/iou_{name}', self.val_iou_by_source[name])
-        mean = sum(self.val_iou_by_source.values()) / len(self.val_iou_by_source)
-        self.log('val/iou', mean, prog_bar=True)
+        self.log('val/iou', mean_iou(self.val_iou_by_source), prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[VAL_IOU_KEY] = self.val_iou_by_source
@@ -133,11 +128,12 @@ class RoadTraining(lightning.LightningModule):
     def configure_optimizers(self) -> dict[str, object]:  # type: ignore[override]
         recipe = self.recipe
         kind = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[recipe.optimizer]
-        encoder, decoder = self.net.encoder.parameters(), self.net.decoder.parameters()
+        encoder = list(self.net.encoder.parameters())
+        others = [p for name, p in self.net.named_parameters() if not name.startswith('encoder.')]
         optimizer = kind(
             [
-                {'params': list(encoder), 'lr': recipe.learning_rate * recipe.encoder_rate},
-                {'params': list(decoder)},
+                {'params': encoder, 'lr': recipe.learning_rate * recipe.encoder_rate},
+                {'params': others},
             ],
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,

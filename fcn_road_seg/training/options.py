@@ -9,13 +9,17 @@ from fcn_road_seg.datasets.splits import SplitRule
 from fcn_road_seg.model.checkpoint import Checkpoint, Provenance
 from fcn_road_seg.model.road_fcn import RoadFCNConfig
 
+# Lightning's names. Its others store the weights in another type, which the network cannot take.
+PRECISIONS = ('auto', '32-true', 'bf16-mixed', '16-mixed')
+MAX_SEED = 2**32 - 1
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
     """Data, network, length, hardware and output of a training run.
 
     Attributes:
-        data: data set folders, each DIR or DIR=SHARE (`load_sources`).
+        data: data set folders, each DIR or DIR=SHARE (`find_sources`).
         rendered: scenes to render, COUNT or COUNT=SHARE; None renders none.
         split: which frames validate.
         network: the network to build.
@@ -24,15 +28,18 @@ class TrainingOptions:
         val_every: steps between two validations; each of them writes checkpoints.
         freeze_steps: steps at the start during which the encoder stays as it is.
         patience: validations without a better IoU that end the run; None: it is never cut short.
-        precision: Lightning's name, or auto: bf16-mixed if recipe and hardware allow it.
+        precision: one of PRECISIONS; auto is bf16-mixed if recipe and hardware allow it.
         accelerator: Lightning's name, such as auto, cpu or gpu.
         devices: Lightning's count or list of devices, or auto.
         nodes: number of machines.
-        seed: random seed, from which all randomness follows.
+        seed: random seed, in 0..MAX_SEED, from which all randomness follows.
         resume: the last.ckpt of the run to continue.
         out: folder to write to.
         licence: licence of the training data, for the checkpoint's metadata.
         threshold: lowest p(road), in (0, 1), that counts as road, in validation and afterwards.
+
+    Raises:
+        ValueError: precision, seed or freeze_steps is none of these.
     """
 
     data: tuple[str, ...] = ()
@@ -53,3 +60,13 @@ class TrainingOptions:
     out: Path = Path('train_out')
     licence: str = Provenance.licence
     threshold: float = Checkpoint.threshold
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f'precision {self.precision!r} is unknown; use one of {", ".join(PRECISIONS)}'
+            )
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f'seed {self.seed} is not in 0..{MAX_SEED}')
+        if self.freeze_steps < 0:
+            raise ValueError(f'{self.freeze_steps} steps cannot be frozen; use 0 for none')

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fcn_road_seg.model.checkpoint import load_checkpoint
+from fcn_road_seg.model.checkpoint import load_checkpoint, read_safetensors
 from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.training.hed_weights import hed_encoder_state
 
 
 def imagenet_encoder_state(encoder: str) -> dict[str, Tensor]:
@@ -25,9 +27,9 @@ def imagenet_encoder_state(encoder: str) -> dict[str, Tensor]:
 def load_weights(net: RoadFCN, weights: str) -> None:
     """Load initial weights into `net`.
 
-    `weights` is none (which leaves `net` as it is), imagenet or a torchvision file (.pth), which
-    both initialise the encoder, or a checkpoint (.safetensors) or a run's .ckpt, which initialise
-    the whole network.
+    `weights` is none (which leaves `net` as it is); imagenet, hed or torchvision's file (.pth or
+    .safetensors), which initialise the encoder; or a checkpoint (.safetensors) or a run's .ckpt,
+    which initialise the whole network.
 
     Raises:
         ValueError: the weights cannot be loaded, or do not fit the network.
@@ -37,12 +39,14 @@ def load_weights(net: RoadFCN, weights: str) -> None:
     try:
         if weights == 'imagenet':
             net.encoder.features.load_state_dict(imagenet_encoder_state(net.config.encoder))
+        elif weights == 'hed':
+            net.encoder.features.load_state_dict(hed_encoder_state())
         elif weights.endswith('.safetensors'):
-            net.load_state_dict(load_checkpoint(weights).model.state_dict())
+            _load_safetensors(net, Path(weights))
         else:
             state = torch.load(weights, map_location='cpu', weights_only=True)
             if 'state_dict' in state:
-                net.load_state_dict(_strip_prefix(state['state_dict'], 'net.'))
+                _load_network(net, _strip_prefix(state['state_dict'], 'net.'))
             else:
                 net.encoder.features.load_state_dict(_strip_prefix(state, 'features.'))
     except OSError as error:
@@ -53,6 +57,24 @@ def load_weights(net: RoadFCN, weights: str) -> None:
         raise ValueError(
             f'{weights} holds no weights for this network ({reason}); check --encoder and --fcn'
         ) from error
+
+
+def _load_safetensors(net: RoadFCN, path: Path) -> None:
+    metadata, tensors = read_safetensors(path)
+    features = _strip_prefix(tensors, 'features.')
+    # A checkpoint's tensors begin with encoder. and decoder.
+    if features and not metadata.get('format'):
+        net.encoder.features.load_state_dict(features)
+    else:
+        _load_network(net, load_checkpoint(path).model.state_dict())
+
+
+def _load_network(net: RoadFCN, state: dict[str, Tensor]) -> None:
+    """Load a whole network; a context block that it lacks stays the identity that it starts as."""
+    missing, unexpected = net.load_state_dict(state, strict=False)
+    wrong = [*unexpected, *(name for name in missing if not name.startswith('context.'))]
+    if wrong:
+        raise RuntimeError(f'{wrong[0]} is missing or unexpected')
 
 
 def _strip_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

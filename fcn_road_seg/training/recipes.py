@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,6 +48,9 @@ class Recipe:
         batch: crops per step and device.
 
     `input_rule` and the fields from `crop_hw` on are those of `Augmentation`.
+
+    Raises:
+        ValueError: a rate is out of range.
     """
 
     optimizer: str
@@ -71,6 +75,13 @@ class Recipe:
     shadows: float
     occluders: float
     blur: float
+
+    def __post_init__(self) -> None:
+        # NaN must fail, too.
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f'learning rate {self.learning_rate} is not a positive number')
+        if not 0 <= self.encoder_rate < math.inf:
+            raise ValueError(f'encoder rate {self.encoder_rate} is not a number of at least 0')
 
     def without(self, pieces: Iterable[str]) -> Recipe:
         """Return the recipe with the named `PIECES` left out.

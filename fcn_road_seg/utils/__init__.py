@@ -1,1 +1,1 @@
-"""Atomic writes, CPU features, child processes, percentiles."""
+"""Atomic writes, CPU features, child processes, percentiles, picture files."""

@@ -34,3 +34,21 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def refuse_unwritable_folder(folder: Path) -> None:
+    """Raise ValueError if `folder` cannot be created, or written to; leave no trace.
+
+    Work of hours should not end on that.
+    """
+    try:
+        there = folder
+        while not there.exists():
+            there = there.parent
+        # Permissions do not tell: root may write everywhere but to a file system like /proc.
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f'{folder} cannot be written to ({error.strerror}); use another folder'
+        ) from error

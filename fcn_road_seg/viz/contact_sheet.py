@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from fcn_road_seg.datasets.labels import ROAD, VOID
+from fcn_road_seg.utils.atomic_write import atomic_write
 
 FOUND_RGB, MISSED_RGB, INVENTED_RGB = (0, 200, 0), (0, 60, 255), (255, 0, 0)
 
@@ -59,3 +61,16 @@ def make_contact_sheet(
         cells += [np.zeros_like(cells[0])] * (columns - len(cells))
         rows.append(np.hstack(cells))
     return np.vstack(rows)
+
+
+def write_png(picture_bgr: np.ndarray, path: Path) -> None:
+    """Write an (H, W, 3) uint8 picture.
+
+    OpenCV's own `imwrite` says nothing of a full disk, and takes UTF-8 paths only.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    _, png = cv2.imencode('.png', picture_bgr)
+    with atomic_write(path) as part:
+        part.write_bytes(png.tobytes())

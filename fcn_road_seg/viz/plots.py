@@ -118,7 +118,11 @@ def _dress(axes: Axes, x_text: str, y_text: str) -> None:
     axes.set_ylabel(y_text)
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend()
+        # Given, since of its own accord Matplotlib leaves out names like _road.
+        labels = [str(line.get_label()) for line in axes.lines]
+        for text in axes.legend(axes.lines, labels).get_texts():
+            # A dollar sign in the name of a data set begins no formula.
+            text.set_parse_math(False)
 
 
 def _save(figure: Figure, path: Path) -> None:

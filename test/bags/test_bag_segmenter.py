@@ -106,12 +106,13 @@ def test_encodings_and_compressed_images_of_one_picture_give_one_mask(tmp_path, 
     assert all(np.array_equal(mask, masks[0]) for mask in masks)
 
 
-def test_confidence_is_the_segmenters(tmp_path, segment, segmenter):
+@pytest.mark.parametrize('output', ['confidence', 'road_probability'])
+def test_confidence_and_road_probability_are_the_segmenters(tmp_path, segment, segmenter, output):
     bag = write_bag(tmp_path / 'bag', {'/image': drive_images()})
-    found = segment(bag, 'confidence').messages
-    assert set(found) == {'/fcn_road_seg/mask', '/fcn_road_seg/confidence'}
-    for (_, msg), frame in zip(found['/fcn_road_seg/confidence'], rendered(3), strict=True):
-        expected = segmenter(frame, confidence=True).confidence
+    found = segment(bag, output).messages
+    assert set(found) == {'/fcn_road_seg/mask', f'/fcn_road_seg/{output}'}
+    for (_, msg), frame in zip(found[f'/fcn_road_seg/{output}'], rendered(3), strict=True):
+        expected = getattr(segmenter(frame, **{output: True}), output)
         assert np.array_equal(pixels_of(msg)[..., 0], expected)
         assert msg.encoding == 'mono8'
 

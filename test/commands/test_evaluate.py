@@ -1,4 +1,5 @@
 import json
+import os
 import zipfile
 
 import cv2
@@ -99,6 +100,101 @@ def test_checkpoint_at_fault_is_one_line(tmp_path):
 
 def test_split_without_frames_is_one_line(tmp_path, random_checkpoint_path):
     data = kitti(tmp_path / 'kitti', split='training')
-    arguments = ['--data', str(data), '--val-fraction', '0']
+    arguments = ['--data', str(data), '--split', 'val', '--val-fraction', '0']
     with pytest.raises(SystemExit, match=r'evaluate: .*kitti has no val frames; use --split all'):
         evaluate.main([*arguments, '--checkpoint', str(random_checkpoint_path)])
+
+
+def test_split_without_frames_is_refused_before_the_network_is_loaded(tmp_path):
+    data = kitti(tmp_path / 'kitti', split='training')
+    arguments = ['--data', str(data), '--split', 'val', '--out', str(tmp_path / 'out')]
+    with pytest.raises(SystemExit, match='has no val frames'):
+        evaluate.main([*arguments, '--checkpoint', 'nowhere.safetensors'])
+
+
+def test_data_set_without_validation_frames_is_measured_whole_and_this_is_said(
+    tmp_path, random_checkpoint_path, capsys
+):
+    data = kitti(tmp_path / 'kitti', split='training')
+    arguments = ['--data', str(data), '--out', str(tmp_path / 'out')]
+    assert evaluate.main([*arguments, '--checkpoint', str(random_checkpoint_path)]) == 0
+    report = json.loads((tmp_path / 'out/report.json').read_text())
+    assert list(report['data']) == ['kitti all (2 frames)']
+    said = f'evaluate: {data} has no validation frames; all 2 frames are measured'
+    assert said in capsys.readouterr().err
+
+
+def own_frames(root, mask):
+    """A data set of one frame, all of whose mask has this value."""
+    for folder, value in (('images', 90), ('masks', mask)):
+        (root / folder).mkdir(parents=True)
+        _, png = cv2.imencode('.png', np.full((64, 96), value, np.uint8))
+        (root / folder / '0.png').write_bytes(png.tobytes())
+    return root
+
+
+def test_data_sets_of_one_name_are_all_reported_with_pictures_of_their_own(
+    tmp_path, random_checkpoint_path
+):
+    roots = [own_frames(tmp_path / name, 255) for name in ('a/my road', 'b/my road', 'my car')]
+    out = tmp_path / 'out'
+    arguments = ['--data', *map(str, roots), '--split', 'all', '--out', str(out)]
+    assert evaluate.main([*arguments, '--checkpoint', str(random_checkpoint_path)]) == 0
+    report = json.loads((out / 'report.json').read_text())
+    names = ['my road', 'my road_1', 'my car']
+    assert list(report['data']) == [f'{name} all (1 frames)' for name in names]
+    assert {path.name for path in out.glob('worst_*')} == {f'worst_{name}.png' for name in names}
+
+
+def test_frames_of_one_name_are_told_apart_in_the_report(tmp_path, random_checkpoint_path):
+    root = own_frames(tmp_path / 'own', 255)
+    own_frames(tmp_path / 'more', 255)
+    for folder in ('images', 'masks'):
+        (tmp_path / f'more/{folder}').rename(root / folder / 'aug')
+    arguments = ['--data', str(root), '--split', 'all', '--out', str(tmp_path / 'out')]
+    assert evaluate.main([*arguments, '--checkpoint', str(random_checkpoint_path)]) == 0
+    (figures,) = json.loads((tmp_path / 'out/report.json').read_text())['data'].values()
+    worst = {entry['frame'] for entry in figures['worst']}
+    assert worst == {str(root / 'images/0.png'), str(root / 'images/aug/0.png')}
+
+
+@pytest.mark.parametrize('name', [b'50 %d #1?=2', b'caf\xe9', b'$x$_{', b"a'\\n\n*[b]"])
+def test_paths_of_any_bytes_are_read_and_written(name, tmp_path, random_checkpoint_path):
+    home = tmp_path / os.fsdecode(name)
+    data = own_frames(home / 'data', 255)
+    arguments = ['--data', str(data), '--split', 'all', '--out', str(home / 'out')]
+    assert evaluate.main([*arguments, '--checkpoint', str(random_checkpoint_path)]) == 0
+    written = {path.name for path in (home / 'out').iterdir()}
+    assert written == {'report.json', 'precision_recall.png', 'worst_data.png'}
+    assert {path.name for path in tmp_path.iterdir()} == {os.fsdecode(name)}
+
+
+def test_report_of_another_evaluation_is_not_overwritten(tmp_path):
+    data = own_frames(tmp_path / 'data', 255)
+    (tmp_path / 'report.json').write_text('of another')
+    with pytest.raises(SystemExit, match=r'evaluate: .*report.json exists already; use another f'):
+        evaluate.main(['--data', str(data), '--split', 'all', '--out', str(tmp_path)])
+    assert (tmp_path / 'report.json').read_text() == 'of another'
+
+
+def test_submission_is_not_overwritten(tmp_path):
+    data = kitti(tmp_path / 'kitti', split='testing')
+    (tmp_path / 'road_submission.zip').write_text('of another')
+    with pytest.raises(SystemExit, match=r'road_submission.zip exists already; use another folde'):
+        evaluate.main(['--data', str(data), '--submission', str(tmp_path)])
+    assert (tmp_path / 'road_submission.zip').read_text() == 'of another'
+
+
+def test_folder_that_cannot_be_written_to_is_refused_before_anything_is_measured(tmp_path):
+    data = own_frames(tmp_path / 'data', 255)
+    with pytest.raises(
+        SystemExit, match=r'evaluate: /proc/no cannot be written to \(No such file'
+    ):
+        evaluate.main(['--data', str(data), '--split', 'all', '--out', '/proc/no'])
+
+
+@pytest.mark.parametrize('count', ['-3', '1.5', 'many'])
+def test_count_of_rendered_scenes_that_is_none_is_refused(count, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        evaluate.main(['--rendered', count])
+    assert f'{count!r} is not a whole number of at least 0' in capsys.readouterr().err

@@ -13,8 +13,16 @@ import torch
 from fcn_road_seg import __version__
 from fcn_road_seg.commands import export
 from fcn_road_seg.model import onnx_export
-from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.checkpoint import (
+    Checkpoint,
+    default_checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+)
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import RoadFCNConfig
 from fcn_road_seg.synthetic import SyntheticDrive
+from test.helpers.reference import model_of
 
 onnx = pytest.importorskip('onnx', reason='onnx is not installed')
 onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
@@ -46,6 +54,15 @@ def random(random_checkpoint_path, tmp_path_factory):
 @pytest.fixture(scope='module')
 def shipped(tmp_path_factory):
     return run_export(default_checkpoint_path(), tmp_path_factory.mktemp('shipped'))
+
+
+@pytest.fixture(scope='module')
+def with_context(tmp_path_factory):
+    path = tmp_path_factory.mktemp('checkpoint') / 'context.safetensors'
+    model = model_of(RoadFCNConfig(context=True))
+    save_checkpoint(Checkpoint(model, InputRule(pixels=64 * 96)), path)
+    argv = ('--checkpoint', str(path))
+    return run_export(path, tmp_path_factory.mktemp('with_context'), *argv)
 
 
 @pytest.fixture
@@ -89,6 +106,12 @@ def test_random_checkpoint_gives_the_same_mask_at_any_size(random, shape):
     frames = np.random.default_rng(h).integers(0, 256, (n, 3, h, w), np.uint8)
     mask = mask_as_of_the_network(random, frames)
     assert mask.size < 100 or 0.4 < mask.mean() < 0.6
+
+
+@pytest.mark.parametrize('frame_hw', [(64, 96), (33, 70)])
+def test_network_with_context_gives_the_same_mask(with_context, frame_hw):
+    frames = np.random.default_rng(1).integers(0, 256, (1, 3, *frame_hw), np.uint8)
+    assert 0.3 < mask_as_of_the_network(with_context, frames).mean() < 0.7
 
 
 @pytest.mark.parametrize('frame_hw', [(160, 512), (203, 330)])

@@ -100,10 +100,12 @@ def test_live_node_gives_the_same_masks_of_the_same_bag(
     assert all(0 < msg.data.mean() < 255 for _, msg in offline['/fcn_road_seg/mask'])
 
 
-def test_masks_overlays_and_confidences_are_written_as_asked(tmp_path, run):
+def test_outputs_are_written_as_asked(tmp_path, run):
     bag = write_bag(tmp_path / 'bag', {'/image': drive_images(1)})
-    found = run(bag, '--overlay', '--confidence')
-    assert set(found) == {f'/fcn_road_seg/{n}' for n in ('mask', 'confidence', 'overlay')}
+    found = run(bag, '--overlay', '--confidence', '--road-probability')
+    assert set(found) == {
+        f'/fcn_road_seg/{n}' for n in ('mask', 'confidence', 'road_probability', 'overlay')
+    }
 
 
 def test_topics_are_named_in_one_option_or_several(tmp_path, run):

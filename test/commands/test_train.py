@@ -1,8 +1,12 @@
+import logging
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +23,7 @@ from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
 pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
 
+from fcn_road_seg.training import data_module
 from fcn_road_seg.training.lightning_module import RoadTraining
 
 TINY = [
@@ -44,10 +49,15 @@ def easy_data(tmp_path_factory):
     return root
 
 
-def test_training_without_validation_frames_still_gives_a_checkpoint(easy_data, tmp_path):
+def test_training_without_validation_frames_says_so_and_still_gives_a_checkpoint(
+    easy_data, tmp_path, caplog, monkeypatch
+):
+    # Lightning's logger passes nothing on.
+    monkeypatch.setattr(logging.getLogger('lightning.pytorch'), 'propagate', True)
     arguments = ['--data', str(easy_data), '--val-fraction', '0', '--crop', '32x32']
     train.main([*TINY, *arguments, '--steps', '1', '--val-every', '1', '--out', str(tmp_path)])
     assert load_checkpoint(tmp_path / 'road_fcn.safetensors').provenance.metrics == {}
+    assert 'train: no data set has validation frames: there will be no IoU' in caplog.text
 
 
 @pytest.fixture(scope='module')
@@ -134,10 +144,128 @@ def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     )
 
 
+@pytest.fixture(scope='module')
+def short_run(easy_data, tmp_path_factory):
+    """The folder of a run of two steps, and the arguments that gave it."""
+    out = tmp_path_factory.mktemp('short') / 'run'
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--batch', '1']
+    arguments += ['--val-every', '1', '--without', 'ema']
+    train.main([*arguments, '--steps', '2', '--out', str(out)])
+    return out, arguments
+
+
+@pytest.mark.parametrize('place', ['where it was', 'elsewhere'])
+def test_resumed_run_keeps_its_best_network_wherever_it_is(short_run, tmp_path, place):
+    out, arguments = short_run
+    run = tmp_path / 'run'
+    if place == 'elsewhere':
+        shutil.copytree(out, run)
+    else:
+        train.main([*arguments, '--steps', '2', '--out', str(run)])
+    best = torch.load(run / 'best.ckpt', weights_only=True)
+    # No network of the next step reaches this.
+    best['val_iou_by_source'] = dict.fromkeys(best['val_iou_by_source'], 0.999)
+    torch.save(best, run / 'best.ckpt')
+    train.main([*arguments, '--steps', '3', '--out', str(run), '--resume', str(run / 'last.ckpt')])
+    assert torch.load(run / 'last.ckpt', weights_only=True)['global_step'] == 3
+    kept = torch.load(run / 'best.ckpt', weights_only=True)
+    assert kept['global_step'] == best['global_step']
+    (metrics,) = load_checkpoint(run / 'road_fcn.safetensors').provenance.metrics.values()
+    assert metrics == {'iou': 0.999}
+
+
+def test_resumed_run_without_its_best_network_makes_a_new_one(short_run, tmp_path):
+    out, arguments = short_run
+    run = tmp_path / 'run'
+    shutil.copytree(out, run)
+    (run / 'best.ckpt').unlink()
+    train.main([*arguments, '--steps', '3', '--out', str(run), '--resume', str(run / 'last.ckpt')])
+    assert torch.load(run / 'best.ckpt', weights_only=True)['global_step'] == 3
+
+
+@pytest.mark.parametrize(
+    ('options', 'reason'),
+    [
+        (['--encoder', 'vgg16'], 'has another network; give the --encoder and --fcn of its run'),
+        (['--fcn', '32'], 'has another network; give the --encoder and --fcn of its run'),
+        (['--val-every', '2'], 'needs --val-every 1, that of its run'),
+        (['--without', 'dice'], 'was trained without ema; give the options of its run'),
+        (['--steps', '1'], 'is at step 2, beyond --steps 1; give more steps'),
+    ],
+)
+def test_run_is_not_resumed_with_other_options(short_run, options, reason):
+    out, arguments = short_run
+    before = {path: path.stat().st_mtime_ns for path in out.rglob('*')}
+    command = [*arguments, '--steps', '4', '--out', str(out), '--resume', str(out / 'last.ckpt')]
+    with pytest.raises(SystemExit, match=rf'^train: --resume {out}/last.ckpt {reason}$'):
+        train.main([*command, *options])
+    assert {path: path.stat().st_mtime_ns for path in out.rglob('*')} == before
+
+
+@pytest.mark.parametrize('damaged', ['last.ckpt', 'best.ckpt'])
+def test_damaged_checkpoint_is_named_before_a_run_is_resumed(short_run, tmp_path, damaged):
+    out, arguments = short_run
+    run = tmp_path / 'run'
+    shutil.copytree(out, run)
+    whole = (run / damaged).read_bytes()
+    (run / damaged).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        SystemExit, match=rf'^train: .*{damaged} is no checkpoint of a run \(.*\); '
+    ):
+        train.main(
+            [*arguments, '--steps', '4', '--out', str(run), '--resume', str(run / 'last.ckpt')]
+        )
+
+
+def test_file_of_another_kind_is_not_resumed(short_run, tmp_path):
+    out, arguments = short_run
+    network = tmp_path / 'road_fcn.safetensors'
+    shutil.copy(out / network.name, network)
+    with pytest.raises(SystemExit, match=r'road_fcn.safetensors is no checkpoint of a run'):
+        train.main([*arguments, '--out', str(tmp_path), '--resume', str(network)])
+
+
+@pytest.mark.parametrize('out', [['--out', 'B'], []])
+def test_run_is_not_continued_in_the_folder_of_another(easy_data, tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    for folder in ('A', 'B', 'train_out'):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / 'last.ckpt').write_bytes(b'of another run')
+    with pytest.raises(
+        SystemExit,
+        match=r'train: --resume A/last.ckpt is not of the run in .*; continue it with -',
+    ):
+        train.main([*TINY, '--data', str(easy_data), '--resume', 'A/last.ckpt', *out])
+    assert {path.read_bytes() for path in tmp_path.glob('*/*')} == {b'of another run'}
+
+
+@pytest.mark.parametrize(
+    ('there', 'advice'),
+    [([], 'start the run without --resume'), (['last.ckpt'], 'use --resume .*last.ckpt')],
+)
+def test_file_to_resume_that_is_missing_is_said_with_advice_that_holds(
+    easy_data, tmp_path, there, advice
+):
+    for name in there:
+        (tmp_path / name).write_bytes(b'a run')
+    arguments = ['--data', str(easy_data), '--resume', str(tmp_path / 'no.ckpt')]
+    with pytest.raises(SystemExit, match=rf'train: --resume .*no.ckpt does not exist; {advice}$'):
+        train.main([*TINY, *arguments, '--out', str(tmp_path)])
+
+
+@pytest.mark.parametrize('name', ['best.ckpt', 'road_fcn.safetensors'])
+def test_network_of_a_run_is_not_overwritten_by_another(easy_data, tmp_path, name):
+    (tmp_path / name).write_bytes(b'of another run')
+    with pytest.raises(SystemExit, match=rf'holds another run \({name}\); use another --out$'):
+        train.main([*TINY, '--data', str(easy_data), '--out', str(tmp_path)])
+    assert (tmp_path / name).read_bytes() == b'of another run'
+
+
 def test_run_is_not_overwritten_by_another(easy_data, tmp_path):
     (tmp_path / 'last.ckpt').write_bytes(b'of another run')
     with pytest.raises(
-        SystemExit, match=r'train: .* holds another run; continue it with --resume .*last.ckpt'
+        SystemExit,
+        match=r'train: .* holds another run \(last.ckpt\); continue it with --resume .*last.ckpt',
     ):
         train.main([*TINY, '--data', str(easy_data), '--out', str(tmp_path)])
     assert (tmp_path / 'last.ckpt').read_bytes() == b'of another run'
@@ -249,12 +377,104 @@ def test_run_leaves_curves_predictions_and_tensorboard_events(easy_data, tmp_pat
         (['--rendered', '4', '--skip-scales', '1'], 'give one per skip'),
         (['--rendered', '4', '--pixels', '5'], 'pixel count 5 is too small'),
         (['--rendered', '4', '--weights', 'none.pth'], 'cannot load the weights none.pth'),
+        (
+            ['--rendered', '4', '--accelerator', 'nothing'],
+            '--accelerator nothing .* cannot be use',
+        ),
+        (
+            ['--rendered', '4', '--accelerator', 'mps'],
+            '--accelerator mps .* cannot be used on thi',
+        ),
+        (
+            ['--rendered', '4', '--accelerator', 'cpu', '--devices', 'none'],
+            '--devices none .* cann',
+        ),
+        (
+            ['--rendered', '4', '--accelerator', 'cpu', '--devices', '0'],
+            '--devices 0 .* cannot be',
+        ),
+        (
+            ['--rendered', '4', '--precision', 'fp16'],
+            "precision 'fp16' is unknown; use one of aut",
+        ),
+        (
+            ['--rendered', '4', '--accelerator', 'cpu', '--precision', '16-mixed'],
+            '16-mixed needs a GPU; use bf16-mixed',
+        ),
+        (['--rendered', '4', '--learning-rate', 'nan'], 'learning rate nan is not a positive num'),
+        (['--rendered', '4', '--learning-rate', '-1'], 'learning rate -1.0 is not a positive num'),
+        (['--rendered', '4', '--encoder-rate', '-1'], 'encoder rate -1.0 is not a number of at l'),
+        (['--rendered', '4', '--encoder-rate', 'inf'], 'encoder rate inf is not a number of at l'),
+        (
+            ['--rendered', '4', '--skip-scales', '1', 'nan'],
+            r'skip scales \(1.0, nan\) are not all',
+        ),
+        (['--rendered', '4', '--seed', '-1'], r'seed -1 is not in 0\.\.4294967295'),
+        (['--rendered', '4', '--seed', '4294967296'], r'seed 4294967296 is not in 0\.\.42949672'),
+        (['--rendered', '4', '--freeze', '-1'], '-1 steps cannot be frozen; use 0 for none'),
     ],
 )
-def test_error_in_the_arguments_is_one_line_before_training_starts(arguments, reason, tmp_path):
-    with pytest.raises(SystemExit, match=f'train: .*{reason}'):
+def test_error_in_the_arguments_is_one_line_before_training_starts(
+    arguments, reason, tmp_path, monkeypatch
+):
+    def read(*_):
+        raise AssertionError('the data were read')
+
+    monkeypatch.setattr(data_module.RoadFrames, '__init__', read)
+    with pytest.raises(SystemExit, match=f'^train: .*{reason}.*$') as refused:
         train.main(['--weights', 'none', '--out', str(tmp_path), *arguments])
+    assert '\n' not in str(refused.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('out', 'reason'),
+    [
+        ('/proc/no', r'/proc/no cannot be written to \(No such file or directory\); use another'),
+        ('file/out', r'file/out cannot be written to \(Not a directory\); use another folder'),
+        ('a::b', '--out a::b has a variable or :: in its path; use another folder'),
+        ('a$HOME', r'--out a\$HOME has a variable or :: in its path; use another folder'),
+        (os.fsdecode(b'caf\xe9'), '--out .* is not UTF-8; use another folder'),
+    ],
+)
+def test_output_folder_that_cannot_be_used_is_refused(out, reason, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(SystemExit, match=f'^train: {reason}'):
+        train.main(['--weights', 'none', '--rendered', '4', '--out', out])
+    assert [path.name for path in tmp_path.iterdir()] == ['file']
+
+
+@pytest.mark.parametrize('name', ['50 %d #1?=2', "'$x_{\n*[b]"])
+def test_paths_of_any_characters_are_read_and_written(name, easy_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Lightning would take a relative path that begins so for a URL.
+    home = Path(f'http{name}')
+    data = home / os.fsdecode(b'caf\xe9=2024')
+    shutil.copytree(easy_data, data)
+    arguments = [*TINY, '--data', str(data), '--crop', '32x32', '--batch', '1', '--val-every', '1']
+    arguments += ['--out', str(home / 'run')]
+    assert train.main([*arguments, '--steps', '1']) == 0
+    assert train.main([*arguments, '--steps', '2', '--resume', str(home / 'run/last.ckpt')]) == 0
+    checkpoint = load_checkpoint(home / 'run/road_fcn.safetensors')
+    assert list(checkpoint.provenance.metrics) == ['caf\\xe9=2024']
+    written = {path.name for path in (home / 'run').iterdir()}
+    assert written == {
+        *('best.ckpt', 'last.ckpt', 'road_fcn.safetensors', 'metrics', 'tensorboard'),
+        *('curves.png', 'predictions.png'),
+    }
+    assert [path.name for path in tmp_path.iterdir()] == [home.name]
+
+
+def test_lightning_says_little_before_the_first_step(easy_data, tmp_path):
+    command = [sys.executable, '-m', 'fcn_road_seg', 'train', *TINY, '--data', str(easy_data)]
+    command += ['--crop', '32x32', '--batch', '1', '--steps', '1', '--out', str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    said = [line for line in ended.stderr.splitlines() if 'frame/s' not in line]
+    first_step = next(i for i, line in enumerate(said) if 'Training: ' in line)
+    assert first_step <= 2, said
+    assert 'Tip' not in ended.stderr
 
 
 @pytest.mark.parametrize('option', ['--steps', '--val-every', '--batch', '--patience'])

@@ -22,3 +22,12 @@ def test_camvid_has_its_own_split(tmp_path):
     assert (frame.load_raw_label() == 3).all()
     assert frame.classes[3] == 'road'
     assert frame.classes[11] == 'unlabelled'
+
+
+def test_camvid_frame_in_a_subfolder_has_the_label_of_that_subfolder(tmp_path):
+    for name, value in (('a', 0), ('0006R0/a', 3)):
+        write_image(tmp_path / f'train/{name}.png', np.zeros((4, 6, 3)))
+        write_image(tmp_path / f'trainannot/{name}.png', grey(value))
+    below, above = find_frames(tmp_path, 'train')
+    assert (below.load()[1] == ROAD).all()
+    assert (above.load()[1] == BACKGROUND).all()

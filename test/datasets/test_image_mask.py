@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.image_mask import plain_label
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
 from fcn_road_seg.datasets.splits import find_frames
@@ -25,3 +26,19 @@ def test_plain_folder_pairs_by_name_and_keeps_colours_in_rgb(tmp_path):
     frame_rgb, label = find_frames(tmp_path, 'train')[0].load()
     assert (frame_rgb == (3, 2, 1)).all()
     assert (label == ROAD).all()
+
+
+def test_frame_in_a_subfolder_has_the_mask_of_that_subfolder(tmp_path):
+    for name, value in (('a', 0), ('aug/a', 255)):
+        write_image(tmp_path / f'images/{name}.jpg', np.zeros((4, 6, 3)))
+        write_image(tmp_path / f'masks/{name}.png', grey(value))
+    plain, augmented = find_frames(tmp_path, 'all')
+    assert (plain.load()[1] == BACKGROUND).all()
+    assert (augmented.load()[1] == ROAD).all()
+
+
+def test_frame_in_a_subfolder_without_a_mask_there_is_named(tmp_path):
+    write_image(tmp_path / 'images/aug/a.png', np.zeros((4, 6, 3)))
+    write_image(tmp_path / 'masks/a.png', grey(255))
+    with pytest.raises(DatasetError, match=r'masks/aug/a\.png is expected'):
+        find_frames(tmp_path, 'all')

@@ -52,3 +52,26 @@ def test_test_frame_without_calibration_is_named(tmp_path):
     write_image(tmp_path / 'testing/image_2/um_000000.png', np.zeros((4, 6, 3)))
     with pytest.raises(DatasetError, match=r'has no calibration; .*um_000000.txt is expected'):
         find_test_frames(tmp_path)
+
+
+def test_kitti_frame_in_a_subfolder_has_label_and_calibration_of_that_subfolder(tmp_path):
+    for folder, blue in (('', 0), ('more/', 255)):
+        write_image(tmp_path / f'training/image_2/{folder}um_000000.png', np.zeros((4, 6, 3)))
+        gt = np.full((4, 6, 3), (blue, 0, 255))
+        write_image(tmp_path / f'training/gt_image_2/{folder}um_road_000000.png', gt)
+    (tmp_path / 'training/calib').mkdir()
+    (tmp_path / 'training/calib/um_000000.txt').write_text('P2: 1\n')
+    below, above = find_frames(tmp_path, 'all')
+    assert (below.load()[1] == ROAD).all()
+    assert (above.load()[1] == BACKGROUND).all()
+    assert below.calibration_path is None
+    assert above.calibration_path is not None
+
+
+def test_test_frames_of_one_name_are_refused(tmp_path):
+    (tmp_path / 'testing/calib').mkdir(parents=True)
+    (tmp_path / 'testing/calib/um_000000.txt').write_text('P2: 1\n')
+    for name in ('um_000000.png', 'again/um_000000.png'):
+        write_image(tmp_path / 'testing/image_2' / name, np.zeros((4, 6, 3)))
+    with pytest.raises(DatasetError, match=r'are both um_road_000000\.png for the server'):
+        find_test_frames(tmp_path)

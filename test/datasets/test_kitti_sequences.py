@@ -184,7 +184,7 @@ def test_folder_without_an_image_says_what_it_looked_for(tmp_path):
     data = raw_drive(tmp_path) / 'image_02/data'
     for path in data.iterdir():
         path.rename(path.with_suffix('.bmp'))
-    with pytest.raises(SequenceError, match=r'data contains no images \(\.png, \.jpg, \.jpeg\)'):
+    with pytest.raises(SequenceError, match=r'data holds no image \(\.png, \.jpg, \.jpeg\)'):
         find_sequence(data.parents[1])
 
 

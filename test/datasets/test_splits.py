@@ -1,8 +1,11 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fcn_road_seg.datasets.frames import DatasetError
-from fcn_road_seg.datasets.splits import SplitRule, find_frames
+from fcn_road_seg.datasets.splits import SplitRule, find_frames, name_data_sets
 from test.helpers.labelled_frames import frame_stems, grey, write_image, write_kitti_road
 
 
@@ -74,3 +77,20 @@ def test_data_set_without_a_held_out_drive_keeps_its_own_split(drives):
 def test_unknown_layout_is_refused(tmp_path):
     with pytest.raises(DatasetError, match='is not a known data set; it needs training/image_2'):
         find_frames(tmp_path, 'train')
+
+
+@pytest.mark.parametrize(
+    ('folders', 'names'),
+    [
+        (['a/road', 'b/road', 'c/road'], ['road', 'road_1', 'road_2']),
+        (['a/road', 'road_1', 'b/road'], ['road', 'road_1', 'road_2']),
+        (['my road', 'my car'], ['my road', 'my car']),
+        (['rendered'], ['rendered_1']),
+        ([b'caf\xe9'], ['caf\\xe9']),
+        (['a\nb'], ['a_b']),
+        (['x' * 255], ['x' * 60]),
+    ],
+)
+def test_names_of_data_sets_are_printable_and_differ(folders, names, tmp_path):
+    roots = [Path(os.fsdecode(os.path.join(bytes(tmp_path), os.fsencode(f)))) for f in folders]
+    assert name_data_sets(roots) == names

@@ -35,7 +35,14 @@ def test_folder_without_an_image_is_refused(tmp_path):
 
 def test_image_that_is_not_readable_is_refused(tmp_path):
     (tmp_path / 'x.png').write_text('no picture')
-    with pytest.raises(DemoError, match=r'x.png is not a readable image'):
+    with pytest.raises(DemoError, match=r'x.png cannot be read: .* neither JPEG nor PNG'):
+        image_messages(tmp_path)
+
+
+def test_image_that_is_cut_off_is_refused(tmp_path):
+    data = cv2.imencode('.jpg', FRAMES[0])[1].tobytes()
+    (tmp_path / 'x.jpg').write_bytes(data[: len(data) * 6 // 10])
+    with pytest.raises(DemoError, match=r'x\.jpg cannot be read: JPEG data .* is cut off'):
         image_messages(tmp_path)
 
 

@@ -18,16 +18,17 @@ needs_sample = pytest.mark.skipif(
 )
 
 
-def giving(*confidences):
+def giving(*p_roads):
     """A segmenter that gives these p(road) in [0, 1], whatever the frame."""
-    answers = iter(confidences)
+    answers = iter(p_roads)
 
-    def segment(frame, *, channel_order, confidence=True):
+    def segment(frame, *, channel_order, road_probability=False, confidence=True):
         assert channel_order == 'rgb'
+        assert not confidence
         p_road = np.array(next(answers), float)
         return SimpleNamespace(
             mask=np.uint8(p_road >= 0.5) * 255,
-            confidence=np.uint8(np.round(255 * p_road)) if confidence else None,
+            road_probability=np.uint8(np.round(255 * p_road)) if road_probability else None,
         )
 
     return segment
@@ -38,8 +39,8 @@ def example(label, **about):
     return Example('frame', np.zeros((*label.shape, 3), np.uint8), label, **about)
 
 
-def report(confidences, examples):
-    return measure(giving(*confidences), examples, stress=False).report()
+def report(p_roads, examples):
+    return measure(giving(*p_roads), examples, stress=False).report()
 
 
 def test_counts_are_pooled_over_frames_before_any_ratio():

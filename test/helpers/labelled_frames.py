@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike
 from fcn_road_seg.datasets.frames import LabelledFrame
 
 
-def write_image(path: Path, pixels: ArrayLike) -> None:
-    """Write an image with these uint8 pixels, and its folder."""
+def write_image(path: Path, pixels: ArrayLike, quality: int = 95) -> None:
+    """Write an image with these uint8 pixels, a JPEG in this quality, and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.asarray(pixels, np.uint8))
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == '.jpg' else []
+    assert cv2.imwrite(str(path), np.asarray(pixels, np.uint8), options)
 
 
 def grey(value: int, hw: tuple[int, int] = (4, 6)) -> np.ndarray:

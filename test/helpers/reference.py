@@ -4,13 +4,14 @@ import numpy as np
 import torch
 
 from fcn_road_seg.inference.interfaces import BackendInfo
-from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm, road_logit
 
 NETWORKS = [
-    ('vgg16_bn', ('pool4', 'pool3'), (1.0, 1.0)),
-    ('vgg16', ('pool4', 'pool3'), (0.01, 0.001)),
-    ('vgg16', ('pool4',), (1.0,)),
-    ('vgg16', (), ()),
+    RoadFCNConfig('vgg16_bn'),
+    RoadFCNConfig(skip_scales=(0.01, 0.001)),
+    RoadFCNConfig(skips=('pool4',), skip_scales=(1.0,)),
+    RoadFCNConfig(skips=(), skip_scales=()),
+    RoadFCNConfig(context=True),
 ]
 INPUT_SIZES_HW = [(32, 32), (32, 96), (64, 32), (96, 128)]
 
@@ -32,6 +33,9 @@ def model_of(config):
     """Return a network none of whose norms is trivial, and some of whose gains are negative."""
     torch.manual_seed(5)
     model = RoadFCN(config).eval().requires_grad_(False)
+    if model.context is not None:
+        # It starts as the identity, which would hide it.
+        torch.nn.init.normal_(model.context.project.weight, std=0.05)
     for norm in model.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.running_mean.uniform_(-0.5, 0.5)

@@ -60,9 +60,9 @@ def picture(frame_hw, seed=2):
 
 def balance(frame, *segmenters):
     """Set the threshold so that about half of the frame is road; random weights have a bias."""
-    confidence = np.median(segmenters[0](frame).confidence)
+    p_road = np.median(segmenters[0](frame, road_probability=True).road_probability)
     for segmenter in segmenters:
-        segmenter.threshold = float(np.clip(confidence / 255, 0.01, 0.99))
+        segmenter.threshold = float(np.clip(p_road / 255, 0.01, 0.99))
 
 
 def assert_same(found, expected, mask_share=1.0):
@@ -72,10 +72,12 @@ def assert_same(found, expected, mask_share=1.0):
     """
     same = found.mask == expected.mask
     assert same.mean() >= mask_share
-    if expected.confidence is None:
-        assert found.confidence is None
-    else:
-        assert np.abs(found.confidence.astype(int) - expected.confidence).max() <= 1
+    for name in ('road_probability', 'confidence'):
+        one, other = getattr(found, name), getattr(expected, name)
+        if other is None:
+            assert one is None
+        else:
+            assert np.abs(one.astype(int) - other).max() <= 1
     if expected.overlay_bgr is None:
         assert found.overlay_bgr is None
     else:
@@ -94,7 +96,7 @@ def graphs_of(segmenter):
 @given(
     frame_hw=st.tuples(st.integers(1, 260), st.integers(1, 400)),
     order=st.sampled_from(['bgr', 'rgb']),
-    asked=st.tuples(st.booleans(), st.booleans()),
+    asked=st.tuples(st.booleans(), st.booleans(), st.booleans()),
     alpha=st.floats(0, 1),
     color=st.tuples(*[st.integers(0, 255)] * 3),
     roi_top=st.sampled_from([0.0, 0.3, 0.55, 0.9]),
@@ -106,7 +108,8 @@ def test_float32_gives_what_the_cpus_pipeline_gives(
     frame = picture(frame_hw)
     balance(frame[frame_hw[0] // 2 :], reference, segmenter)
     reference.overlay_style = segmenter.overlay_style = OverlayStyle(color, alpha)
-    options = {'channel_order': order, 'confidence': asked[0], 'overlay': asked[1]}
+    outputs = dict(zip(('road_probability', 'confidence', 'overlay'), asked, strict=True))
+    options = {'channel_order': order, **outputs}
     found, expected = (each(frame, **options) for each in (segmenter, reference))
     # Of a small frame this is one pixel: a logit that lies on the threshold.
     assert_same(found, expected, 1 - max(1e-5, 1 / found.mask.size))

@@ -16,6 +16,7 @@ REQUEST = SegmentationRequest(
     hidden_rows=0,
     channel_order='bgr',
     logit_threshold=0.0,
+    road_probability=True,
     confidence=True,
     overlay=OverlayStyle(),
 )
@@ -66,15 +67,30 @@ def test_every_result_is_written_by_every_frame(random_model, frame):
     assert torch.equal(*found)
 
 
-@pytest.mark.parametrize('changes', [{'confidence': False}, {'overlay': None}])
+@pytest.mark.parametrize(
+    'changes', [{'road_probability': False}, {'confidence': False}, {'overlay': None}]
+)
 def test_what_is_not_asked_for_is_neither_made_nor_downloaded(random_model, frame, changes):
     request = changed(**changes)
     program = CudaProgram(random_model, FRAME_HW, request)
     result = run(program, frame, request)
     pixels = FRAME_HW[0] * FRAME_HW[1]
+    assert (result.road_probability is None) == ('road_probability' in changes)
     assert (result.confidence is None) == ('confidence' in changes)
     assert (result.overlay_bgr is None) == ('overlay' in changes)
-    assert program.results.numel() == pixels * (4 if 'confidence' in changes else 2)
+    assert program.results.numel() == pixels * (3 if 'overlay' in changes else 5)
+
+
+def test_confidence_is_the_certainty_of_the_more_likely_class(random_model, frame):
+    logit = torch.linspace(-8, 8, FRAME_HW[0] * FRAME_HW[1]).reshape(FRAME_HW)
+    program = CudaProgram(random_model, FRAME_HW, REQUEST)
+    run(program, frame, changed(logit_threshold=2.0))
+    program.write_results(logit)
+    found = program.segmentation(program.results.numpy())
+    p_road = torch.sigmoid(logit).numpy()
+    assert np.array_equal(found.mask == 255, logit.numpy() >= 2.0)
+    assert np.abs(found.road_probability - 255 * p_road).max() < 0.51
+    assert np.abs(found.confidence - 255 * np.maximum(p_road, 1 - p_road)).max() < 0.51
 
 
 def test_threshold_and_style_travel_with_the_frame(random_model, frame):
@@ -98,10 +114,11 @@ def test_requests_of_one_kind_differ_in_threshold_and_style_alone():
         frame_kind(FRAME_HW, changed(hidden_input_rows=32)),
         frame_kind(FRAME_HW, changed(hidden_rows=1)),
         frame_kind(FRAME_HW, changed(channel_order='rgb')),
+        frame_kind(FRAME_HW, changed(road_probability=False)),
         frame_kind(FRAME_HW, changed(confidence=False)),
         frame_kind(FRAME_HW, changed(overlay=None)),
     ]
-    assert len({kind, *others}) == 8
+    assert len({kind, *others}) == 9
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16])

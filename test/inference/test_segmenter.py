@@ -32,8 +32,8 @@ def frame():
 
 def balance(segmenter, frame):
     """Set the threshold so that about half of the frame is road; random weights have a bias."""
-    confidence = np.median(segmenter(frame).confidence)
-    segmenter.threshold = float(np.clip(confidence / 255, 0.01, 0.99))
+    p_road = np.median(segmenter(frame, road_probability=True).road_probability)
+    segmenter.threshold = float(np.clip(p_road / 255, 0.01, 0.99))
     return segmenter
 
 
@@ -54,14 +54,14 @@ def reference_p_road(checkpoint, frame_rgb):
 
 @pytest.mark.parametrize('hw', [(1, 1), (37, 211), (375, 1242), (64, 96), (300, 17)])
 def test_results_have_the_size_of_any_frame(segmenter, hw):
-    result = segmenter(np.zeros((*hw, 3), np.uint8), overlay=True)
-    assert result.mask.shape == result.confidence.shape == hw
+    result = segmenter(np.zeros((*hw, 3), np.uint8), road_probability=True, overlay=True)
+    assert result.mask.shape == result.road_probability.shape == result.confidence.shape == hw
     assert result.overlay_bgr.shape == (*hw, 3)
 
 
 def test_results_are_uint8(segmenter, frame):
-    result = segmenter(frame, overlay=True)
-    for array in (result.mask, result.confidence, result.overlay_bgr):
+    result = segmenter(frame, road_probability=True, overlay=True)
+    for array in (result.mask, result.road_probability, result.confidence, result.overlay_bgr):
         assert array.dtype == np.uint8
 
 
@@ -75,10 +75,10 @@ def test_mask_is_what_the_reference_forward_gives(random_checkpoint, segmenter):
     assert np.array_equal(mask[clear], np.where(p_road >= segmenter.threshold, 255, 0)[clear])
 
 
-def test_confidence_is_what_the_reference_forward_gives(random_checkpoint, segmenter):
+def test_road_probability_is_what_the_reference_forward_gives(random_checkpoint, segmenter):
     frame_rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     p_road = reference_p_road(random_checkpoint, frame_rgb)
-    found = segmenter(frame_rgb, channel_order='rgb').confidence
+    found = segmenter(frame_rgb, channel_order='rgb', road_probability=True).road_probability
     assert np.abs(found - 255 * p_road).max() < 0.51
 
 
@@ -143,11 +143,11 @@ def test_frame_is_left_as_it_was(segmenter, frame):
 
 
 @pytest.mark.parametrize('threshold', [0.9, 0.5, 0.1])
-def test_road_is_where_the_confidence_reaches_the_threshold(segmenter, frame, threshold):
+def test_road_is_where_its_probability_reaches_the_threshold(segmenter, frame, threshold):
     segmenter.threshold = threshold
-    result = segmenter(frame)
-    clear = np.abs(result.confidence / 255 - threshold) > 0.01
-    expected = np.where(result.confidence / 255 >= threshold, 255, 0)
+    result = segmenter(frame, road_probability=True)
+    clear = np.abs(result.road_probability / 255 - threshold) > 0.01
+    expected = np.where(result.road_probability / 255 >= threshold, 255, 0)
     assert np.array_equal(result.mask[clear], expected[clear])
 
 
@@ -186,6 +186,7 @@ def test_overlay_leaves_background_as_it_is(half_red, frame):
 
 def test_what_is_not_asked_for_is_not_there(segmenter, frame):
     result = segmenter(frame, confidence=False)
+    assert result.road_probability is None
     assert result.confidence is None
     assert result.overlay_bgr is None
 
@@ -335,10 +336,11 @@ def test_above_roi_top_is_background(cut, hw, roi_top):
     segmenter = cut(roi_top)
     segmenter.threshold = 0.001
     frame = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
-    found = segmenter(frame, overlay=True)
+    found = segmenter(frame, road_probability=True, overlay=True)
     top = round(roi_top * hw[0])
     assert not found.mask[:top].any()
-    assert not found.confidence[:top].any()
+    assert not found.road_probability[:top].any()
+    assert (found.confidence[:top] == 255).all()
     assert np.array_equal(found.overlay_bgr[:top], frame[:top])
     assert (found.mask[top:] == 255).all()
 

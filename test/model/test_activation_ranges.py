@@ -73,7 +73,7 @@ def test_batch_norm_is_folded_before():
 
 
 def test_no_frames_are_refused(counting):
-    with pytest.raises(ValueError, match='no frame to measure activations on; give one'):
+    with pytest.raises(ValueError, match='no frame to measure activations on; give at least one'):
         measure_activation_ranges(counting, [])
 
 

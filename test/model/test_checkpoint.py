@@ -16,6 +16,7 @@ from fcn_road_seg.model.checkpoint import (
     Provenance,
     default_checkpoint_path,
     load_checkpoint,
+    read_safetensors,
     save_checkpoint,
 )
 from fcn_road_seg.model.input_rule import InputRule
@@ -76,6 +77,22 @@ def test_float16_halves_the_file_and_hardly_changes_the_scores(
     expected = random_checkpoint.model.scores(frames)
     assert next(loaded.parameters()).dtype == torch.float32
     assert torch.allclose(loaded.scores(frames), expected, atol=0.01 * expected.abs().max())
+
+
+def test_variance_too_large_for_float16_survives_it(random_model, tmp_path):
+    model = copy.deepcopy(random_model)
+    model.decoder.norms[0].running_var.fill_(104_986.0)
+    save_checkpoint(Checkpoint(model, InputRule(pixels=6144)), tmp_path / 'a', torch.float16)
+    loaded = load_checkpoint(tmp_path / 'a').model
+    assert (loaded.decoder.norms[0].running_var == 104_986.0).all()
+
+
+def test_weights_are_stored_in_float16_if_asked(random_model, tmp_path):
+    save_checkpoint(
+        Checkpoint(random_model, InputRule(pixels=6144)), tmp_path / 'a', torch.float16
+    )
+    _, tensors = read_safetensors(tmp_path / 'a')
+    assert {t.dtype for t in tensors.values() if t.ndim > 1} == {torch.float16}
 
 
 def test_flipped_byte_in_the_tensors_is_refused(stored, tmp_path):

@@ -4,6 +4,7 @@ from torch import nn
 
 from fcn_road_seg.model.road_fcn import (
     SKIPS,
+    ContextBlock,
     RoadFCN,
     RoadFCNConfig,
     fold_batch_norm,
@@ -13,6 +14,40 @@ from fcn_road_seg.model.road_fcn import (
 
 def test_decoder_has_864080_parameters():
     assert sum(p.numel() for p in RoadFCN().decoder.parameters()) == 864_080
+
+
+def test_network_without_context_has_the_tensors_that_it_always_had():
+    assert not [name for name in RoadFCN().state_dict() if name.startswith('context.')]
+
+
+def test_context_block_starts_as_the_identity():
+    x = torch.randn(2, 512, 3, 5)
+    assert torch.equal(ContextBlock()(x), x)
+
+
+def test_context_block_sees_five_cells_around_and_the_mean_of_all():
+    torch.manual_seed(0)
+    block = ContextBlock(8).eval()
+    nn.init.normal_(block.project.weight)
+    x = torch.randn(1, 8, 1, 24)
+    changed = x.clone()
+    changed[..., 0] += 1
+    difference = (block(changed) - block(x)).abs().amax(dim=(0, 1, 2))
+    assert (difference[1:6] > difference[6:].max()).any()
+    # The mean reaches every cell, alike.
+    assert (difference > 0).all()
+
+
+def test_context_costs_less_than_a_hundredth_of_the_multiply_adds():
+    block = ContextBlock()
+    of_block = block.nearby.weight.numel() + block.project.weight.numel()
+    convs = [m for m in RoadFCN().encoder.features if isinstance(m, nn.Conv2d)]
+    strides = [1] * 2 + [2] * 2 + [4] * 3 + [8] * 3 + [16] * 3
+    # For each cell of 32 x 32 pixels.
+    of_encoder = sum(
+        c.weight.numel() * (32 // s) ** 2 for c, s in zip(convs, strides, strict=True)
+    )
+    assert of_block < of_encoder / 100
 
 
 def test_encoder_layers_are_numbered_as_in_torchvision():

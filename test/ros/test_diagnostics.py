@@ -67,6 +67,7 @@ def test_keys_are_those_that_dashboards_were_told():
         'published mask',
         'published overlay',
         'published confidence',
+        'published road_probability',
         'published class_mask',
         'published mask/compressed',
         'published overlay/compressed',
@@ -232,6 +233,15 @@ def test_node_without_a_first_frame_is_stale_after_two_seconds(statistics, clock
     assert level_and_message(statistics) == (OK, 'starting')
     clock.s += 0.125
     assert level_and_message(statistics) == (STALE, 'no frame yet')
+
+
+def test_silence_is_told_with_what_to_change(statistics, clock):
+    clock.s += 2
+    hint = 'set image_transport to compressed'
+    assert level_and_message(statistics, active(input_hint=hint)) == (
+        STALE,
+        f'no frame yet: {hint}',
+    )
 
 
 def test_frames_that_arrive_while_others_wait_are_input_enough(statistics, clock):

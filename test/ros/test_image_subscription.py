@@ -3,7 +3,7 @@ import signal
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.peer import Peer, pixels_of, values_of
@@ -108,3 +108,60 @@ def test_override_that_is_no_reliability_is_told_in_one_line(start_node, random_
     assert node.wait(timeout_s=60) == 1
     (line,) = [line for line in node.log.splitlines() if 'FATAL' in line]
     assert f"{name} 'foo' is unknown; use best_effort or reliable" in line
+
+
+@pytest.mark.parametrize(
+    ('rules', 'topic'),
+    [
+        (['image:=/a', '/a:=/b'], '/a'),
+        (['image:=/a'], '/a'),
+        (['/image:=/b'], '/b'),
+    ],
+)
+def test_topic_told_is_the_one_subscribed(started, rules, topic):
+    node, peer = started(*(arg for rule in rules for arg in ('-r', rule)))
+    peer.spin_until(lambda: peer.diagnostics)
+    assert values_of(peer.next_diagnostics())['input topic'] == topic
+    assert '/fcn_road_seg' in subscribers(peer, topic)
+    assert node.end(signal.SIGINT, timeout_s=10) == 0
+    assert f'waiting for frames on {topic}\n' in node.log
+
+
+@pytest.mark.parametrize(
+    ('rules', 'topic'),
+    [
+        (['image/compressed:=/jpeg'], '/jpeg'),
+        (['image:=/a', '/a/compressed:=/jpeg'], '/jpeg'),
+        (['image:=/a'], '/a/compressed'),
+    ],
+)
+def test_compressed_topic_told_is_the_one_subscribed(started, rules, topic):
+    name = f'qos_overrides.{topic}.subscription.reliability'
+    _, peer = started(
+        *(arg for rule in rules for arg in ('-r', rule)),
+        *('-p', 'image_transport:=compressed', '-p', f'{name}:=reliable'),
+    )
+    peer.spin_until(lambda: peer.diagnostics)
+    values = values_of(peer.next_diagnostics())
+    assert (values['input topic'], values['input reliability']) == (topic, 'reliable')
+    assert '/fcn_road_seg' in subscribers(peer, topic)
+
+
+def subscribers(peer, topic):
+    infos = peer.node.get_subscriptions_info_by_topic(topic)
+    return [f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos]
+
+
+def test_argument_to_change_is_told_when_only_compressed_images_are_published(started):
+    node, peer = started(image_type=CompressedImage)
+    hint = (
+        'no frame yet: /image/compressed is published as sensor_msgs/msg/CompressedImage; '
+        'set image_transport to compressed'
+    )
+    peer.spin_until(lambda: peer.diagnostics and peer.diagnostics[-1].message == hint)
+    # Nothing is to be changed any more when raw images come.
+    publisher = peer.node.create_publisher(Image, 'image', 1)
+    peer.spin_until(lambda: peer.diagnostics[-1].message == 'no frame yet')
+    peer.node.destroy_publisher(publisher)
+    assert node.end(signal.SIGINT, timeout_s=10) == 0
+    assert node.log.count(hint) == 1

@@ -41,8 +41,10 @@ def test_all_outputs_of_one_frame_agree_and_carry_its_header(peer):
     assert np.array_equal(pixels['class_mask'], mask // 255)
     assert np.array_equal(pixels['mask/compressed'], mask)
     limit = 255 * load_checkpoint(default_checkpoint_path()).threshold
-    clear = np.abs(pixels['confidence'] - limit) > 1
-    assert np.array_equal((pixels['confidence'] > limit)[clear], (mask > 0)[clear])
+    p_road = pixels['road_probability']
+    clear = np.abs(p_road - limit) > 1
+    assert np.array_equal((p_road > limit)[clear], (mask > 0)[clear])
+    assert np.array_equal(pixels['confidence'], np.maximum(p_road, 255 - p_road))
     assert np.array_equal(pixels['overlay'][mask == 0], frame[mask == 0])
     assert not np.array_equal(pixels['overlay'], frame)
     jpeg = pixels['overlay/compressed'].astype(int)

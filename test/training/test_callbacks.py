@@ -19,21 +19,31 @@ def test_weight_average_forgets_the_beginning_and_then_holds_its_decay():
     assert average(one, one, torch.tensor(5)).item() == 1
 
 
-def test_disk_with_no_room_leaves_the_checkpoint_before_and_says_so(tmp_path):
-    path = tmp_path / 'last.ckpt'
-    torch.save({'step': 1}, path)
+def write_on_a_full_disk(path):
     program = f"""
 import torch
 from fcn_road_seg.training.callbacks import WholeCheckpoints
 WholeCheckpoints().save_checkpoint({{'step': 2, 'weights': torch.zeros(100_000)}}, {str(path)!r})
 """
-    ended = subprocess.run(
+    return subprocess.run(
         [sys.executable, '-c', program],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
         capture_output=True,
         text=True,
     )
+
+
+def test_disk_with_no_room_leaves_the_checkpoint_before_and_says_so(tmp_path):
+    path = tmp_path / 'last.ckpt'
+    torch.save({'step': 1}, path)
+    ended = write_on_a_full_disk(path)
     assert f'TrainingError: {path} cannot be written' in ended.stderr
-    assert 'continue with --resume' in ended.stderr
+    assert f'Free some space and continue with --resume {path}' in ended.stderr
     assert torch.load(path) == {'step': 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_disk_with_no_room_for_the_first_checkpoint_is_not_said_to_have_one(tmp_path):
+    ended = write_on_a_full_disk(tmp_path / 'best.ckpt')
+    assert 'Free some space and start again' in ended.stderr
+    assert not list(tmp_path.iterdir())

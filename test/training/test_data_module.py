@@ -13,7 +13,7 @@ from fcn_road_seg.training.data_module import (
     RoadFrames,
     ShareSampler,
     Source,
-    load_sources,
+    find_sources,
     split_share,
     train_loader,
 )
@@ -42,14 +42,26 @@ def test_share_that_is_no_positive_number_is_refused(item):
 
 def test_data_sets_of_one_name_are_told_apart(tmp_path):
     a, b = own_frames(tmp_path / 'a/own'), own_frames(tmp_path / 'b/own')
-    found = load_sources([a, f'{b}=3'], None, SplitRule(), 10_000)
+    found = [source.read(10_000) for source in find_sources([a, f'{b}=3'], None, SplitRule())]
     assert [(s.name, s.share) for s in found] == [('own', 4), ('own_1', 3.0)]
+
+
+def test_folder_with_an_equals_sign_in_its_name_has_no_share(tmp_path):
+    root = own_frames(tmp_path / 'date=2024')
+    assert split_share(root) == (root, None)
+    assert split_share(f'{root}=0.5') == (root, 0.5)
+
+
+def test_data_set_named_like_the_rendered_scenes_is_told_apart_from_them(tmp_path):
+    root = own_frames(tmp_path / 'rendered')
+    found = find_sources([root], '4', SplitRule())
+    assert [source.name for source in found] == ['rendered_1', 'rendered']
 
 
 def test_data_set_with_nothing_left_to_train_on_is_named(tmp_path):
     root = own_frames(tmp_path / 'own')
     with pytest.raises(DatasetError, match='own has no training frames left; hold out fewer'):
-        load_sources([root], None, SplitRule(fold=(1, 1)), 10_000)
+        find_sources([root], None, SplitRule(fold=(1, 1)))
 
 
 @pytest.mark.parametrize('count', ['many', '0', '-4'])
@@ -57,7 +69,7 @@ def test_invalid_count_of_rendered_frames_is_refused(count):
     with pytest.raises(
         DatasetError, match=f"--rendered '{count}' is not a number of frames; use at least 1"
     ):
-        load_sources([], count, SplitRule(), 10_000)
+        find_sources([], count, SplitRule())
 
 
 def test_sources_are_drawn_by_their_shares():

@@ -1,9 +1,11 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.training import pretrained
 from fcn_road_seg.training.pretrained import load_weights
 
 
@@ -30,6 +32,14 @@ def test_checkpoint_of_another_network_is_refused(saved):
         load_weights(RoadFCN(RoadFCNConfig(encoder='vgg16_bn')), path)
 
 
+def test_checkpoint_without_context_leaves_a_context_block_the_identity(saved):
+    net, path = saved
+    other = RoadFCN(RoadFCNConfig(context=True))
+    load_weights(other, path)
+    frames = torch.rand(1, 3, 32, 64)
+    assert torch.equal(other.eval().scores(frames), net.eval().scores(frames))
+
+
 def test_torchvision_file_initialises_the_encoder_alone(tmp_path):
     net, other = RoadFCN(), RoadFCN()
     decoder = {name: tensor.clone() for name, tensor in other.decoder.state_dict().items()}
@@ -39,6 +49,40 @@ def test_torchvision_file_initialises_the_encoder_alone(tmp_path):
     for name, tensor in net.encoder.state_dict().items():
         assert torch.equal(tensor, other.encoder.state_dict()[name])
     assert all(torch.equal(t, decoder[name]) for name, t in other.decoder.state_dict().items())
+
+
+def test_torchvision_tensors_in_safetensors_initialise_the_encoder_alone(tmp_path):
+    net, other = RoadFCN(), RoadFCN()
+    decoder = {name: tensor.clone() for name, tensor in other.decoder.state_dict().items()}
+    state = {f'features.{k}': v for k, v in net.encoder.features.state_dict().items()}
+    save_file({**state, 'classifier.0.weight': torch.zeros(1)}, tmp_path / 'vgg16.safetensors')
+    load_weights(other, str(tmp_path / 'vgg16.safetensors'))
+    for name, tensor in net.encoder.state_dict().items():
+        assert torch.equal(tensor, other.encoder.state_dict()[name])
+    assert all(torch.equal(t, decoder[name]) for name, t in other.decoder.state_dict().items())
+
+
+def test_safetensors_of_neither_kind_are_refused(tmp_path):
+    save_file({'other': torch.zeros(1)}, tmp_path / 'a.safetensors')
+    with pytest.raises(ValueError, match=r'a\.safetensors is not a checkpoint of fcn_road_seg'):
+        load_weights(RoadFCN(), str(tmp_path / 'a.safetensors'))
+
+
+def test_hed_weights_do_not_fit_an_encoder_with_batch_norm(monkeypatch):
+    state = RoadFCN().encoder.features.state_dict()
+    monkeypatch.setattr(pretrained, 'hed_encoder_state', lambda: state)
+    with pytest.raises(ValueError, match='hed holds no weights for this network'):
+        load_weights(RoadFCN(RoadFCNConfig(encoder='vgg16_bn')), 'hed')
+
+
+def test_hed_initialises_the_encoder(monkeypatch):
+    state = RoadFCN().encoder.features.state_dict()
+    monkeypatch.setattr(pretrained, 'hed_encoder_state', lambda: state)
+    net = RoadFCN()
+    load_weights(net, 'hed')
+    assert all(
+        torch.equal(t, state[name]) for name, t in net.encoder.features.state_dict().items()
+    )
 
 
 def test_missing_weights_are_one_line_with_a_remedy(tmp_path):

@@ -2,10 +2,11 @@ import resource
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from fcn_road_seg.utils.atomic_write import atomic_write
+from fcn_road_seg.utils.atomic_write import atomic_write, refuse_unwritable_folder
 
 
 def test_file_appears_under_its_name_readable_by_all(tmp_path):
@@ -65,3 +66,20 @@ with atomic_write({str(path)!r}) as part:
     assert 'OSError' in ended.stderr
     assert path.read_bytes() == b'old'
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('folder', ['new/below', '.'])
+def test_check_of_a_writable_folder_leaves_no_trace(folder, tmp_path):
+    refuse_unwritable_folder(tmp_path / folder)
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_below_a_file_cannot_be_written_to(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ValueError, match=r'file/out cannot be written to \(Not a directory\)'):
+        refuse_unwritable_folder(tmp_path / 'file/out')
+
+
+def test_folder_of_a_file_system_without_files_cannot_be_written_to():
+    with pytest.raises(ValueError, match=r'/proc/out cannot be written to .*; use another folder'):
+        refuse_unwritable_folder(Path('/proc/out'))

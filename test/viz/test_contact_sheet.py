@@ -1,7 +1,11 @@
+import os
+from pathlib import Path
+
+import cv2
 import numpy as np
 
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
-from fcn_road_seg.viz.contact_sheet import draw_errors, letterbox, make_contact_sheet
+from fcn_road_seg.viz.contact_sheet import draw_errors, letterbox, make_contact_sheet, write_png
 
 
 def test_found_missed_and_invented_road_have_colours_of_their_own():
@@ -30,3 +34,12 @@ def test_sheet_has_rows_as_high_as_their_highest_picture():
     assert (together[:40, 40:] == 128).all()
     assert (together[40:, :40] == 255).all()
     assert (together[40:, 40:] == 0).all()
+
+
+def test_picture_is_written_under_a_name_of_any_bytes(tmp_path):
+    picture_bgr = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    path = Path(os.fsdecode(bytes(tmp_path) + b'/%d #?=\xe9.png'))
+    write_png(picture_bgr, path)
+    written = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(written, picture_bgr)
+    assert list(tmp_path.iterdir()) == [path]

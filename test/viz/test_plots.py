@@ -81,3 +81,13 @@ def test_quartiles_are_drawn_as_whiskers(tmp_path, long):
 def test_lines_stand_at_their_times(tmp_path, long):
     lined = draw_times(tmp_path / 'lined.png', (80.0, 80.0, 80.0), {'floor': 50.0})
     assert changed_pixels(lined, long) > 50
+
+
+@pytest.mark.parametrize('name', ['$a$_{', '\\frac$$', '_road'])
+def test_name_of_any_characters_is_drawn_in_the_legend(name, tmp_path):
+    curve = (np.array([0.5, 0.5]), np.array([0.0, 1.0]))
+    ink = []
+    for label in ('i', name):
+        plot_precision_recall({label: curve}, tmp_path / 'x.png')
+        ink.append(np.count_nonzero(cv2.imread(str(tmp_path / 'x.png')).max(axis=2) < 100))
+    assert ink[1] > ink[0]

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fcn_road_seg.model.road_fcn import Decoder, RoadFCN, weight_and_bias
+from fcn_road_seg.model.road_fcn import ContextBlock, Decoder, RoadFCN, weight_and_bias
 
 INPUT, OUTPUT = 'frame', 'road_logit'
 
@@ -47,6 +47,8 @@ class NcnnGraph:
         self._weights: list[Tensor] = []
         self._layer('Input', INPUT, [])
         pool5, skipped = self._encoder(model.encoder.features, model.config.skips)
+        if model.context is not None:
+            pool5 = self._context(model.context, pool5)
         self._decoder(model.decoder, pool5, skipped)
 
     def text(self) -> str:
@@ -73,6 +75,28 @@ class NcnnGraph:
                     self._layer('Split', [f'{name}_on', f'{name}_skip'], [blob])
                     blob, skipped[name] = f'{name}_on', f'{name}_skip'
         return blob, [skipped[name] for name in skips]
+
+    def _context(self, context: ContextBlock, blob: str) -> str:
+        """Add the block, its batch norm folded into the two convolutions before it."""
+        gain, shift = _gain_and_shift(context.norm)
+        self._layer('Split', ['pool5_on', 'pool5_nearby', 'pool5_everywhere'], [blob])
+        weight, bias = weight_and_bias(context.nearby)
+        size = weight.shape[-1]
+        options = f'0={len(bias)} 1={size} 4={size // 2} 5=1 6={weight.numel()} 7={len(bias)}'
+        self._weights += [_RAW_FLOAT32, weight * gain[:, None, None, None], bias * gain + shift]
+        nearby = self._layer('ConvolutionDepthWise', 'nearby', ['pool5_nearby'], options)
+        mean = self._layer('Pooling', 'mean', ['pool5_everywhere'], '0=1 4=1')
+        # One value a channel: told apart from a row of values, which would be added to each row.
+        mean = self._layer('Reshape', 'mean_cell', [mean], f'0=1 1=1 2={len(bias)}')
+        weight, bias = weight_and_bias(context.everywhere)
+        weight, bias = weight * gain[:, None, None, None], bias * gain
+        everywhere = self._convolution('everywhere', mean, weight, bias, relu=False)
+        seen = self._layer('BinaryOp', 'seen', [nearby, everywhere], '0=0')
+        seen = self._layer('ReLU', 'seen_relu', [seen])
+        projected = self._convolution(
+            'project', seen, *weight_and_bias(context.project), relu=False
+        )
+        return self._layer('BinaryOp', 'context', ['pool5_on', projected], '0=0')
 
     def _decoder(self, decoder: Decoder, blob: str, skipped: list[str]) -> None:
         norm: nn.Module | None = None

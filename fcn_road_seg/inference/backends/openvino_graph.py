@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from fcn_road_seg.inference.backends.openvino_import import openvino, ops
-from fcn_road_seg.model.road_fcn import Decoder, RoadFCN, weight_and_bias
+from fcn_road_seg.model.road_fcn import ContextBlock, Decoder, RoadFCN, weight_and_bias
 
 # -128 is not used: the range is symmetric, and 0 stays 0.
 _LARGEST_INT8 = 127
@@ -40,7 +40,11 @@ class OpenVinoGraph:
             peak = network.normalise_table().abs().max().item()
             x = _fake_quantize(x, -peak * (_LARGEST_INT8 + 1) / _LARGEST_INT8, peak)
         pools = self._encoder(network.encoder.features, x, iter(activation_peaks or ()))
-        features = self._decoder(network.decoder, *pools)
+        if network.context is not None:
+            pools[-1] = self._context(network.context, pools[-1])
+        # What comes out of the context block may be negative, and has no known range.
+        is_quantized = self._int8 and network.context is None
+        features = self._decoder(network.decoder, *pools, int8=is_quantized)
         background, road = ops.split(features, ops.constant(1), 2).outputs()
         maxima = (ops.reduce_max(half, _integers(1)) for half in (road, background))
         self.model = openvino.Model([ops.subtract(*maxima)], [frame], 'road_fcn')
@@ -52,7 +56,7 @@ class OpenVinoGraph:
         pools = []
         for layer in features:
             if isinstance(layer, nn.Conv2d):
-                x = ops.relu(self._convolution(x, layer))
+                x = ops.relu(self._convolution(x, layer, int8=self._int8))
                 if self._int8:
                     x = _fake_quantize(x, 0.0, next(peaks))
             elif isinstance(layer, nn.MaxPool2d):
@@ -60,28 +64,47 @@ class OpenVinoGraph:
                 pools.append(x)
         return pools[2:]
 
+    def _context(self, context: ContextBlock, x: openvino.Node) -> openvino.Node:
+        weight, bias = weight_and_bias(context.nearby)
+        border = [weight.shape[-1] // 2] * 2
+        # [groups, outputs, inputs, H, W], one channel a group.
+        kernels = _constant(weight.numpy()[:, None])
+        nearby = ops.group_convolution(x, kernels, [1, 1], border, border, [1, 1])
+        nearby = ops.add(nearby, _channels(bias))
+        mean = ops.reduce_mean(x, _integers(2, 3), keep_dims=True)
+        everywhere = self._convolution(mean, context.everywhere, int8=False)
+        seen = ops.relu(_batch_norm(ops.add(nearby, everywhere), context.norm))
+        return ops.add(x, self._convolution(seen, context.project, int8=False))
+
     def _decoder(
-        self, decoder: Decoder, pool3: openvino.Node, pool4: openvino.Node, pool5: openvino.Node
+        self,
+        decoder: Decoder,
+        pool3: openvino.Node,
+        pool4: openvino.Node,
+        pool5: openvino.Node,
+        *,
+        int8: bool,
     ) -> openvino.Node:
         pools = (pool4, pool3)
         y = pool5
         for i, (deconv, norm) in enumerate(zip(decoder.deconvs, decoder.norms, strict=True)):
-            y = ops.relu(self._deconvolution(y, deconv, int8=self._int8 and i == 0))
+            y = ops.relu(self._deconvolution(y, deconv, int8=int8 and i == 0))
             if i < len(decoder.skips):
                 scale = decoder.skip_scales[i]
-                y = ops.add(y, self._convolution(pools[i], decoder.skips[i], scale))
+                y = ops.add(
+                    y, self._convolution(pools[i], decoder.skips[i], scale, int8=self._int8)
+                )
             y = _batch_norm(y, norm)
         return y
 
     def _convolution(
-        self, x: openvino.Node, layer: nn.Module, scale: float = 1.0
+        self, x: openvino.Node, layer: nn.Module, scale: float = 1.0, *, int8: bool
     ) -> openvino.Node:
         """Add `layer` for `scale * x`."""
         weight, bias = weight_and_bias(layer)
         border = [weight.shape[-1] // 2] * 2
-        y = ops.convolution(
-            x, _weight(weight * scale, 0, int8=self._int8), [1, 1], border, border, [1, 1]
-        )
+        weights = _weight(weight * scale, 0, int8=int8)
+        y = ops.convolution(x, weights, [1, 1], border, border, [1, 1])
         return ops.add(y, _channels(bias))
 
     def _deconvolution(self, x: openvino.Node, layer: nn.Module, *, int8: bool) -> openvino.Node:

@@ -30,7 +30,7 @@ FRAMES = Path(__file__).parents[4] / 'shared/data'
 @pytest.mark.parametrize('config', NETWORKS)
 def test_logit_is_that_of_the_network(config, hw):
     assert_logit_is_that_of_the_network(
-        lambda model: NcnnBackend(model, num_threads=2), RoadFCNConfig(*config), hw
+        lambda model: NcnnBackend(model, num_threads=2), config, hw
     )
 
 

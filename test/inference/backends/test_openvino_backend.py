@@ -32,7 +32,7 @@ needs_int8 = pytest.mark.skipif(not has_exact_int8(), reason='a CPU without VNNI
 @pytest.mark.parametrize('config', NETWORKS)
 def test_logit_is_that_of_the_network(config, hw):
     assert_logit_is_that_of_the_network(
-        lambda model: OpenVinoBackend(model, 'float32', None, 2), RoadFCNConfig(*config), hw
+        lambda model: OpenVinoBackend(model, 'float32', None, 2), config, hw
     )
 
 
@@ -63,7 +63,7 @@ def test_masks_of_rendered_frames_are_nearly_float32s(shipped, frames_bgr, preci
 @needs_int8
 @pytest.mark.parametrize('config', NETWORKS)
 def test_int8_is_near_the_network_for_every_kind_of_it(config):
-    model = fold_batch_norm(model_of(RoadFCNConfig(*config)))
+    model = fold_batch_norm(model_of(config))
     frame_rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     expected = ReferenceBackend(model).road_logit(frame_rgb)
     network = OpenVinoBackend(model, 'int8', peaks_of(model, frame_rgb), 2)

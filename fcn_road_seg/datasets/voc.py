@@ -1,0 +1,118 @@
+"""Exports in the layout of Pascal VOC: labelme's palette PNGs and CVAT's coloured ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, find_images
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, decode_by_table
+
+ROAD_CLASS = 'road'
+
+_IMAGES = 'JPEGImages'
+_MASK_FOLDERS = ('SegmentationClassPNG', 'SegmentationClass')
+_IGNORED = '__ignore__'
+
+
+@dataclass(frozen=True)
+class VocFrame(LabelledFrame):
+    """A frame whose label is a PNG with one palette index, or one colour, for each class.
+
+    `colours` are the classes' RGB colours, in their order; without any, the palette's indices are
+    the classes' numbers.
+    """
+
+    colours: tuple[tuple[int, int, int], ...] = ()
+
+    def load_raw_label(self) -> np.ndarray:
+        """Return the number of each pixel's class, (H, W) uint8.
+
+        Raises:
+            DatasetError: the file is not readable, has colours where indices are expected, or a
+                colour that no class has.
+        """
+        try:
+            with Image.open(self.label_path) as image:
+                if self.colours:
+                    return self._classes_of(np.asarray(image.convert('RGB')))
+                if image.mode not in ('P', 'L'):
+                    raise DatasetError(
+                        f'{self.label_path} has colours (mode {image.mode}) and no palette; '
+                        'export palette PNGs, or put the labelmap.txt of CVAT beside the folders'
+                    )
+                return np.array(image)
+        except (OSError, Image.DecompressionBombError) as error:
+            raise DatasetError(f'{self.label_path} is not a readable image ({error})') from error
+
+    def _classes_of(self, rgb: np.ndarray) -> np.ndarray:
+        numbers = np.full(rgb.shape[:2], VOID, np.uint8)
+        known = np.zeros(rgb.shape[:2], bool)
+        for number, colour in enumerate(self.colours):
+            here = (rgb == np.array(colour, np.uint8)).all(axis=2)
+            numbers[here] = number
+            known |= here
+        if not known.all():
+            colour = tuple(rgb[~known][0].tolist())
+            raise DatasetError(
+                f'{self.label_path} has the colour {colour} (RGB), which no class has'
+            )
+        return numbers
+
+
+def is_voc(root: Path) -> bool:
+    """Return whether `root` has the folders of a VOC export."""
+    return (root / _IMAGES).is_dir() and any((root / name).is_dir() for name in _MASK_FOLDERS)
+
+
+def find_voc_frames(root: Path) -> list[LabelledFrame]:
+    """Return the frames that have a mask; the class called `road` is road, 255 is void.
+
+    Raises:
+        DatasetError: no list of classes, none called road, or a mask without its frame.
+    """
+    names, colours = _read_classes(root)
+    if ROAD_CLASS not in names:
+        raise DatasetError(
+            f'{root} has the classes {", ".join(names)}; one must be called {ROAD_CLASS!r}'
+        )
+    meaning = dict.fromkeys(range(len(names)), BACKGROUND)
+    meaning |= {names.index(ROAD_CLASS): ROAD, VOID: VOID}
+    decode = partial(decode_by_table, meaning=meaning)
+    frames_by_stem = {path.stem: path for path in find_images(root / _IMAGES)}
+    masks = next(root / name for name in _MASK_FOLDERS if (root / name).is_dir())
+    found: list[LabelledFrame] = []
+    for mask in find_images(masks):
+        if mask.stem not in frames_by_stem:
+            raise DatasetError(f'{mask} has no frame in {root / _IMAGES}')
+        found.append(
+            VocFrame(frames_by_stem[mask.stem], mask, decode, classes=names, colours=colours)
+        )
+    return found
+
+
+def _read_classes(root: Path) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    """Return the classes' names in order and, if CVAT wrote them, their colours (RGB)."""
+    labelme, cvat = root / 'class_names.txt', root / 'labelmap.txt'
+    if labelme.is_file():
+        names = labelme.read_text().split('\n')
+        # What counts for nothing comes first there and is 255 in the masks.
+        return tuple(name.strip() for name in names if name.strip() not in ('', _IGNORED)), ()
+    if not cvat.is_file():
+        raise DatasetError(f'{root} has neither class_names.txt (labelme) nor labelmap.txt (CVAT)')
+    names_and_colours = []
+    for line in cvat.read_text().splitlines():
+        # name:r,g,b:parts:actions
+        name, _, rest = line.partition(':')
+        if not line.strip() or line.startswith('#'):
+            continue
+        try:
+            r, g, b = (int(value) for value in rest.partition(':')[0].split(','))
+        except ValueError as error:
+            raise DatasetError(f'{cvat}: {line!r} is not name:r,g,b:parts:actions') from error
+        names_and_colours.append((name.strip(), (r, g, b)))
+    return tuple(n for n, _ in names_and_colours), tuple(c for _, c in names_and_colours)

@@ -1,0 +1,114 @@
+"""Warnings of settings that have no effect on the node: ROS itself ignores a misspelt one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import Any
+
+import yaml
+from rclpy.node import Node
+
+from fcn_road_seg.ros.parameters import PARAMETERS
+from fcn_road_seg.ros.publishers import CAMERA_INFO, LABEL_INFO, OUTPUTS
+from fcn_road_seg.ros.rclpy_compat import parameter_overrides
+
+INPUTS = ('image', 'image/compressed', 'camera_info')
+REMAPPABLE = (*INPUTS, *(f'~/{name}' for name in (*OUTPUTS, CAMERA_INFO, LABEL_INFO)))
+
+_QOS_PREFIX = 'qos_overrides.'
+# Not declared by the rclpy of every distribution.
+_OF_ROS = ('use_sim_time', 'start_type_description_service')
+# 0.6 would find image in magic.
+_SIMILARITY = 0.7
+
+
+def warn_of_unused_settings(node: Node, argv: Sequence[str]) -> None:
+    """Log a warning for each parameter, parameter file and remapping that the node ignores.
+
+    Call it after the parameters were declared. `argv` has the arguments that rclpy was given; QoS
+    overrides are left to `warn_of_unused_qos_overrides`.
+    """
+    for warning in (*_parameters(node), *_parameter_files(node, argv), *_remappings(argv)):
+        node.get_logger().warning(warning)
+
+
+def warn_of_unused_qos_overrides(node: Node) -> None:
+    """Log a warning for each QoS override without a topic; call it when all topics exist."""
+    for name in parameter_overrides(node):
+        if name.startswith(_QOS_PREFIX) and not node.has_parameter(name):
+            node.get_logger().warning(
+                f'parameter {name} has no effect: the node has no such topic, or does not let '
+                'this policy be overridden'
+            )
+
+
+def _parameters(node: Node) -> Iterator[str]:
+    for name, value in parameter_overrides(node).items():
+        if node.has_parameter(name) or name in _OF_ROS or name.startswith(_QOS_PREFIX):
+            continue
+        if name in INPUTS:
+            yield f'{name} is a topic, not a parameter; set it with -r {name}:={value}'
+        else:
+            names = [parameter.name for parameter in PARAMETERS]
+            yield f'parameter {name} is unknown and has no effect{_advice(name, names)}'
+
+
+def _parameter_files(node: Node, argv: Sequence[str]) -> Iterator[str]:
+    own = node.get_fully_qualified_name()
+    for path in _values_of(argv, '--params-file'):
+        try:
+            with open(path, encoding='utf-8') as file:
+                sections = list(_sections(yaml.safe_load(file)))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            continue  # ROS has read it.
+        if sections and not any(_matches(section, own) for section in sections):
+            yield (
+                f'{path} has no effect: its parameters are for {", ".join(sections)}, and this '
+                f'node is {own}; name the section {own} or /**'
+            )
+
+
+def _remappings(argv: Sequence[str]) -> Iterator[str]:
+    for rule in (*_values_of(argv, '-r'), *_values_of(argv, '--remap')):
+        # A rule may be for one node alone: NODE:FROM:=TO.
+        name = rule.partition(':=')[0].rpartition(':')[2]
+        if name.startswith('__') or name in REMAPPABLE:
+            continue
+        # A name without a similar one may be ROS's: /rosout, /clock, ...
+        if advice := _advice(name, REMAPPABLE):
+            yield f'remapping {rule} has no effect{advice}'
+
+
+def _values_of(argv: Sequence[str], flag: str) -> Iterator[str]:
+    """Yield what follows each `flag` among ROS's arguments (from --ros-args to --)."""
+    is_ros = False
+    for argument, following in pairwise(argv):
+        if argument in ('--ros-args', '--'):
+            is_ros = argument == '--ros-args'
+        elif is_ros and argument == flag:
+            yield following
+
+
+def _sections(tree: Any, path: str = '') -> Iterator[str]:
+    """Yield the node names, which may be patterns, of a parameter file: /**, /front/camera."""
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if key == 'ros__parameters':
+            yield path
+        else:
+            yield from _sections(value, f'{path}/{str(key).strip("/")}')
+
+
+def _matches(section: str, name: str) -> bool:
+    """Return whether a parameter file's section is for the node of this full name."""
+    # In rcl's patterns ** is any number of the name's parts, and * is one.
+    parts = {'**': r'(/\w+)*', '*': r'/\w+'}
+    pattern = ''.join(parts.get(part, f'/{re.escape(part)}') for part in section.split('/')[1:])
+    return re.fullmatch(pattern, name) is not None
+
+
+def _advice(name: str, known: Sequence[str]) -> str:
+    nearest = get_close_matches(name, known, n=1, cutoff=_SIMILARITY)
+    return f'; did you mean {nearest[0]}?' if nearest else ''

@@ -1,0 +1,121 @@
+"""The files of a training run: which belong together, and what is read back from them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.training.options import TrainingOptions
+from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder
+
+LAST_NAME, BEST_NAME = 'last.ckpt', 'best.ckpt'
+CHECKPOINT_NAME = 'road_fcn.safetensors'
+# The key of a Lightning checkpoint under which the IoU of its weights stands, by source.
+VAL_IOU_KEY = 'val_iou_by_source'
+# Under this key Lightning keeps the weights themselves when those written are their average.
+_CURRENT_WEIGHTS_KEY = 'current_model_state'
+
+
+def check_run_folder(out: Path, resume: Path | None) -> None:
+    """Check that a run may write to `out`, and continue `resume`.
+
+    Raises:
+        ValueError: `out` holds another run, whose files would be lost, or cannot be written to.
+    """
+    _refuse_odd_path(out)
+    last = out / LAST_NAME
+    if resume is not None:
+        if not resume.is_file():
+            found = f'use --resume {last}' if last.is_file() else 'start the run without --resume'
+            raise ValueError(f'--resume {resume} does not exist; {found}')
+        if resume.parent.resolve() != out.resolve():
+            raise ValueError(
+                f'--resume {resume} is not of the run in --out {out}; continue it with '
+                f'--out {resume.parent}'
+            )
+    else:
+        for name in (LAST_NAME, BEST_NAME, CHECKPOINT_NAME):
+            if (out / name).exists():
+                go_on = f'continue it with --resume {last}, or ' if last.exists() else ''
+                raise ValueError(f'{out} holds another run ({name}); {go_on}use another --out')
+    refuse_unwritable_folder(out)
+
+
+def _refuse_odd_path(out: Path) -> None:
+    """Raise ValueError for a path at which Lightning or TensorBoard would write elsewhere."""
+    text = str(out.absolute())
+    if '::' in text or os.path.expandvars(text) != text:
+        raise ValueError(f'--out {out} has a variable or :: in its path; use another folder')
+    if os.fsencode(text).decode(errors='replace') != text:
+        raise ValueError(f'--out {out} is not UTF-8; use another folder')
+
+
+def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool) -> None:
+    """Check that `options.resume` continues with these options, `net` and average of the weights.
+
+    Raises:
+        ValueError: it is no checkpoint of a run, or of a run with other options.
+    """
+    path = options.resume
+    assert path is not None
+    # Shapes alone: the tensors stay on the disk.
+    saved = read_run_checkpoint(path, 'meta')
+    shapes = {name: tensor.shape for name, tensor in net.state_dict(prefix='net.').items()}
+    saved_shapes = {k: v.shape for k, v in saved['state_dict'].items() if k.startswith('net.')}
+    if shapes != saved_shapes:
+        raise ValueError(
+            f'--resume {path} has another network; give the --encoder and --fcn of its run'
+        )
+    if (_CURRENT_WEIGHTS_KEY in saved) != has_average:
+        piece = 'without ema' if has_average else 'with ema'
+        raise ValueError(f'--resume {path} was trained {piece}; give the options of its run')
+    step, val_every = saved['global_step'], saved['global_step'] // (saved['epoch'] + 1)
+    if val_every != options.val_every:
+        raise ValueError(f'--resume {path} needs --val-every {val_every}, that of its run')
+    if step > options.steps and step - options.steps >= val_every:
+        raise ValueError(
+            f'--resume {path} is at step {step}, beyond --steps {options.steps}; give more steps'
+        )
+    best_score(path.parent)
+
+
+def read_run_checkpoint(path: Path, device: str = 'cpu') -> dict[str, Any]:
+    """Return the content of a run's .ckpt file, its tensors on `device`; meta reads none.
+
+    Raises:
+        ValueError: it is damaged, or another file.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        if content['state_dict'] and content['optimizer_states'] and content['global_step']:
+            return content
+        reason = 'it lacks a part'
+    except (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError) as error:
+        reason = str(error).strip().partition('\n')[0]
+    except pickle.UnpicklingError:
+        reason = 'it is of another kind, or damaged'
+    raise ValueError(f'{path} is no checkpoint of a run ({reason}); give its last.ckpt')
+
+
+def mean_iou(iou_by_source: Mapping[str, float]) -> float:
+    """Return the score, the highest of which makes the best checkpoint; of at least one source."""
+    return sum(iou_by_source.values()) / len(iou_by_source)
+
+
+def best_score(out: Path) -> float | None:
+    """Return `mean_iou` of the best checkpoint in `out`; None if there is none, or it has none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = out / BEST_NAME
+    if not path.exists():
+        return None
+    iou_by_source = read_run_checkpoint(path, 'meta').get(VAL_IOU_KEY)
+    return mean_iou(iou_by_source) if iou_by_source else None

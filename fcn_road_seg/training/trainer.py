@@ -1,0 +1,104 @@
+"""Lightning's trainer, and what it says and does not say."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+
+import lightning
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from fcn_road_seg.training.callbacks import (
+    ProgressPictures,
+    RunCheckpoint,
+    WholeCheckpoints,
+    weight_average,
+)
+from fcn_road_seg.training.options import TrainingOptions
+from fcn_road_seg.training.recipes import Recipe
+from fcn_road_seg.training.run_folder import BEST_NAME, LAST_NAME
+from fcn_road_seg.utils.cpu_features import has_fast_bfloat16
+
+# What Lightning says before each training that helps nobody who trains.
+_NOISE = ('💡', 'TPU available', 'Loading `train_dataloader`', 'Seed set to')
+
+
+def quieten_lightning() -> None:
+    """Leave out Lightning's advertisement and its hints for who programs with it."""
+    warnings.filterwarnings('ignore', module=r'lightning\.')
+    for name in ('lightning.pytorch', 'lightning.fabric'):
+        logging.getLogger(f'{name}.utilities.rank_zero').addFilter(_is_worth_saying)
+
+
+def _is_worth_saying(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_NOISE)
+
+
+def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> lightning.Trainer:
+    """Return Lightning's trainer, whose epochs are `options.val_every` steps long.
+
+    Raises:
+        ValueError: accelerator, devices or precision cannot be used on this machine.
+    """
+    # Absolute: Lightning takes some relative paths for URLs.
+    out = options.out.absolute()
+    on_cpu = options.accelerator == 'cpu' or not torch.cuda.is_available()
+    try:
+        return lightning.Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.nodes,
+            sync_batchnorm=not on_cpu,
+            precision=lightning_precision(options.precision, recipe, on_cpu),  # type: ignore[arg-type]
+            max_epochs=math.ceil(options.steps / options.val_every),
+            gradient_clip_val=recipe.clip_norm,
+            callbacks=build_callbacks(options, recipe, validates),
+            logger=[CSVLogger(out, name='metrics'), TensorBoardLogger(out, 'tensorboard')],
+            plugins=[WholeCheckpoints()],
+            log_every_n_steps=min(20, options.val_every),
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            default_root_dir=out,
+        )
+    # Lightning's word that it has no such accelerator, or not that many devices.
+    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'--accelerator {options.accelerator} --devices {options.devices} --precision '
+            f'{options.precision} cannot be used on this machine: {error}'
+        ) from error
+
+
+def build_callbacks(options: TrainingOptions, recipe: Recipe, validates: bool) -> list[Callback]:
+    """Return the callbacks: checkpoints and pictures, weight average, early end."""
+    out = options.out.absolute()
+    callbacks: list[Callback] = [
+        # Two of them: `save_last` of a single one follows only when there is a new best.
+        RunCheckpoint(out, LAST_NAME),
+        RunCheckpoint(out, BEST_NAME, 'val/iou' if validates else None),
+        LearningRateMonitor('step'),
+        ProgressPictures(out),
+    ]
+    if recipe.ema_decay:
+        callbacks.append(weight_average(recipe.ema_decay))
+    if options.patience and validates:
+        callbacks.append(EarlyStopping('val/iou', mode='max', patience=options.patience))
+    return callbacks
+
+
+def lightning_precision(name: str, recipe: Recipe, on_cpu: bool) -> str:
+    """Return Lightning's name of a precision; 'auto' is bf16-mixed where that is fast.
+
+    Raises:
+        ValueError: the precision needs a GPU.
+    """
+    if name == '16-mixed' and on_cpu:
+        raise ValueError('16-mixed needs a GPU; use bf16-mixed')
+    if name != 'auto':
+        return name
+    is_fast = has_fast_bfloat16() if on_cpu else True
+    return 'bf16-mixed' if recipe.mixed_precision and is_fast else '32-true'

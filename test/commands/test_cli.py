@@ -1,0 +1,21 @@
+import io
+import sys
+
+import pytest
+
+from fcn_road_seg.commands.cli import run_command
+
+
+def test_path_of_any_bytes_can_be_printed(monkeypatch):
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(printed, 'utf-8', write_through=True))
+    assert run_command('command', lambda: print('caf\udce9'), ()) == 0
+    assert printed.getvalue() == b'caf\\udce9\n'
+
+
+def test_error_of_several_lines_is_one():
+    def fail():
+        raise ValueError('a\nb: c')
+
+    with pytest.raises(SystemExit, match=r'^command: a b: c$'):
+        run_command('command', fail, (ValueError,))

@@ -1,0 +1,104 @@
+"""VOC exports: labelme's palette PNGs, CVAT's colours."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcn_road_seg.datasets.frames import DatasetError
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
+from fcn_road_seg.datasets.splits import find_frames
+from test.helpers.labelled_frames import write_image
+
+PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, *[0] * (253 * 3)]
+
+
+def write_palette(path, index):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.uint8(index), mode='P')
+    image.putpalette(PALETTE)
+    image.save(path)
+
+
+@pytest.fixture
+def labelme(tmp_path):
+    write_image(tmp_path / 'JPEGImages/a.jpg', np.zeros((1, 4, 3)))
+    write_palette(tmp_path / 'SegmentationClass/a.png', [[0, 1, 2, 255]])
+    (tmp_path / 'class_names.txt').write_text('_background_\nroad\ncar')
+    return tmp_path
+
+
+@pytest.fixture
+def cvat(tmp_path):
+    write_image(tmp_path / 'JPEGImages/a.png', np.zeros((1, 3, 3)))
+    colours_bgr = np.uint8([[(0, 0, 0), (128, 64, 128)[::-1], (142, 0, 0)]])
+    write_image(tmp_path / 'SegmentationClass/a.png', colours_bgr)
+    (tmp_path / 'labelmap.txt').write_text(
+        '# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,64,128::\ncar:0,0,142::\n'
+    )
+    return tmp_path
+
+
+def test_palette_index_of_the_class_called_road_is_road_and_255_void(labelme):
+    (frame,) = find_frames(labelme, 'all')
+    assert frame.load()[1].tolist() == [[BACKGROUND, ROAD, BACKGROUND, VOID]]
+
+
+def test_classes_of_the_export_name_its_indices(labelme):
+    (frame,) = find_frames(labelme, 'all')
+    assert frame.classes == ('_background_', 'road', 'car')
+    assert frame.load_raw_label().tolist() == [[0, 1, 2, 255]]
+
+
+def test_ignored_class_of_labelme_has_no_index(labelme):
+    (labelme / 'class_names.txt').write_text('__ignore__\n_background_\nroad\ncar\n')
+    (frame,) = find_frames(labelme, 'all')
+    assert frame.load()[1].tolist() == [[BACKGROUND, ROAD, BACKGROUND, VOID]]
+
+
+def test_index_beyond_the_classes_is_named_with_its_file(labelme):
+    write_palette(labelme / 'SegmentationClass/a.png', [[0, 1, 3, 255]])
+    with pytest.raises(DatasetError, match=r'a\.png: label value 3 is unknown'):
+        find_frames(labelme, 'all')[0].load()
+
+
+def test_colours_of_cvat_are_classes_by_its_label_map(cvat):
+    (frame,) = find_frames(cvat, 'all')
+    assert frame.load()[1].tolist() == [[BACKGROUND, ROAD, BACKGROUND]]
+
+
+def test_colour_that_no_class_has_is_named(cvat):
+    write_image(cvat / 'SegmentationClass/a.png', np.uint8([[(1, 2, 3)] * 3]))
+    with pytest.raises(DatasetError, match=r'a\.png has the colour \(3, 2, 1\) \(RGB\)'):
+        find_frames(cvat, 'all')[0].load()
+
+
+def test_export_without_a_class_called_road_lists_those_it_has(labelme):
+    (labelme / 'class_names.txt').write_text('_background_\ncarriageway\ncar\n')
+    with pytest.raises(
+        DatasetError, match="_background_, carriageway, car; one must be called 'r"
+    ):
+        find_frames(labelme, 'all')
+
+
+def test_export_without_its_classes_says_which_file_is_missing(labelme):
+    (labelme / 'class_names.txt').unlink()
+    with pytest.raises(DatasetError, match=r'neither class_names\.txt \(labelme\) nor labelmap'):
+        find_frames(labelme, 'all')
+
+
+def test_line_of_the_label_map_that_cannot_be_read_is_shown(cvat):
+    (cvat / 'labelmap.txt').write_text('road:128,64\n')
+    with pytest.raises(DatasetError, match="'road:128,64' is not name:r,g,b:parts:actions"):
+        find_frames(cvat, 'all')
+
+
+def test_colours_where_a_palette_is_expected_are_refused(labelme):
+    write_image(labelme / 'SegmentationClass/a.png', np.zeros((1, 4, 3)))
+    with pytest.raises(DatasetError, match=r'has colours \(mode RGB\) and no palette'):
+        find_frames(labelme, 'all')[0].load()
+
+
+def test_mask_without_its_frame_is_named(labelme):
+    write_palette(labelme / 'SegmentationClass/b.png', [[0]])
+    with pytest.raises(DatasetError, match=r'b\.png has no frame in'):
+        find_frames(labelme, 'all')

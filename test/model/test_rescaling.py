@@ -1,0 +1,43 @@
+"""Rescaled networks: the same scores, a scale that float16 holds."""
+
+import pytest
+import torch
+
+from fcn_road_seg.model.rescaling import rescale_norms
+from fcn_road_seg.model.road_fcn import RoadFCNConfig
+from test.helpers.reference import model_of
+
+
+@pytest.fixture(params=[RoadFCNConfig(), RoadFCNConfig(skips=(), skip_scales=())])
+def grown(request):
+    """A network whose weights before its norms have grown as far as training was seen to go."""
+    model = model_of(request.param)
+    with torch.no_grad():
+        for i, (deconv, norm) in enumerate(
+            zip(model.decoder.deconvs, model.decoder.norms, strict=True)
+        ):
+            layers = [deconv, model.decoder.skips[i]] if i < len(model.decoder.skips) else [deconv]
+            for layer in layers:
+                layer.weight.mul_(300)
+                layer.bias.mul_(300)
+            norm.running_mean.mul_(300)
+            norm.running_var.mul_(300**2)
+    return model
+
+
+def test_scores_stay_the_same(grown):
+    frames = torch.rand(1, 3, 64, 96)
+    expected = grown.scores(frames)
+    assert torch.allclose(rescale_norms(grown).scores(frames), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_variances_are_around_one(grown):
+    assert max(norm.running_var.max() for norm in grown.decoder.norms) > 65_504
+    for norm in rescale_norms(grown).decoder.norms:
+        assert norm.running_var.mean() == pytest.approx(1, rel=1e-3)
+
+
+def test_given_network_is_left_as_it_is(grown):
+    before = {name: tensor.clone() for name, tensor in grown.state_dict().items()}
+    rescale_norms(grown)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in grown.state_dict().items())
