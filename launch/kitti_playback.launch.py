@@ -5,12 +5,14 @@ ros2 launch fcn_road_seg kitti_playback.launch.py bag:=/data/drive_0001 rviz:=tr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 from ament_index_python.packages import get_package_share_directory
-from launch import Event, LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch import Event, EventHandler, LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
@@ -23,15 +25,18 @@ from launch.actions import (
     TimerAction,
 )
 from launch.event_handlers import OnProcessExit
-from launch.events.process import ProcessExited
+from launch.events.process import ProcessExited, ProcessStarted
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import StateTransition
+from launch_ros.actions import Node
+from launch_ros.ros_adapters import get_ros_node
+from launch_ros.utilities import make_namespace_absolute, prefix_namespace
+from lifecycle_msgs.srv import GetState
 
 PACKAGE = 'fcn_road_seg'
 SHARE = Path(get_package_share_directory(PACKAGE))
 CAMERA = '/kitti/camera_color_left'
 ARGUMENTS = {
+    'loop': ('false', 'Whether to repeat the bag until Ctrl-C: true or false.'),
     'rate': ('1.0', 'Speed of the playback; 1.0 is the speed of the recording.'),
     'qos_file': (
         str(SHARE / 'config' / 'kitti_qos.yaml'),
@@ -46,8 +51,10 @@ ARGUMENTS = {
 # Time for the player and its subscribers to discover each other, also before each round of a loop.
 # Fast DDS takes 0.1 s or, if an announcement is lost, until the next announcement 3 s later.
 DELAY_S = 4
+ASK_PERIOD_S = 1.0
 # Time for the masks of the last frames.
 LAST_MASKS_S = 3.0
+YES, NO = ('true', '1'), ('false', '0')
 
 
 def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -61,25 +68,37 @@ def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         valid = False
     if not valid:
         raise RuntimeError(f'rate {rate!r} is invalid; give a number above 0, such as 1.0')
+    if given['loop'].strip().lower() not in (*YES, *NO):
+        raise RuntimeError(f'loop {given["loop"]!r} is invalid; give true or false')
     if not qos_file.is_file():
         raise RuntimeError(f'qos_file {qos_file} does not exist; omit it, or copy the default')
     command = ['ros2', 'bag', 'play', str(bag), '--clock', '--rate', rate, '--delay', str(DELAY_S)]
     command += ['--qos-profile-overrides-path', str(qos_file), '--disable-keyboard-controls']
-    command += ['--loop'] if given['loop'] == 'true' else []
+    command += ['--loop'] if is_given(given, 'loop') else []
     play = ExecuteProcess(cmd=command, name='player', output='screen')
+    # In a namespace of another launch file, too.
+    namespace = prefix_namespace(given.get('ros_namespace'), given.get('namespace', '').strip('/'))
+    namespace = make_namespace_absolute(namespace or '').rstrip('/')
     image = given['image']
-    if not image.startswith('/'):
-        image = '/'.join(['', *filter(None, [given.get('namespace', '').strip('/')]), image])
-    found = transport_of(bag, image)
+    found = transport_of(bag, image if image.startswith('/') else f'{namespace}/{image}')
     # Read rviz now: in a group of another launch file, the arguments are gone when the bag ends.
-    on_exit = partial(on_end, stays=given.get('rviz') == 'true')
+    on_exit = partial(on_end, stays=is_given(given, 'rviz'))
     return [
         SetLaunchConfiguration('image_transport', given.get('image_transport') or found),
         RegisterEventHandler(OnProcessExit(target_action=play, on_exit=on_exit)),
         RegisterEventHandler(
-            OnStateTransition(matcher=is_active, entities=[play], handle_once=True)
+            EventHandler(
+                matcher=partial(is_start_of, f'{namespace}/{PACKAGE}'),
+                entities=[OpaqueFunction(function=wait_for_node, args=[play])],
+                handle_once=True,
+            )
         ),
     ]
+
+
+def is_given(given: Mapping[str, str], flag: str) -> bool:
+    """Return the value of a yes-or-no argument, in the spellings of launch's own conditions."""
+    return given.get(flag, '').strip().lower() in YES
 
 
 def transport_of(bag: Path, image: str) -> str:
@@ -120,16 +139,40 @@ def transport_of(bag: Path, image: str) -> str:
     return has[0] if len(has) == 1 else ''
 
 
-def is_active(event: Event) -> bool:
-    """Return whether the event is the activation of the node: it has subscribed to the camera.
-
-    Not just `goal_state='active'`, as a launch file that includes this one may start others.
-    """
+def is_start_of(name: str, event: Event) -> bool:
+    """Return whether the process of the node of this full name has started."""
     return (
-        isinstance(event, StateTransition)
-        and event.goal_state == 'active'
-        and event.action.node_name.endswith(f'/{PACKAGE}')
+        isinstance(event, ProcessStarted)
+        and isinstance(event.action, Node)
+        and event.action.node_name == name
     )
+
+
+def wait_for_node(context: LaunchContext, play: ExecuteProcess) -> list[LaunchDescriptionEntity]:
+    """Play the bag when the node that has just started is active."""
+    node = context.locals.event.action
+    client = get_ros_node(context).create_client(GetState, f'{node.node_name}/get_state')
+    return play_when_active(context, play, node, client, [])
+
+
+def play_when_active(
+    context: LaunchContext, play: ExecuteProcess, node: Node, client: Any, asked: list[Any]
+) -> list[LaunchDescriptionEntity]:
+    """Play the bag if the node has answered that it is active; else ask again, while it runs.
+
+    Not on its transition event, which is lost if launch discovers the node after the transition.
+    """
+    answers = [request.result() for request in asked if request.done()]
+    if any(answer.current_state.label == 'active' for answer in answers):
+        return [play]
+    if context.is_shutdown or node.return_code is not None:
+        return []
+    # While it loads its network, the node does not answer; a request may also be lost.
+    asked = [request for request in asked if not request.done()]
+    if client.service_is_ready():
+        asked.append(client.call_async(GetState.Request()))
+    again = OpaqueFunction(function=play_when_active, args=[play, node, client, asked])
+    return [TimerAction(period=ASK_PERIOD_S, actions=[again])]
 
 
 def on_end(
@@ -150,12 +193,6 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument('bag', description='Folder or file of the rosbag2 to play.'),
-            DeclareLaunchArgument(
-                'loop',
-                default_value='false',
-                choices=['true', 'false'],
-                description='Whether to repeat the bag until Ctrl-C.',
-            ),
             *(
                 DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, (default, text) in ARGUMENTS.items()
@@ -163,7 +200,8 @@ def generate_launch_description() -> LaunchDescription:
             OpaqueFunction(function=player),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'segment.launch.py')),
-                launch_arguments={'use_sim_time': 'true'}.items(),
+                # A node that starts again would find its bag half played.
+                launch_arguments={'use_sim_time': 'true', 'respawn': 'false'}.items(),
             ),
         ]
     )

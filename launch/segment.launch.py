@@ -4,14 +4,16 @@ ros2 launch fcn_road_seg segment.launch.py image:=/my/camera/image_raw rviz:=tru
 """
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 PACKAGE = 'fcn_road_seg'
 SHARE = Path(get_package_share_directory(PACKAGE))
@@ -20,25 +22,89 @@ OUTPUTS = ('mask', 'overlay')
 NODE_ARGUMENTS = {
     'checkpoint': 'Checkpoint file; empty uses the value in params_file.',
     'device': 'Device: auto, cpu, cuda or cuda:N; empty uses the value in params_file.',
+    'precision': (
+        'Precision: auto, float32, float16, bfloat16 or int8; empty uses the value in params_file.'
+    ),
     'image_transport': 'Transport: raw or compressed; empty uses the value in params_file.',
+    'autostart': (
+        'Whether to configure and activate at the start: true or false; empty uses the value in '
+        'params_file.'
+    ),
 }
+ARGUMENTS = {
+    'image': ('image', 'Camera topic.'),
+    'camera_info': ('camera_info', 'CameraInfo topic, relayed beside the masks.'),
+    **{name: ('', text) for name, text in NODE_ARGUMENTS.items()},
+    'params_file': (
+        str(SHARE / 'config' / 'segment.yaml'),
+        'YAML file with the parameters of the node. A launch file that includes this one and has '
+        'an argument of this name passes its value on, unless it sets another.',
+    ),
+    'namespace': ('', 'Namespace of the node.'),
+    'use_sim_time': (
+        'false',
+        'Whether to use the time on /clock, e.g. of a bag played by ros2: true or false.',
+    ),
+    'log_level': ('info', 'Log level of the node: debug, info, warn, error or fatal.'),
+    'respawn': (
+        'false',
+        'Whether to start the node again 2 s after it has ended, for whatever reason: true or '
+        'false.',
+    ),
+    'rviz': ('false', 'Whether to show camera, mask and overlay in RViz: true or false.'),
+}
+RESPAWN_DELAY_S = 2.0
+FLAGS = {'true': True, '1': True, 'false': False, '0': False}
+# Higher than difflib's 0.6, as the arguments of a launch file that includes this one come along.
+SIMILARITY = 0.86
+
+
+def flag(name: str, text: str) -> bool:
+    """Return the value of a yes-or-no argument, in the spellings of launch's own conditions.
+
+    Raises:
+        RuntimeError: `text` is none of them.
+    """
+    if text.strip().lower() not in FLAGS:
+        raise RuntimeError(f'{name} {text!r} is invalid; give true or false')
+    return FLAGS[text.strip().lower()]
+
+
+def node_parameters(given: dict[str, str]) -> dict[str, ParameterValue]:
+    """Return the parameters of the node that were given as arguments."""
+    parameters = {
+        # Not as YAML, in which a checkpoint may be a number or a list.
+        name: ParameterValue(given[name], value_type=str)
+        for name in NODE_ARGUMENTS
+        if given[name]
+    }
+    if given['autostart']:
+        parameters['autostart'] = flag('autostart', given['autostart'])
+    return parameters
 
 
 def nodes(context: LaunchContext) -> list[Node]:
     """Return the nodes; a function of the context, which knows the arguments that were given."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in NODE_ARGUMENTS}
-    params_file = Path(LaunchConfiguration('params_file').perform(context)).expanduser()
+    given = context.launch_configurations
+    params_file = Path(given['params_file']).expanduser()
     if not params_file.is_file():
         # Launch would only warn, and start the node with its defaults.
         raise RuntimeError(
             f'params_file {params_file} does not exist; omit it, or copy the default'
         )
-    namespace = LaunchConfiguration('namespace').perform(context).strip('/')
-    use_sim_time = {'use_sim_time': LaunchConfiguration('use_sim_time')}
+    namespace = given['namespace'].strip('/')
+    use_sim_time = {'use_sim_time': flag('use_sim_time', given['use_sim_time'])}
     image = LaunchConfiguration('image')
+    unknown = set(given) - set(ARGUMENTS)
+    similar = {name: get_close_matches(name, ARGUMENTS, 1, SIMILARITY) for name in sorted(unknown)}
     return [
-        # First: launch fails here if rviz2 is not installed, and would leave a node that it has
-        # started already running.
+        *(
+            LogInfo(msg=f'argument {name} is unknown and has no effect; did you mean {names[0]}?')
+            for name, names in similar.items()
+            if names
+        ),
+        # Before the node: launch fails here if rviz2 is not installed, and would leave a node that
+        # it has started already running.
         Node(
             package='rviz2',
             executable='rviz2',
@@ -52,9 +118,9 @@ def nodes(context: LaunchContext) -> list[Node]:
                 ('/image', image),
                 *((f'/{PACKAGE}/{name}', f'{PACKAGE}/{name}') for name in OUTPUTS),
             ],
-            condition=IfCondition(LaunchConfiguration('rviz')),
+            condition=IfCondition(str(flag('rviz', given['rviz']))),
         ),
-        # Its state transitions are launch events, by which kitti_playback.launch.py waits for it.
+        # Its transitions are launch events, for files that include this one with autostart:=false.
         LifecycleNode(
             package=PACKAGE,
             executable='segment',
@@ -64,7 +130,7 @@ def nodes(context: LaunchContext) -> list[Node]:
             parameters=[
                 str(params_file),
                 use_sim_time,
-                {name: value for name, value in given.items() if value},
+                node_parameters(given),
             ],
             remappings=[
                 ('image', image),
@@ -74,6 +140,9 @@ def nodes(context: LaunchContext) -> list[Node]:
             additional_env={
                 'GLIBC_TUNABLES': os.environ.get('GLIBC_TUNABLES', 'glibc.malloc.hugetlb=1')
             },
+            ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+            respawn=flag('respawn', given['respawn']),
+            respawn_delay=RESPAWN_DELAY_S,
             output='screen',
         ),
     ]
@@ -83,35 +152,9 @@ def generate_launch_description() -> LaunchDescription:
     """Declare the arguments and start the nodes."""
     return LaunchDescription(
         [
-            DeclareLaunchArgument('image', default_value='image', description='Camera topic.'),
-            DeclareLaunchArgument(
-                'camera_info',
-                default_value='camera_info',
-                description='CameraInfo topic, relayed beside the masks.',
-            ),
             *(
-                DeclareLaunchArgument(name, default_value='', description=text)
-                for name, text in NODE_ARGUMENTS.items()
-            ),
-            DeclareLaunchArgument(
-                'params_file',
-                default_value=str(SHARE / 'config' / 'segment.yaml'),
-                description='YAML file with the parameters of the node.',
-            ),
-            DeclareLaunchArgument(
-                'namespace', default_value='', description='Namespace of the node.'
-            ),
-            DeclareLaunchArgument(
-                'use_sim_time',
-                default_value='false',
-                choices=['true', 'false'],
-                description='Whether to use the time on /clock, e.g. of a bag played by ros2.',
-            ),
-            DeclareLaunchArgument(
-                'rviz',
-                default_value='false',
-                choices=['true', 'false'],
-                description='Whether to show camera, mask and overlay in RViz.',
+                DeclareLaunchArgument(name, default_value=default, description=text)
+                for name, (default, text) in ARGUMENTS.items()
             ),
             OpaqueFunction(function=nodes),
         ]

@@ -1,9 +1,5 @@
 """The playback launch file, started for real, with players and viewers that stand for ROS's."""
 
-import os
-import signal
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -15,20 +11,19 @@ from sensor_msgs.msg import Image
 
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.camera_bags import PERIOD_NS, START_NS, jpeg_msgs, raw_msgs, write_bag
-from test.helpers.launched import REPOSITORY, own_prefix
+from test.helpers.launched import REPOSITORY
 from test.helpers.peer import Peer, iou_of, pixels_of
 
 CAMERA = '/kitti/camera_color_left'
 SET_IMAGE = 'set image to one of its image topics (/a, /b)'
 QOS_FILE = REPOSITORY / 'config' / 'kitti_qos.yaml'
 PLAYBACK = REPOSITORY / 'launch' / 'kitti_playback.launch.py'
-# Now, as test_segment_launch puts a prefix with an rviz2 before it.
-AMENT_PREFIX_PATH = os.environ.get('AMENT_PREFIX_PATH')
 # What is given in a group is forgotten behind it.
 GROUP = """
 from launch import LaunchDescription
 from launch.actions import GroupAction, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import PushRosNamespace
 
 def generate_launch_description():
     source = PythonLaunchDescriptionSource({file!r})
@@ -48,58 +43,6 @@ def scenes():
     """Frames and labels of a drive of 2 s."""
     drive = SyntheticDrive(3_000_005, (240, 320))
     return [drive.render(t_s=i / 10) for i in range(20)]
-
-
-@pytest.fixture(scope='module')
-def prefix():
-    return own_prefix()
-
-
-class Launched:
-    """A running launch; `log` is what it and its processes printed so far."""
-
-    def __init__(self, file, arguments, env, log_path):
-        command = [sys.executable, str(REPOSITORY / 'test/helpers/launched.py'), str(file)]
-        self._log_path = log_path
-        with log_path.open('w') as log:
-            self.process = subprocess.Popen(
-                [*command, *arguments, 'device:=cpu'],
-                env=env,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def log(self):
-        return self._log_path.read_text()
-
-    def has_ended(self):
-        return self.process.poll() is not None
-
-    def interrupt(self):
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=30)
-
-
-@pytest.fixture
-def launch(prefix, tmp_path):
-    """Start `ros2 launch` of the playback: `launched = launch('bag:=x')`; ended after the test."""
-    started = []
-    env = {
-        **os.environ,
-        'PATH': f'{prefix}/bin{os.pathsep}{os.environ["PATH"]}',
-        'AMENT_PREFIX_PATH': os.pathsep.join(filter(None, [str(prefix), AMENT_PREFIX_PATH])),
-        'ROS_LOG_DIR': str(tmp_path / 'log'),
-    }
-
-    def start(*arguments, file=PLAYBACK):
-        started.append(Launched(file, arguments, env, tmp_path / f'launch_{len(started)}.log'))
-        return started[-1]
-
-    yield start
-    for launched in started:
-        if not launched.has_ended():
-            launched.interrupt()
 
 
 @pytest.fixture
@@ -131,7 +74,7 @@ def test_bag_goes_through_the_node_in_its_own_time_and_all_ends_with_it(
 ):
     topic = f'{CAMERA}/image_raw'
     bag = write_bag(tmp_path / 'bag', {topic: raw_msgs(frames_of(scenes))})
-    launched = launch(f'bag:={bag}')
+    launched = launch(PLAYBACK, f'bag:={bag}')
     peer.spin_until(lambda: peer.node.get_publishers_info_by_topic(topic))
     (player,) = peer.node.get_publishers_info_by_topic(topic)
     # The stand-in for ros2 plays best effort what qos_file does not name.
@@ -149,7 +92,7 @@ def test_rviz_shows_camera_mask_and_overlay_and_stays_when_the_bag_has_ended(
     launch, peer, scenes, tmp_path
 ):
     bag = write_bag(tmp_path / 'bag', {'/front/image': raw_msgs(frames_of(scenes), 'rgb8')})
-    launched = launch(f'bag:={bag}', 'image:=/front/image', 'rviz:=true', 'rate:=0.5')
+    launched = launch(PLAYBACK, f'bag:={bag}', 'image:=/front/image', 'rviz:=True', 'rate:=0.5')
     told = 'the bag has ended; press Ctrl-C to end the node and RViz'
     peer.spin_until(lambda: told in launched.log)
     for text in ('Camera shows 320 x 240 rgb8', 'Mask shows 320 x 240 mono8', 'Overlay shows 320'):
@@ -163,7 +106,7 @@ def test_rviz_shows_camera_mask_and_overlay_and_stays_when_the_bag_has_ended(
 def test_compressed_bag_is_played_again_and_again(launch, peer, scenes, tmp_path):
     topic = f'{CAMERA}/image_raw/compressed'
     bag = write_bag(tmp_path / 'bag', {topic: jpeg_msgs(frames_of(scenes)[:3])})
-    launched = launch(f'bag:={bag}', 'loop:=true')
+    launched = launch(PLAYBACK, f'bag:={bag}', 'loop:=TRUE')
     peer.spin_until(lambda: peer.masks)
     peer.masks.clear()
     peer.spin_until(lambda: peer.masks)
@@ -181,10 +124,45 @@ def test_bag_in_a_group_of_somebody_elses_launch_file_ends_all_as_it_does_alone(
     given = {'bag': str(bag), 'namespace': 'front', 'image': 'image', 'device': 'cpu'}
     file = tmp_path / 'vehicle.launch.py'
     file.write_text(GROUP.format(file=str(PLAYBACK), given=given))
-    launched = launch(file=file)
+    launched = launch(file)
     peer.spin_until(launched.has_ended)
     assert launched.process.returncode == 0, launched.log
     assert '3 received' in launched.log
+
+
+def test_bag_is_played_though_the_activation_of_the_node_was_missed(
+    launch, prefix, peer, scenes, tmp_path
+):
+    # As if launch had discovered the node after its activation: the event goes elsewhere.
+    script = prefix / 'lib' / 'fcn_road_seg' / 'segment'
+    text = script.read_text()
+    elsewhere = "main([*sys.argv, '--ros-args', '-r', '~/transition_event:=~/missed'])"
+    script.write_text(text.replace('main())', f'{elsewhere})'))
+    bag = write_bag(tmp_path / 'bag', {'/front/image': raw_msgs(frames_of(scenes)[:3])})
+    launched = launch(PLAYBACK, f'bag:={bag}', 'image:=/front/image')
+    peer.spin_until(launched.has_ended)
+    script.write_text(text)
+    assert launched.process.returncode == 0, launched.log
+    assert '3 received' in launched.log
+
+
+def test_relative_image_is_that_of_the_namespace_around_the_launch_file(launch, tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/a': raw_msgs(np.zeros((1, 8, 8, 3), np.uint8))})
+    given = {'bag': str(bag), 'namespace': 'front', 'image': 'image'}
+    file = tmp_path / 'vehicle.launch.py'
+    text = GROUP.format(file=str(PLAYBACK), given=given)
+    file.write_text(text.replace('GroupAction([', "GroupAction([PushRosNamespace('fleet'), "))
+    launched = launch(file)
+    assert launched.process.wait(timeout=30) == 1
+    assert 'has no images on /fleet/front/image; set image to' in launched.log
+
+
+def test_node_that_cannot_start_ends_the_launch(launch, peer, scenes, tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/front/image': raw_msgs(frames_of(scenes)[:1])})
+    launched = launch(PLAYBACK, f'bag:={bag}', 'image:=/front/image', 'checkpoint:=/nowhere')
+    peer.spin_until(launched.has_ended)
+    assert '[segment-1]: process has died' in launched.log
+    assert 'player' not in launched.log
 
 
 @pytest.mark.parametrize(
@@ -192,6 +170,9 @@ def test_bag_in_a_group_of_somebody_elses_launch_file_ends_all_as_it_does_alone(
     [
         (['bag:=/nowhere'], 'bag /nowhere does not exist; give the folder or file of a rosbag2'),
         (['rate:=0'], "rate '0' is invalid; give a number above 0, such as 1.0"),
+        (['loop:=often'], "loop 'often' is invalid; give true or false"),
+        (['image:=/a', 'rviz:=maybe'], "rviz 'maybe' is invalid; give true or false"),
+        (['image:=/a', 'autostart:=no'], "autostart 'no' is invalid; give true or false"),
         (['rate:=fast'], "rate 'fast' is invalid; give a number above 0"),
         (['qos_file:=/nowhere'], 'qos_file /nowhere does not exist'),
         (['image:=/a', 'params_file:=/nowhere'], 'params_file /nowhere does not exist; omit it'),
@@ -204,7 +185,7 @@ def test_argument_that_cannot_be_is_told_before_anything_starts(launch, tmp_path
         frames = np.zeros((1, 8, 8, 3), np.uint8)
         topics = {'/a': raw_msgs(frames), '/b/compressed': jpeg_msgs(frames)}
         arguments = [f'bag:={write_bag(tmp_path / "bag", topics)}', *arguments]
-    launched = launch(*arguments)
+    launched = launch(PLAYBACK, *arguments)
     assert launched.process.wait(timeout=30) == 1
     assert text in launched.log
     assert 'process started' not in launched.log
@@ -214,7 +195,7 @@ def test_rviz_that_is_not_installed_leaves_no_node_behind(launch, prefix, peer, 
     bag = write_bag(tmp_path / 'bag', {'/front/image': raw_msgs(frames_of(scenes)[:1])})
     entry = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages' / 'rviz2'
     entry.unlink()
-    launched = launch(f'bag:={bag}', 'image:=/front/image', 'rviz:=true')
+    launched = launch(PLAYBACK, f'bag:={bag}', 'image:=/front/image', 'rviz:=true')
     assert launched.process.wait(timeout=30) == 1
     entry.touch()
     assert "package 'rviz2' not found" in launched.log
@@ -235,7 +216,7 @@ def test_folder_that_is_no_bag_is_told_with_the_remedy(launch, tmp_path, metadat
     bag.mkdir()
     if metadata is not None:
         (bag / 'metadata.yaml').write_text(metadata)
-    launched = launch(f'bag:={bag}')
+    launched = launch(PLAYBACK, f'bag:={bag}')
     assert launched.process.wait(timeout=30) == 1
     assert f'{bag}/metadata.yaml {text} ros2 bag reindex {bag}' in launched.log
 
@@ -243,7 +224,7 @@ def test_folder_that_is_no_bag_is_told_with_the_remedy(launch, tmp_path, metadat
 def test_player_that_fails_ends_the_node_and_the_launch_with_an_error(launch, peer, tmp_path):
     file = tmp_path / 'empty.mcap'
     file.touch()
-    launched = launch(f'bag:={file}')
+    launched = launch(PLAYBACK, f'bag:={file}')
     peer.spin_until(launched.has_ended)
     assert launched.process.returncode == 1
     assert 'ros2 bag play ended with status 1; see above' in launched.log
@@ -251,7 +232,7 @@ def test_player_that_fails_ends_the_node_and_the_launch_with_an_error(launch, pe
 
 
 def test_bag_must_be_given(launch):
-    launched = launch()
+    launched = launch(PLAYBACK)
     assert launched.process.wait(timeout=30) == 1
     assert "missing required argument 'bag'" in launched.log
 

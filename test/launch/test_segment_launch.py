@@ -44,8 +44,11 @@ else:
                 'image': 'image',
                 'namespace': 'car',
                 'device': 'cpu',
-                'use_sim_time': 'true',
-                'rviz': 'true',
+                'precision': 'float32',
+                'autostart': 'True',
+                'log_level': 'warn',
+                'use_sim_time': 'True',
+                'rviz': '1',
             }.items(),
         )
         # As a vehicle's own launch file puts it into a namespace of its own.
@@ -87,25 +90,36 @@ else:
                 GetParameters, '/fleet/car/fcn_road_seg/get_parameters'
             )
             self.peer.spin_until(client.service_is_ready)
-            names = ['device', 'checkpoint', 'use_sim_time']
+            names = ['device', 'checkpoint', 'precision', 'autostart', 'use_sim_time']
             future = client.call_async(GetParameters.Request(names=names))
             self.peer.spin_until(future.done)
-            device, checkpoint, use_sim_time = future.result().values
+            device, checkpoint, precision, autostart, use_sim_time = future.result().values
             self.assertEqual(device.string_value, 'cpu')
             self.assertEqual(checkpoint.string_value, '')
+            self.assertEqual(precision.string_value, 'float32')
+            self.assertTrue(autostart.bool_value)
             self.assertTrue(use_sim_time.bool_value)
 
+        def test_log_level_is_given_to_the_node(self):
+            self.assertTrue(any(b'--log-level\0warn\0' in line for line in of_node('cmdline')))
+
         def test_node_has_its_memory_in_large_pages(self):
-            environments = []
-            for process in Path('/proc').glob('[0-9]*'):
-                try:
-                    if b'__ns:=/fleet/car' in (process / 'cmdline').read_bytes():
-                        environments.append((process / 'environ').read_bytes())
-                except OSError:
-                    continue  # It has ended meanwhile.
             self.assertTrue(
-                any(b'GLIBC_TUNABLES=glibc.malloc.hugetlb=1' in text for text in environments)
+                any(
+                    b'GLIBC_TUNABLES=glibc.malloc.hugetlb=1' in text for text in of_node('environ')
+                )
             )
+
+    def of_node(file):
+        """Return this file in /proc of each process whose command line has the namespace."""
+        texts = []
+        for process in Path('/proc').glob('[0-9]*'):
+            try:
+                if b'__ns:=/fleet/car' in (process / 'cmdline').read_bytes():
+                    texts.append((process / file).read_bytes())
+            except OSError:
+                continue  # It has ended meanwhile.
+        return texts
 
     @launch_testing.post_shutdown_test()
     class TestAfterShutdown(unittest.TestCase):
