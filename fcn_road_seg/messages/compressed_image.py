@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from std_msgs.msg import Header
 
 
+_COLOUR_ENCODINGS = frozenset(
+    f'{order}{bits}' for order in ('rgb', 'bgr', 'rgba', 'bgra') for bits in (8, 16)
+)
+
+
 def compressed_to_frame(msg: CompressedImage) -> Frame:
     """Return the picture of a JPEG or PNG, as `decode_picture`; the data decide which it is.
+
+    The order of its colours follows the format, by the rule of image_transport.
 
     Raises:
         ImageError: the format is depth, or `decode_picture` refuses the data.
@@ -33,7 +40,18 @@ def compressed_to_frame(msg: CompressedImage) -> Frame:
             f'{error} (format {msg.format!r}); '
             'configure the camera driver to publish whole JPEG or PNG pictures'
         ) from error
-    return Frame(pixels)
+    return Frame(pixels, _channel_order(msg.format))
+
+
+def _channel_order(text: str) -> str:
+    """Return the true order of the channels that a decoder calls bgr.
+
+    Source: compressed_image_transport, CompressedSubscriber. A sender of 'rgb8; png compressed
+    rgb8', as in old versions, gave rgb pixels to an encoder that expects bgr.
+    """
+    encoding, separator, compression = text.partition(';')
+    swapped = separator and encoding in _COLOUR_ENCODINGS and 'compressed bgr' not in compression
+    return 'rgb' if swapped else 'bgr'
 
 
 def png_msg(pixels: np.ndarray, encoding: str, header: Header) -> CompressedImage:

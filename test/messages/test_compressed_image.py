@@ -24,9 +24,8 @@ def message(data, text='jpeg'):
 
 def bgr_of(data, text='jpeg'):
     frame = compressed_to_frame(message(data, text))
-    assert frame.channel_order == 'bgr'
     assert frame.pixels.dtype == np.uint8
-    return frame.pixels
+    return frame.pixels if frame.channel_order == 'bgr' else frame.pixels[..., ::-1]
 
 
 def noise(*shape, dtype=np.uint8):
@@ -76,6 +75,32 @@ def frame_header_of(data):
 def test_png_gives_its_pixels_whatever_the_format_says(text):
     rgb = noise(5, 7, 3)
     assert np.array_equal(bgr_of(png(7, 5, rows=rgb.tobytes()), text), rgb[..., ::-1])
+
+
+# As compressed_image_transport's subscriber reads them.
+@pytest.mark.parametrize(
+    ('text', 'order'),
+    [
+        ('rgb8; png compressed rgb8', 'rgb'),
+        ('bgr8; png compressed rgb8', 'rgb'),
+        ('rgb8; jpeg compressed rgb8', 'rgb'),
+        ('rgb8; jpeg compressed ', 'rgb'),
+        ('rgba8; png compressed rgb8', 'rgb'),
+        ('bgr16; png compressed rgb16', 'rgb'),
+        ('rgb8; png compressed bgr8', 'bgr'),
+        ('rgb16; png compressed bgr16', 'bgr'),
+        ('mono8; png compressed ', 'bgr'),
+        ('yuv422; jpeg compressed ', 'bgr'),
+        ('rgb8', 'bgr'),
+        ('jpeg', 'bgr'),
+        ('', 'bgr'),
+    ],
+)
+def test_order_of_colours_follows_the_format(text, order):
+    pixels = noise(5, 7, 3)
+    frame = compressed_to_frame(message(cv2.imencode('.png', pixels)[1].tobytes(), text))
+    assert frame.channel_order == order
+    assert np.array_equal(frame.pixels, pixels)
 
 
 def test_png_of_16_bits_gives_the_high_bytes():
