@@ -92,7 +92,9 @@ def read_run_checkpoint(path: Path, device: str = 'cpu') -> dict[str, Any]:
         ValueError: it is damaged, or another file.
     """
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        # An open file, since by its name PyTorch would take some for another kind.
+        with path.open('rb') as file:
+            content = torch.load(file, map_location=device, weights_only=True)
         if content['state_dict'] and content['optimizer_states'] and content['global_step']:
             return content
         reason = 'it lacks a part'

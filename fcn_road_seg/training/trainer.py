@@ -30,8 +30,12 @@ _NOISE = ('💡', 'TPU available', 'Loading `train_dataloader`', 'Seed set to')
 def quieten_lightning() -> None:
     """Leave out Lightning's advertisement and its hints for who programs with it."""
     warnings.filterwarnings('ignore', module=r'lightning\.')
-    for name in ('lightning.pytorch', 'lightning.fabric'):
-        logging.getLogger(f'{name}.utilities.rank_zero').addFilter(_is_worth_saying)
+    for name in (
+        'pytorch.utilities.rank_zero',
+        'fabric.utilities.rank_zero',
+        'fabric.utilities.seed',
+    ):
+        logging.getLogger(f'lightning.{name}').addFilter(_is_worth_saying)
 
 
 def _is_worth_saying(record: logging.LogRecord) -> bool:
