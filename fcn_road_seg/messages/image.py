@@ -71,7 +71,7 @@ _BGR = _Encoding(3, Frame)
 _UYVY = _Encoding(2, _yuv422(cv2.COLOR_YUV2BGR_UYVY))
 _YUYV = _Encoding(2, _yuv422(cv2.COLOR_YUV2BGR_YUY2))
 
-ENCODINGS = {
+_PACKED = {
     'bgr8': _BGR,
     '8UC3': _BGR,
     'rgb8': _Encoding(3, lambda pixels: Frame(pixels, 'rgb')),
@@ -91,6 +91,8 @@ ENCODINGS = {
     'bayer_gbrg8': _Encoding(1, _by_opencv(cv2.COLOR_BayerGR2BGR)),
     'bayer_grbg8': _Encoding(1, _by_opencv(cv2.COLOR_BayerGB2BGR)),
 }
+_SEMIPLANAR = {'nv12': cv2.COLOR_YUV2BGR_NV12, 'nv21': cv2.COLOR_YUV2BGR_NV21}
+ENCODINGS = (*_PACKED, *_SEMIPLANAR)
 
 
 def to_frame(msg: Image) -> Frame:
@@ -102,30 +104,63 @@ def to_frame(msg: Image) -> Frame:
         ImageError: the encoding is unsupported, the size is not 1 to 64 million pixels, or
             the step or the data length does not fit; all is checked before any data is read.
     """
-    encoding = ENCODINGS.get(msg.encoding)
     h, w = msg.height, msg.width
     try:
         check_size(w, h)
     except PictureError as error:
         raise ImageError(f'{error}; configure the camera to publish another size') from error
-    row_bytes = w * (encoding.channels * np.dtype(encoding.dtype).itemsize if encoding else 1)
-    if msg.step < row_bytes:
-        raise ImageError(
-            f'step {msg.step} is too short for {w} pixels of {msg.encoding!r} '
-            f'(at least {row_bytes} bytes)'
-        )
-    if len(msg.data) != h * msg.step:
-        raise ImageError(
-            f'data has {len(msg.data)} bytes, but {h} rows of step {msg.step} have {h * msg.step}'
-        )
+    if msg.encoding in _SEMIPLANAR:
+        return _yuv420(msg, _SEMIPLANAR[msg.encoding])
+    encoding = _PACKED.get(msg.encoding)
     if encoding is None:
         return _frame_by_cv_bridge(msg)
-    rows = np.frombuffer(msg.data, np.uint8).reshape(h, msg.step)[:, :row_bytes]
+    pixel_bytes = encoding.channels * np.dtype(encoding.dtype).itemsize
+    _check_rows(msg, pixel_bytes)
+    rows = np.frombuffer(msg.data, np.uint8).reshape(h, msg.step)[:, : w * pixel_bytes]
     if encoding.dtype is np.uint16:
         rows = _native_uint16(rows, bool(msg.is_bigendian))
     if encoding.channels == 1:
         return encoding.decode(rows)
     return encoding.decode(rows.reshape(h, w, encoding.channels))
+
+
+def _check_rows(msg: Image, pixel_bytes: int) -> None:
+    """Raise ImageError unless step and data length fit a packed encoding."""
+    h, w = msg.height, msg.width
+    if msg.step < w * pixel_bytes:
+        raise ImageError(
+            f'step {msg.step} is too short for {w} pixels of {msg.encoding!r} '
+            f'(at least {w * pixel_bytes} bytes)'
+        )
+    if len(msg.data) != h * msg.step:
+        raise ImageError(
+            f'data has {len(msg.data)} bytes, but {h} rows of step {msg.step} have {h * msg.step} '
+            f'({msg.encoding!r})'
+        )
+
+
+def _yuv420(msg: Image, code: int) -> Frame:
+    """Read nv12 or nv21: rows of luma, then half as many rows of chroma, two bytes a pair."""
+    h, w = msg.height, msg.width
+    chroma_h, chroma_w = (h + 1) // 2, (w + 1) // 2
+    # Drivers of libcamera and DepthAI give the bytes of a row of luma as the step; others, also of
+    # DepthAI, the length of all data by the height.
+    for row_bytes in (msg.step, msg.step * 2 // 3):
+        if row_bytes >= 2 * chroma_w and len(msg.data) == row_bytes * (h + chroma_h):
+            break
+    else:
+        raise ImageError(
+            f'data has {len(msg.data)} bytes, but {w} x {h} pixels of {msg.encoding!r} with rows '
+            f'of step {msg.step} have {msg.step * (h + chroma_h)}, and a row at least '
+            f'{2 * chroma_w}'
+        )
+    rows = np.frombuffer(msg.data, np.uint8).reshape(h + chroma_h, row_bytes)
+    luma = rows[:h, :w]
+    if h % 2 or w % 2:
+        # OpenCV reads even sizes only.
+        luma = np.pad(luma, ((0, h % 2), (0, w % 2)), mode='edge')
+    chroma = np.ascontiguousarray(rows[h:, : 2 * chroma_w]).reshape(chroma_h, chroma_w, 2)
+    return Frame(cv2.cvtColorTwoPlane(luma, chroma, code)[:h, :w])
 
 
 def _native_uint16(rows: np.ndarray, big_endian: bool) -> np.ndarray:
@@ -139,6 +174,7 @@ def _frame_by_cv_bridge(msg: Image) -> Frame:
         try:
             dtype, channels = bridge.encoding_to_dtype_with_channels(msg.encoding)
             pixel_bytes = np.dtype(dtype).itemsize * channels
+            _check_rows(msg, pixel_bytes)
             if msg.step % pixel_bytes:
                 # It would drop the rest of each row, and so shear the picture.
                 raise ValueError(

@@ -45,7 +45,7 @@ def picture(h, w, channels):
     ],
 )
 def test_colour_encodings_give_their_pixels_whatever_the_step(encoding, to_bgr, padding):
-    pixels = picture(5, 7, ENCODINGS[encoding].channels)
+    pixels = picture(5, 7, 4 if 'a' in encoding else 3)
     assert np.array_equal(bgr_of(message(pixels, encoding, padding)), pixels[..., to_bgr])
 
 
@@ -156,7 +156,52 @@ def test_known_encodings_are_these():
         *('rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', '8UC1', '8UC3', 'mono16'),
         *('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv'),
         *('bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8', 'bayer_grbg8'),
+        *('nv12', 'nv21'),
     }
+
+
+def semiplanar(encoding, luma, u, v, row_bytes):
+    """Return an nv12 or nv21 Image of (H, W) luma and (ceil(H / 2), ceil(W / 2)) U and V."""
+    chroma = np.stack([u, v] if encoding == 'nv12' else [v, u], axis=-1)
+    chroma = chroma.reshape(len(u), -1)
+    rows = np.full((len(luma) + len(chroma), row_bytes), 77, np.uint8)
+    rows[: len(luma), : luma.shape[1]] = luma
+    rows[len(luma) :, : chroma.shape[1]] = chroma
+    h, w = luma.shape
+    return Image(
+        encoding=encoding, height=h, width=w, step=row_bytes, data=array('B', rows.tobytes())
+    )
+
+
+@pytest.mark.parametrize('padding', [0, 1, 64])
+@pytest.mark.parametrize(('h', 'w'), [(2, 2), (6, 8), (1, 1), (1, 4), (5, 4), (6, 7), (5, 7)])
+@pytest.mark.parametrize('encoding', ['nv12', 'nv21'])
+def test_semiplanar_pixels_share_their_colour_by_four(encoding, h, w, padding):
+    random = np.random.default_rng(8)
+    luma = random.integers(16, 236, (h, w), np.uint8)
+    u, v = random.integers(60, 200, (2, (h + 1) // 2, (w + 1) // 2), np.uint8)
+    bgr = bgr_of(semiplanar(encoding, luma, u, v, 2 * u.shape[1] + padding))
+    whole_u, whole_v = (c.repeat(2, axis=0).repeat(2, axis=1)[:h, :w] for c in (u, v))
+    assert bgr.shape == (h, w, 3)
+    assert np.abs(bgr - bgr_of_yuv(luma, whole_u, whole_v)).max() <= 1.5
+
+
+def test_step_of_a_semiplanar_frame_may_be_its_data_by_its_height():
+    luma, u = picture(6, 8, 1)[..., 0], picture(3, 4, 1)[..., 0]
+    msg = semiplanar('nv12', luma, u, u, 8)
+    expected = bgr_of(msg)
+    msg.step = 12
+    assert np.array_equal(bgr_of(msg), expected)
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'share'), [('nv24', 3), ('i420', 1.5), ('yuv420', 1.5), ('NV12', 1.5)]
+)
+def test_planar_encoding_that_is_not_read_is_named(encoding, share):
+    msg = Image(encoding=encoding, height=480, width=640, step=640)
+    msg.data = array('B', bytes(int(640 * 480 * share)))
+    with pytest.raises(ImageError, match=f"^encoding '{encoding}' is not supported; use one of"):
+        to_frame(msg)
 
 
 def bad(**changes):
@@ -181,9 +226,12 @@ def bad(**changes):
         (bad(data=array('B')), 'data has 0 bytes'),
         (bad(encoding='rgb16', height=0), 'size 6 x 0 is outside'),
         (bad(encoding='rgb16', height=8001, width=8000), 'size 8000 x 8001 is outside'),
-        (bad(encoding='rgb16', step=5), "6 pixels of 'rgb16' .at least 6 bytes"),
-        (bad(encoding='rgb\n16', step=5), r"step 5 is too short for 6 pixels of 'rgb\\n16'"),
-        (bad(encoding='rgb16', step=19), 'data has 72 bytes, but 4 rows of step 19 have 76'),
+        # The encoding comes first: what step and length mean depends on it.
+        (bad(encoding='rgb16', step=5), "encoding 'rgb16' is not supported"),
+        (bad(encoding='rgb\n16', step=5), r"encoding 'rgb\\n16' is not supported"),
+        (bad(encoding='rgb16', step=19), "encoding 'rgb16' is not supported"),
+        (bad(encoding='nv12', step=6), "72 bytes, but 6 x 4 pixels of 'nv12' .* step 6 have 36"),
+        (bad(encoding='nv21', step=4, height=12), 'a row at least 6$'),
     ],
 )
 def test_bad_message_is_refused_naming_the_value(msg, error):
@@ -228,6 +276,22 @@ def test_padding_of_no_whole_pixel_is_not_given_to_cv_bridge(cv_bridge):
     cv_bridge(WORKING)
     msg = message(picture(4, 5, 3).astype('<u2'), 'rgb16', padding=2)
     with pytest.raises(ImageError, match='step 32 is not a multiple of 6 bytes per pixel'):
+        to_frame(msg)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({'step': 29}, "step 29 is too short for 5 pixels of 'rgb16'"),
+        ({'step': 36}, 'data has 120 bytes, but 4 rows of step 36 have 144'),
+    ],
+)
+def test_message_whose_length_does_not_fit_is_not_given_to_cv_bridge(cv_bridge, changes, reason):
+    cv_bridge(WORKING)
+    msg = message(picture(4, 5, 3).astype('<u2'), 'rgb16')
+    for name, value in changes.items():
+        setattr(msg, name, value)
+    with pytest.raises(ImageError, match=reason):
         to_frame(msg)
 
 
@@ -298,7 +362,7 @@ class CvBridge:
 
 
 @given(
-    encoding=st.sampled_from([*ENCODINGS, '32FC1', 'rgb16', 'nv21']) | st.text(),
+    encoding=st.sampled_from([*ENCODINGS, '32FC1', 'rgb16', 'nv24']) | st.text(),
     height=st.integers(0, 12) | st.integers(0, 2**32 - 1),
     width=st.integers(0, 12) | st.integers(0, 2**32 - 1),
     step=st.integers(0, 60) | st.integers(0, 2**32 - 1),
@@ -320,13 +384,13 @@ def test_any_message_gives_a_frame_of_its_size_or_an_image_error(
 
 
 @given(
-    encoding=st.sampled_from(list(ENCODINGS)),
+    encoding=st.sampled_from(list(image_msgs._PACKED)),
     height=st.integers(1, 9),
     width=st.integers(1, 9),
     padding=st.integers(0, 5),
 )
-def test_every_well_formed_size_of_every_encoding_is_read(encoding, height, width, padding):
-    kind = ENCODINGS[encoding]
+def test_every_well_formed_size_of_every_packed_encoding_is_read(encoding, height, width, padding):
+    kind = image_msgs._PACKED[encoding]
     pixels = np.full((height, width, kind.channels), 128, kind.dtype)
     assert to_frame(message(pixels, encoding, padding)).pixels.shape == (height, width, 3)
 
