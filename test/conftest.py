@@ -20,16 +20,28 @@ from fcn_road_seg.model.road_fcn import RoadFCN
 LAUNCH_TEST = 'test_segment_launch.py'
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> object:
-    """Have pytest itself collect all modules but the launch test.
+def _module_of(name: str, parent: pytest.Collector, **where: object) -> pytest.Module | None:
+    """Return pytest's own module for every test file but the launch test.
 
-    launch_testing, of which pytest loads the plugin when a ROS 2 is sourced, imports every module
-    to look for launch tests; one that skips itself would then skip its whole folder.
+    launch_testing, whose plugin pytest loads if a ROS 2 is sourced, imports every module to look
+    for launch tests; one that skips itself would then skip its whole folder.
     """
-    if module_path.name == LAUNCH_TEST:
+    if name == LAUNCH_TEST or not name.startswith('test_'):
         return None
-    return pytest.Module.from_parent(parent, path=module_path)
+    return pytest.Module.from_parent(parent, **where)
+
+
+if hasattr(pytest, 'version_tuple'):
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makemodule(module_path, parent):
+        return _module_of(module_path.name, parent, path=module_path)
+
+else:  # Humble's pytest 6.
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makemodule(path, parent):
+        return _module_of(path.basename, parent, fspath=path)
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -30,6 +30,12 @@ INSTALLED = [
     f'weights/{DEFAULT_NAME}',
 ]
 
+# What pip installs for some commands and the tests, and package.xml does not list.
+EXTRAS = {
+    *('catkin_pkg', 'h5py', 'lightning', 'ncnn', 'onnx', 'onnxruntime', 'onnxscript', 'openvino'),
+    *('rosbags', 'ruamel', 'tensorboard', 'torchmetrics', 'uv'),
+}
+
 needs_colcon = pytest.mark.skipif(COLCON is None, reason='colcon is not installed')
 
 
@@ -138,6 +144,33 @@ def test_pip_installs_one_command_under_a_name_of_its_own(wheel, tmp_path):
     assert 'kitti_to_bag' in run(scripts / 'fcn-road-seg', '--help', cwd=tmp_path)
 
 
+@pytest.mark.slow
+def test_all_test_modules_load_with_only_what_the_manifest_lists(tmp_path):
+    # As under `colcon test`.
+    (tmp_path / 'without_extras.py').write_text(f"""
+import sys
+from importlib.machinery import PathFinder
+
+class WithoutExtras(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition('.')[0] not in {EXTRAS}:
+            return super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutExtras
+""")
+    done = subprocess.run(
+        [sys.executable, '-m', 'pytest', '-p', 'without_extras', '--collect-only', '-qq'],
+        cwd=REPOSITORY,
+        env={**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{REPOSITORY}'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert 'lightning is not installed' in done.stdout
+    assert 'test/ros/test_node.py: ' in done.stdout
+
+
 @pytest.fixture
 def manifest():
     """Parse package.xml as colcon and bloom do."""
@@ -169,7 +202,12 @@ def test_manifest_has_no_key_that_rosdep_installs_with_pip(manifest):
 def test_changelog_is_one_that_catkin_tag_changelog_releases(manifest):
     changelog = pytest.importorskip('catkin_pkg.changelog')
     tagging = pytest.importorskip('catkin_pkg.cli.tag_changelog')
+    # catkin_pkg needs it.
+    from docutils.core import publish_doctree
+
     text = (REPOSITORY / 'CHANGELOG.rst').read_text()
+    # No warning, such as that of a list without a blank line after it.
+    publish_doctree(text, settings_overrides={'halt_level': 2})
     label = tagging.get_forthcoming_label(text)
     assert label == 'Forthcoming'
     released = tagging.rename_section(text, label, f'{manifest.version} (2026-01-01)')

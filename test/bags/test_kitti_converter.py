@@ -7,6 +7,8 @@ import pytest
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+pytest.importorskip('rosbags', reason='rosbags is not installed')
+
 from fcn_road_seg.bags.kitti_converter import (
     ConversionOptions,
     FrameError,

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+pytest.importorskip('rosbags', reason='rosbags is not installed')
+
 from ruamel.yaml import YAML
 
 from fcn_road_seg.bags.reader import BagMessage, BagReader

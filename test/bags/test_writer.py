@@ -7,9 +7,12 @@ import sys
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import Image
+
+pytest.importorskip('rosbags', reason='rosbags is not installed')
+
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from ruamel.yaml import YAML
-from sensor_msgs.msg import Image
 
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import CAMERA_INFO, IMAGE, BagError
