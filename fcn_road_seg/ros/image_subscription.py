@@ -97,7 +97,7 @@ class ImageSubscription:
             self._last_hint, self.hint = hint, ''
         elif hint != self.hint:
             self.hint = hint
-            self._node.get_logger().warning(f'no frame yet: {hint}')
+            self._node.get_logger().warning(f'no frames arrive: {hint}')
 
     def _follow(self) -> None:
         """Resubscribe if the publishers now offer another reliability than the requested one."""

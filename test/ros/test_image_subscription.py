@@ -155,13 +155,15 @@ def subscribers(peer, topic):
 def test_argument_to_change_is_told_when_only_compressed_images_are_published(started):
     node, peer = started(image_type=CompressedImage)
     hint = (
-        'no frame yet: /image/compressed is published as sensor_msgs/msg/CompressedImage; '
+        '/image/compressed is published as sensor_msgs/msg/CompressedImage; '
         'set image_transport to compressed'
     )
-    peer.spin_until(lambda: peer.diagnostics and peer.diagnostics[-1].message == hint)
+    peer.spin_until(
+        lambda: peer.diagnostics and peer.diagnostics[-1].message == f'no frame yet: {hint}'
+    )
     # Nothing is to be changed any more when raw images come.
     publisher = peer.node.create_publisher(Image, 'image', 1)
     peer.spin_until(lambda: peer.diagnostics[-1].message == 'no frame yet')
     peer.node.destroy_publisher(publisher)
     assert node.end(signal.SIGINT, timeout_s=10) == 0
-    assert node.log.count(hint) == 1
+    assert node.log.count(f'no frames arrive: {hint}') == 1
