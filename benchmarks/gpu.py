@@ -319,6 +319,7 @@ class Task:
             hidden_rows=0,
             channel_order='bgr',
             logit_threshold=self.logit_threshold,
+            road_probability=False,
             confidence=False,
             overlay=OverlayStyle() if overlay else None,
         )

@@ -37,6 +37,7 @@ WINGS = {
 # The wings in which a library may be imported; numpy, the standard library and cv2 are free.
 HOMES = {
     'argcomplete': set(),
+    'bondpy': {'ros'},
     'cv_bridge': {'messages'},
     'h5py': {'training'},
     'lightning': {'training'},

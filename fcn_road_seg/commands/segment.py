@@ -6,23 +6,31 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 
+from fcn_road_seg.ros.managed_node import StartError
 from fcn_road_seg.ros.node import NODE_NAME, SegmentNode
-from fcn_road_seg.ros.parameters import PARAMETERS, ParameterError
+from fcn_road_seg.ros.parameters import PARAMETERS
 from fcn_road_seg.ros.rclpy_compat import RCLError
 from fcn_road_seg.ros.unused_settings import (
     warn_of_unused_qos_overrides,
     warn_of_unused_settings,
 )
 
-ANSWER_S = 0.2
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Time to send the last lines to /rosout, and the answer to a shutdown transition.
+DELIVERY_S = 0.1
+# Time for listeners to /rosout to discover a node that has just been made, and to get its line.
+DISCOVERY_S = 1.0
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -50,67 +58,77 @@ def _check_arguments(argv: list[str]) -> None:
 
 
 def _run(argv: list[str]) -> int:
+    ending = Future()
+    _watch_signals(lambda: ending.set_result(None))
     try:
         _check_arguments(argv)
-        rclpy.init(args=argv)
+        # rclpy's handlers would shut the context down at once: the last lines of the log would
+        # not reach /rosout, and every call of rclpy could fail.
+        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
         # ROS cannot read an argument or a parameter file.
         get_logger(NODE_NAME).fatal(f'{type(error).__name__}: {error}')
         return 1
     try:
-        node = SegmentNode()
-    except (ParameterError, RuntimeError) as error:
-        # rclpy raises a RuntimeError if a QoS override is invalid, or if a signal has shut the
-        # context down.
-        if isinstance(error, RuntimeError) and not rclpy.ok():
-            return 0
-        get_logger(NODE_NAME).fatal(str(error))
+        node = SegmentNode(ending)
+    except StartError as error:
+        error.logger.fatal(str(error))
+        time.sleep(DISCOVERY_S)
         rclpy.try_shutdown()
         return 1
+    except RuntimeError:
+        # Another thread has shut the context down.
+        if rclpy.ok():
+            raise
+        return 0
     try:
         warn_of_unused_settings(node, argv)
-        if not _spin(node):
-            return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        started = _spin(node)
     finally:
-        # The rest takes about a second, and a second signal must not interrupt it. A shell, for
-        # example, sends one to all processes of its group and a launch file one to its nodes.
-        for signal_number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signal_number, signal.SIG_IGN)
         has_ended = node.end()
+        if rclpy.ok():
+            time.sleep(DELIVERY_S)
         rclpy.try_shutdown()
     if not has_ended:
         # A network that runs (over a second on a slow CPU) or loads cannot be interrupted, and
         # finalizing the interpreter while it does would abort the process.
         sys.stdout.flush()
         os._exit(0)
-    return 0
+    return 0 if started else 1
+
+
+def _watch_signals(on_signal: Callable[[], None]) -> None:
+    """Call `on_signal`, in a thread, for each SIGINT and SIGTERM from now on.
+
+    A Python handler alone would run only when the main thread's wait in rclpy ends.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in ENDING_SIGNALS:
+        signal.signal(number, lambda *_: None)
+
+    def watch() -> None:
+        while number := os.read(reader, 1):
+            if number[0] in ENDING_SIGNALS:
+                on_signal()
+
+    threading.Thread(target=watch, name='signals', daemon=True).start()
 
 
 def _spin(node: SegmentNode) -> bool:
-    """Spin until the node has finished; return False if it cannot be configured.
-
-    Raises:
-        KeyboardInterrupt, ExternalShutdownException: a signal or another thread ended it.
-    """
+    """Spin until the node shall end; return False if it cannot be configured."""
     try:
-        # Not after the start, during which a signal may shut the context down: since Kilted, a
-        # failed construction prints a traceback.
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        if node.autostart and not node.start() and rclpy.ok():
-            get_logger(NODE_NAME).fatal(node.failure)
+        if node.autostart and not node.start() and not node.is_ending:
+            node.get_logger().fatal(node.failure)
             return False
         if node.autostart:
             warn_of_unused_qos_overrides(node)
-        executor.spin_until_future_complete(node.finished)
-        if node.finished.done():
-            # The answer to the requested transition is still being sent.
-            time.sleep(ANSWER_S)
-    except RCLError:
-        # Calls of rclpy end like this when a signal shuts the context down while they run. Python
-        # may raise the signal's KeyboardInterrupt only here, so that the caller catches it.
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin_until_future_complete(node.ending)
+    except (RCLError, ExternalShutdownException):
+        # Calls of rclpy end like this when another thread shuts the context down.
         if rclpy.ok():
             raise
     return True

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from fcn_road_seg.messages.decode import decode_message
 from fcn_road_seg.messages.image import Frame, ImageError
@@ -29,11 +30,18 @@ WARNING_PERIOD_S = 5.0
 class FrameFilter:
     """Which frames are segmented; may be changed while they arrive.
 
-    `max_image_age_s` is the largest age of a frame in s; 0 means no limit.
+    `max_image_age_s` is the largest age of a frame in s; 0 means no limit. `publishing` is held
+    while the outputs of a frame are published.
     """
 
     enabled: bool = True
     max_image_age_s: float = 0.0
+    publishing: threading.Lock = field(default_factory=threading.Lock)
+
+    def enable(self, enabled: bool) -> None:
+        """Segment frames or not; after `enable(False)` returns, no output is published."""
+        with self.publishing:
+            self.enabled = enabled
 
 
 class FrameWorker:
@@ -105,20 +113,19 @@ class FrameWorker:
 
     def _process(self, msg: Image | CompressedImage) -> None:
         wanted = self._publishers.wanted()
-        if not wanted - {CAMERA_INFO} or not self._passes_filter(msg.header.stamp):
+        if not wanted or not self._passes_filter(msg.header.stamp):
+            return
+        if wanted == {CAMERA_INFO}:
+            # Needs no network.
+            self._publish(wanted, None, msg.header)
             return
         began_s = time.monotonic()
         frame = decode_message(msg)
         decoded_s = time.monotonic()
         found = self._segment(frame, wanted)
         inference_s = time.monotonic() - decoded_s
-        if self._queue.closed:
-            # Deactivated in the meantime.
-            self._statistics.count_dropped()
+        if not self._publish(wanted, found, msg.header):
             return
-        for name in self._publishers.in_order(wanted):
-            self._publishers.publish(name, found, msg.header)
-            self._statistics.count_published(name)
         overhead_s = None
         if found.network_s is not None:
             overhead_s = time.monotonic() - began_s - found.network_s
@@ -133,6 +140,22 @@ class FrameWorker:
             confidence='confidence' in wanted,
             overlay='overlay' in wanted or 'overlay/compressed' in wanted,
         )
+
+    def _publish(self, wanted: set[str], found: Segmentation | None, header: Header) -> bool:
+        """Return whether a frame's outputs were published, and count the frame if not."""
+        with self._filter.publishing:
+            if self._queue.closed:
+                # Deactivated in the meantime.
+                self._statistics.count_dropped()
+                return False
+            if not self._filter.enabled:
+                # Disabled in the meantime.
+                self._statistics.count_ignored()
+                return False
+            for name in self._publishers.in_order(wanted):
+                self._publishers.publish(name, found, header)
+                self._statistics.count_published(name)
+        return True
 
     def _passes_filter(self, stamp: Time) -> bool:
         """Return whether a frame is to be segmented, and count it if not."""

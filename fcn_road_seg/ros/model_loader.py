@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException
 
 from fcn_road_seg.ros.node_parameters import NodeParameters
 
@@ -52,16 +49,16 @@ def load_in_background(parameters: NodeParameters, logger: Any) -> Future[Loaded
     return loading
 
 
-def wait_for_model(loading: Future[LoadedModel], context: Context) -> LoadedModel:
+def wait_for_model(loading: Future[LoadedModel], is_cancelled: Callable[[], bool]) -> LoadedModel:
     """Return the loaded model when it is there.
 
     Raises:
-        ExternalShutdownException: the context was shut down in the meantime.
+        CancelledError: `is_cancelled` became true in the meantime; the loading goes on.
         Exception: what loading raised.
     """
     while True:
-        if not context.ok():
-            raise ExternalShutdownException
+        if is_cancelled():
+            raise CancelledError
         # By the future's condition, not by a SimpleQueue: a signal may turn its get with a
         # timeout into an endless one (CPython).
         wait([loading], timeout=POLL_S)
@@ -83,6 +80,7 @@ def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
     began_s = time.monotonic()
     # No shell expands the ~ of checkpoint:=~/my.safetensors.
     path = os.path.expanduser(parameters.checkpoint) or default_checkpoint_path()
+    logger.info(f'loading {path}')
     limit_cpu_threads(parameters.num_threads)
     segmenter = RoadSegmenter(
         path,

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter as RosParameter
+from rclpy.task import Future as RosFuture
 from std_srvs.srv import SetBool
 
 from fcn_road_seg.ros.diagnostics import DiagnosticsPublisher, NodeStatus
-from fcn_road_seg.ros.frame_queue import FrameQueue
 from fcn_road_seg.ros.frame_statistics import FrameStatistics
-from fcn_road_seg.ros.frame_worker import FrameFilter, FrameWorker
-from fcn_road_seg.ros.image_subscription import ImageSubscription, subscribe_camera_info
+from fcn_road_seg.ros.frame_stream import FrameStream
+from fcn_road_seg.ros.frame_worker import FrameFilter
 from fcn_road_seg.ros.managed_node import ManagedNode
 from fcn_road_seg.ros.model_loader import LoadedModel, load_in_background, wait_for_model
-from fcn_road_seg.ros.node_parameters import declare_parameters
+from fcn_road_seg.ros.node_parameters import check_changes, declare_parameters, read_parameters
 from fcn_road_seg.ros.parameters import ParameterError
 from fcn_road_seg.ros.publishers import Publishers
 from fcn_road_seg.ros.rclpy_compat import lifecycle_state
@@ -31,119 +29,90 @@ JOIN_TIMEOUT_S = 1.0
 class SegmentNode(ManagedNode):
     """Camera frames in, road masks out.
 
-    Configuring loads the network, activating subscribes to `image`. A FrameWorker segments the
+    Configuring loads the network, activating subscribes to `image`. A FrameStream segments the
     frames in a thread of its own, while the executor's thread queues them and answers services.
 
     Raises:
-        ParameterError: a parameter's value is not allowed; the text is one line for the user.
+        StartError: a parameter's value is not allowed; the text is one line for the user.
     """
 
-    def __init__(self) -> None:
-        super().__init__(NODE_NAME)
+    def __init__(self, ending: RosFuture | None = None) -> None:
+        super().__init__(NODE_NAME, ending)
+
+    def set_up(self) -> None:
         self._settings = declare_parameters(self)
         self.autostart = self._settings.autostart
         self._statistics = FrameStatistics()
-        self._filter = FrameFilter(max_image_age_s=self._settings.max_image_age)
+        self._filter = FrameFilter()
         self._loading: Future[LoadedModel] | None = None
         self._model: LoadedModel | None = None
         self._outputs: Publishers | None = None
-        self._worker: FrameWorker | None = None
-        self._image_subscription: ImageSubscription | None = None
-        self._camera_info_subscription: Any = None
+        self._stream: FrameStream | None = None
         DiagnosticsPublisher(self, self._statistics, self._status)
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def configure(self) -> None:
         """Load the network, warm it up, and create the publishers."""
-        every_frame = self._settings.process_every_frame
-        try:
-            self._loading = load_in_background(self._settings, self.get_logger())
-            model = wait_for_model(self._loading, self.context)
-            self._outputs = Publishers(self, model.class_names, every_frame=every_frame)
-        except Exception as error:  # rclpy would discard it without a message.
-            return self.fail(error)
-        self._model = model
-        return TransitionCallbackReturn.SUCCESS
+        self._settings = read_parameters(self)
+        self._loading = load_in_background(self._settings, self.get_logger())
+        self._model = wait_for_model(self._loading, lambda: self.is_ending)
+        self._outputs = Publishers(
+            self, self._model.class_names, every_frame=self._settings.process_every_frame
+        )
+        self._apply_settings(self._model, self._outputs)
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def activate(self) -> None:
         """Subscribe, and start to segment."""
         assert self._model is not None
         assert self._outputs is not None
         self._statistics.resume()
-        worker = FrameWorker(
-            FrameQueue(keep_all=self._settings.process_every_frame),
+        self._stream = FrameStream(
+            self,
+            self._settings,
             self._model.segmenter,
             self._outputs,
             self._statistics,
             self._filter,
-            self,
         )
-        try:
-            self._subscribe(worker, self._outputs)
-        except Exception as error:  # rclpy would discard it without a message.
-            self._unsubscribe()
-            return self.fail(error)
-        self._worker = worker
-        worker.start()
-        return TransitionCallbackReturn.SUCCESS
+        self.get_logger().info(f'waiting for frames on {self._stream.image.topic}')
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def deactivate(self) -> None:
         """Unsubscribe, and wait for the current frame."""
-        self._unsubscribe()
-        if self._worker is not None:
-            self._worker.stop()
-        return TransitionCallbackReturn.SUCCESS
+        if self._stream is not None:
+            self._stream.stop()
+            self._stream = None
 
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the device's memory."""
+    def clean_up(self) -> None:
+        """Remove the outputs, and free the device's memory."""
         if self._outputs is not None:
             self._outputs.close()
-        self._outputs = None
+            self._outputs = None
         if self._model is not None:
             self._model.segmenter.close()
-        self._model = None
-        return TransitionCallbackReturn.SUCCESS
+            self._model = None
 
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def shut_down(self) -> None:
         """Stop, and let the process end; `end` waits for the current frame."""
-        self._unsubscribe()
-        if self._worker is not None:
-            self._worker.stop(timeout_s=0.0)
-        return super().on_shutdown(state)
+        if self._stream is not None:
+            self._stream.stop(timeout_s=0.0)
 
     def end(self) -> bool:
         """Log the frame counts; return whether all threads have ended."""
-        worker_ended = self._worker is None or self._worker.stop(JOIN_TIMEOUT_S)
+        worker_ended = self._stream is None or self._stream.stop(JOIN_TIMEOUT_S)
         totals = self._statistics.snapshot().totals
         counts = ', '.join(f'{count} {name}' for name, count in totals.items())
-        # Not with the node's own logger: /rosout would complain if the context is gone.
-        get_logger(f'{NODE_NAME}.summary').info(f'frames: {counts}')
+        logger = self.get_logger()
+        if not self.context.ok():
+            # The node's own logger would complain that it cannot write to /rosout.
+            logger = get_logger(f'{logger.name}.summary')
+        logger.info(f'frames: {counts}')
         return worker_ended and (self._loading is None or self._loading.done())
-
-    def _subscribe(self, worker: FrameWorker, outputs: Publishers) -> None:
-        self._camera_info_subscription = subscribe_camera_info(self, outputs.relay_camera_info)
-        self._image_subscription = ImageSubscription(
-            self,
-            worker.put,
-            self._settings.image_transport,
-            self._settings.input_reliability,
-            keep_all=self._settings.process_every_frame,
-        )
-        self.get_logger().info(f'waiting for frames on {self._image_subscription.topic}')
-
-    def _unsubscribe(self) -> None:
-        if self._image_subscription is not None:
-            self._image_subscription.close()
-        self._image_subscription = None
-        if self._camera_info_subscription is not None:
-            self.destroy_subscription(self._camera_info_subscription)
-        self._camera_info_subscription = None
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         if request.data and not self._filter.enabled:
             self._statistics.resume()
-        self._filter.enabled = request.data
+        self._filter.enable(request.data)
         response.success = True
         response.message = 'enabled' if request.data else 'disabled: frames are not segmented'
         self.get_logger().info(response.message)
@@ -151,17 +120,22 @@ class SegmentNode(ManagedNode):
 
     def _on_set_parameters(self, changes: list[RosParameter]) -> SetParametersResult:
         try:
-            self._settings = self._settings.with_changes(changes)
+            check_changes(changes, lifecycle_state(self))
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self._filter.max_image_age_s = self._settings.max_image_age
-        if self._model is not None:
-            self._model.apply(self._settings)
+        if self._model is not None and self._outputs is not None:
+            self._settings = self._settings.with_changes(changes)
+            self._apply_settings(self._model, self._outputs)
         return SetParametersResult(successful=True)
+
+    def _apply_settings(self, model: LoadedModel, outputs: Publishers) -> None:
+        self._filter.max_image_age_s = self._settings.max_image_age
+        model.apply(self._settings)
+        outputs.publish_label_info(model.segmenter.threshold)
 
     def _status(self) -> NodeStatus:
         segmenter = self._model.segmenter if self._model else None
-        source = self._image_subscription
+        source = self._stream.image if self._stream else None
         return NodeStatus(
             name=self.get_fully_qualified_name(),
             state=lifecycle_state(self),
@@ -170,7 +144,7 @@ class SegmentNode(ManagedNode):
             input_reliability=source.reliability if source else '',
             incompatible_qos=source.mismatch if source else '',
             input_hint=source.hint if source else '',
-            frames_waiting=self._worker.frames_waiting if self._worker else 0,
+            frames_waiting=self._stream.frames_waiting if self._stream else 0,
             max_image_age_s=self._filter.max_image_age_s,
             device=segmenter.device_name if segmenter else '',
             precision=segmenter.precision if segmenter else '',

@@ -61,25 +61,53 @@ class NodeParameters:
         return replace(self, **{p.name: _plain_value(p) for p in changes if p.name in names})
 
 
+def check_changes(changes: Iterable[RosParameter], state: str) -> None:
+    """Check changes of single parameters in a lifecycle state, such as 'unconfigured'.
+
+    How the values fit together is checked when the node is configured: `ros2 param set` sets one
+    at a time.
+
+    Raises:
+        ParameterError: a value is not allowed, or the network would have to be loaded again.
+    """
+    by_name = {parameter.name: parameter for parameter in PARAMETERS}
+    for change in changes:
+        parameter = by_name.get(change.name)
+        if parameter is None:
+            continue
+        parameter.check(_plain_value(change))
+        if not parameter.dynamic and state != 'unconfigured':
+            raise ParameterError(
+                f'{parameter.name} cannot be changed while the node is {state}; '
+                'clean it up, set the parameter and configure it again'
+            )
+
+
 def declare_parameters(node: Node) -> NodeParameters:
     """Declare PARAMETERS on the node and return their values.
 
     Raises:
         ParameterError: a value given at the start is not allowed; the text is one line.
     """
-    values: dict[str, Any] = {}
     for parameter in PARAMETERS:
         try:
-            declared = node.declare_parameter(
-                parameter.name, parameter.default, _descriptor(parameter)
-            )
+            node.declare_parameter(parameter.name, parameter.default, _descriptor(parameter))
         except ParameterException as error:
             # rclpy's text names the value but no remedy.
             raise ParameterError(
                 f'{error}; {parameter.name} must be {parameter.allowed}'
             ) from error
-        values[parameter.name] = _plain_value(declared)
-    return NodeParameters(**values)
+    return read_parameters(node)
+
+
+def read_parameters(node: Node) -> NodeParameters:
+    """Return the current values of PARAMETERS, which are declared on the node.
+
+    Raises:
+        ParameterError: values that are each allowed do not fit together.
+    """
+    names = [parameter.name for parameter in PARAMETERS]
+    return NodeParameters(**{p.name: _plain_value(p) for p in node.get_parameters(names)})
 
 
 def _plain_value(parameter: RosParameter) -> Any:
@@ -89,8 +117,10 @@ def _plain_value(parameter: RosParameter) -> Any:
 
 
 def _descriptor(parameter: Parameter) -> ParameterDescriptor:
+    # Never read-only: that would hold while the node is unconfigured, too.
     descriptor = ParameterDescriptor(
-        description=parameter.description, read_only=not parameter.dynamic
+        description=parameter.description,
+        additional_constraints=parameter.constraints,
     )
     low, high = parameter.minimum, parameter.maximum
     if isinstance(parameter.default, float):

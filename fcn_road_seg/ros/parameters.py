@@ -17,8 +17,8 @@ class Parameter:
     """One parameter of the node, with the type of its default.
 
     `minimum` and `maximum` are inclusive, and bound each item of a list. `multiple` is the step
-    of an integer, `length` the length of a list. A `dynamic` parameter can be changed while the
-    node runs.
+    of an integer, `length` the length of a list. A `dynamic` parameter can be changed in every
+    state of the node, the others while it is unconfigured.
     """
 
     name: str
@@ -34,13 +34,13 @@ class Parameter:
 
     @property
     def description(self) -> str:
-        """The text, followed by the unit and the choices."""
-        parts = [self.text]
-        if self.unit:
-            parts.append(f'[{self.unit}]')
-        if self.choices:
-            parts.append(f'One of: {", ".join(self.choices)}.')
-        return ' '.join(parts)
+        """The text, followed by the unit."""
+        return f'{self.text} [{self.unit}]' if self.unit else self.text
+
+    @property
+    def constraints(self) -> str:
+        """The allowed values in words, if type and range of a ROS parameter cannot tell them."""
+        return self.allowed if self.choices or self.length else ''
 
     @property
     def allowed(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,24 +72,22 @@ class Publishers:
 
     def __init__(self, node: Node, class_names: Sequence[str], *, every_frame: bool) -> None:
         self._node = node
+        self._class_names = class_names
+        self._camera_info: CameraInfo | None = None
         depth = DEPTH_OF_EVERY_FRAME if every_frame else DEPTH
-        overriding = QoSOverridingOptions.with_default_policies()
         types = {
             **{name: output.type for name, output in OUTPUTS.items()},
             CAMERA_INFO: CameraInfo,
         }
-        self._publishers = {
-            name: node.create_publisher(
-                kind,
-                f'~/{name}',
-                # One for each topic, as rclpy writes the topic's overrides into it.
-                QoSProfile(depth=depth),
-                qos_overriding_options=overriding,
-            )
-            for name, kind in types.items()
-        }
-        self._camera_info: CameraInfo | None = None
-        self._label_info = self._publish_label_info(class_names)
+        # If one cannot be created, those before it are destroyed.
+        with ExitStack() as created:
+            self._publishers = {
+                # A profile for each topic, as rclpy writes the topic's overrides into it.
+                name: self._create(created, name, kind, QoSProfile(depth=depth))
+                for name, kind in types.items()
+            }
+            self._label_info = self._create_label_info(created)
+            self._created = created.pop_all()
 
     def relay_camera_info(self, camera_info: CameraInfo) -> None:
         """Keep the camera's newest camera_info, to publish it beside each mask."""
@@ -103,35 +102,56 @@ class Publishers:
         can_relay = self._camera_info is not None
         return [n for n in self._publishers if n in wanted and (n != CAMERA_INFO or can_relay)]
 
-    def publish(self, name: str, found: Segmentation, header: Header) -> None:
-        """Publish one output of a frame with `header`; camera_info takes the stamp alone."""
+    def publish(self, name: str, found: Segmentation | None, header: Header) -> None:
+        """Publish one output of a frame with `header`.
+
+        The camera_info takes the stamp alone, and is not part of what was `found`.
+        """
         if name == CAMERA_INFO:
             camera_info = self._camera_info
             assert camera_info is not None, 'in_order leaves it out'
             camera_info.header.stamp = header.stamp
             self._publishers[name].publish(camera_info)
         else:
+            assert found is not None, 'the frame was not segmented'
             self._publishers[name].publish(OUTPUTS[name].message(found, header))
+
+    def publish_label_info(self, threshold: float) -> None:
+        """Publish, for late subscribers too, the meaning of the numbers in class_mask.
+
+        `threshold` is the p(road) from which a pixel is road. Without vision_msgs nothing is
+        published.
+        """
+        if self._label_info is None:
+            return
+        from vision_msgs.msg import LabelInfo, VisionClass
+
+        classes = [
+            VisionClass(class_id=i, class_name=name) for i, name in enumerate(self._class_names)
+        ]
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        self._label_info.publish(
+            LabelInfo(header=header, class_map=classes, threshold=float(threshold))
+        )
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for publisher in (*self._publishers.values(), self._label_info):
-            if publisher is not None:
-                self._node.destroy_publisher(publisher)
+        self._created.close()
 
-    def _publish_label_info(self, class_names: Sequence[str]) -> Any:
-        """Publish once, for late subscribers too, the meaning of the numbers in class_mask."""
+    def _create_label_info(self, created: ExitStack) -> Any:
         try:
-            from vision_msgs.msg import LabelInfo, VisionClass
+            from vision_msgs.msg import LabelInfo
         except ImportError:
             return None
         qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        return self._create(created, LABEL_INFO, LabelInfo, qos)
+
+    def _create(self, created: ExitStack, name: str, kind: type, qos: QoSProfile) -> Any:
         publisher = self._node.create_publisher(
-            LabelInfo,
-            f'~/{LABEL_INFO}',
+            kind,
+            f'~/{name}',
             qos,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        classes = [VisionClass(class_id=i, class_name=name) for i, name in enumerate(class_names)]
-        publisher.publish(LabelInfo(class_map=classes))
+        created.callback(self._node.destroy_publisher, publisher)
         return publisher

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
@@ -37,10 +39,11 @@ def parameter_overrides(node: Node) -> dict[str, Any]:
     return {name: parameter.value for name, parameter in node._parameter_overrides.items()}
 
 
-def guard_transitions(node: LifecycleNode) -> None:
+def guard_transitions(node: LifecycleNode, on_refused: Callable[[str], None]) -> None:
     """Answer a request for a transition that the state does not have with a refusal.
 
-    rclpy raises, which would end the process.
+    rclpy raises, which would end the process. `on_refused` is called with the name of the
+    transition, or its number if the request has no name.
     """
     service = node._service_change_state
     change_state = service.callback
@@ -50,12 +53,18 @@ def guard_transitions(node: LifecycleNode) -> None:
     ) -> ChangeState.Response:
         try:
             return change_state(request, response)
-        except RCLError as error:
-            node.get_logger().warning(f'transition refused: {error}')
+        except RCLError:
+            on_refused(request.transition.label or _transition_name(request.transition.id))
             response.success = False
             return response
 
     service.callback = guarded
+
+
+def _transition_name(number: int) -> str:
+    names = (name for name in dir(Transition) if name.startswith('TRANSITION_'))
+    found = next((name for name in names if getattr(Transition, name) == number), str(number))
+    return found.removeprefix('TRANSITION_').lower()
 
 
 def qos_policy_name(kind: Any) -> str:

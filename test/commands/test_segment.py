@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rcl_interfaces.msg import Log
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from fcn_road_seg.ros.model_loader import POLL_S
 from fcn_road_seg.ros.parameters import PARAMETERS
@@ -14,6 +16,26 @@ from test.helpers.peer import Peer
 
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 LARGE = ('-p', 'input_height:=352', '-p', 'input_width:=1216')
+
+
+@pytest.fixture
+def rosout():
+    """A peer in whose `rosout` is the level and text of each line of /front/seg."""
+    peer = Peer(topics=())
+    peer.rosout = []
+    peer.node.create_subscription(
+        Log,
+        '/rosout',
+        lambda line: line.name == 'front.seg' and peer.rosout.append((line.level, line.msg)),
+        QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+    )
+    yield peer
+    peer.close()
+
+
+# A byte in the Log of some distributions, a number in that of others.
+FATAL = 50
+FRONT = ('-r', '__ns:=/front', '-r', '__node:=seg')
 
 
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
@@ -44,11 +66,9 @@ def test_signals_after_the_first_change_nothing(connected, random_checkpoint_pat
 
 
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
-def test_signal_while_the_network_loads_ends_it_with_status_0(start_node, signal_number):
-    node = start_node()
-    # By then rclpy has its handlers, however loaded the machine is.
-    while '/torch/lib/' not in Path(f'/proc/{node.process.pid}/maps').read_text():
-        time.sleep(0.02)
+def test_signal_while_the_network_loads_ends_it_with_status_0(start_node, rosout, signal_number):
+    node = start_node(*FRONT)
+    rosout.spin_until(lambda: any('loading' in text for _, text in rosout.rosout))
     assert node.end(signal_number, timeout_s=10) == 0
     assert 'Traceback' not in node.log
 
@@ -114,7 +134,7 @@ def test_interrupt_while_an_error_is_handled_ends_it_with_status_0():
 import rclpy
 from fcn_road_seg.commands import segment
 
-def context_is_gone():
+def context_is_gone(*_):
     raise RuntimeError('the context is invalid')
 
 def interrupt():
@@ -138,6 +158,10 @@ raise SystemExit(segment.main())
         (('-p', 'device:=cuda:99'), "device 'cuda:99' does not exist"),
         (('-p', 'input_height:=100', '-p', 'input_width:=100'), 'in steps of 32'),
         (('-p', 'overlay_alpha:=1'), 'overlay_alpha must be a decimal number, 0.0 to 1.0'),
+        (('-p', "use_sim_time:='true'"), "'use_sim_time' to 'true' of type 'STRING'"),
+        (('-p', 'start_type_description_service:=no_thanks'), "'no_thanks' of type 'STRING'"),
+        (('-p', 'qos_overrides./diagnostics.publisher.depth:=10.0'), "'10.0' of type 'DOUBLE'"),
+        (('-p', 'qos_overrides./fcn_road_seg/mask.publisher.depth:=1.5'), "'1.5' of type"),
     ],
 )
 def test_node_that_cannot_start_says_why_in_one_line_and_fails(start_node, ros_args, reason):
@@ -146,6 +170,37 @@ def test_node_that_cannot_start_says_why_in_one_line_and_fails(start_node, ros_a
     (line,) = [line for line in node.log.splitlines() if 'FATAL' in line]
     assert reason in line
     assert 'Traceback' not in node.log
+
+
+@pytest.mark.parametrize(
+    ('ros_args', 'reason'),
+    [
+        (('-p', 'threshold:=2.0'), 'threshold must be a decimal number'),
+        (('-p', 'use_sim_time:=1'), "'use_sim_time' to '1' of type 'INTEGER'"),
+        (('-p', 'checkpoint:=/nowhere.safetensors'), '/nowhere.safetensors does not exist'),
+    ],
+)
+def test_reason_why_a_node_cannot_start_has_its_name_and_is_on_rosout(
+    start_node, rosout, ros_args, reason
+):
+    node = start_node(*FRONT, *ros_args)
+    rosout.spin_until(lambda: any(level == FATAL for level, _ in rosout.rosout))
+    assert any(reason in text for _, text in rosout.rosout)
+    assert node.wait(timeout_s=30) == 1
+    (line,) = [line for line in node.log.splitlines() if 'FATAL' in line]
+    assert '[front.seg]' in line
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_summary_at_the_end_has_the_name_of_the_node_and_is_on_rosout(
+    start_node, rosout, random_checkpoint_path, signal_number
+):
+    node = start_node(*FRONT, '-p', f'checkpoint:={random_checkpoint_path}')
+    rosout.spin_until(lambda: any('waiting for frames' in text for _, text in rosout.rosout))
+    node.process.send_signal(signal_number)
+    rosout.spin_until(lambda: any('frames: 0 received' in text for _, text in rosout.rosout))
+    assert node.wait(timeout_s=10) == 0
+    assert '[front.seg]: frames: 0 received' in node.log
 
 
 def run_segment(*arguments):

@@ -1,8 +1,7 @@
 import threading
+from concurrent.futures import CancelledError
 
 import pytest
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 
 from fcn_road_seg.model.checkpoint import CLASS_NAMES, CheckpointError
@@ -14,23 +13,15 @@ from fcn_road_seg.ros.parameters import PARAMETERS
 LOGGER = get_logger('test_model_loader')
 
 
-@pytest.fixture
-def context():
-    context = rclpy.Context()
-    context.init()
-    yield context
-    context.try_shutdown()
-
-
 def parameters_with(**changes):
     defaults = {parameter.name: parameter.default for parameter in PARAMETERS}
     return NodeParameters(**{**defaults, 'device': 'cpu', **changes})
 
 
-def test_loaded_model_is_that_of_the_checkpoint(context, random_checkpoint_path):
+def test_loaded_model_is_that_of_the_checkpoint(random_checkpoint_path):
     parameters = parameters_with(checkpoint=str(random_checkpoint_path))
     loading = load_in_background(parameters, LOGGER)
-    model = wait_for_model(loading, context)
+    model = wait_for_model(loading, lambda: False)
     assert loading.done()
     assert str(model.segmenter.device) == 'cpu'
     assert model.segmenter.threshold == model.checkpoint_threshold == 0.5
@@ -57,18 +48,18 @@ def test_threshold_of_zero_goes_back_to_the_checkpoints(random_checkpoint_path):
     assert model.segmenter.threshold == 0.5
 
 
-def test_error_of_loading_is_raised_where_it_is_waited_for(context):
+def test_error_of_loading_is_raised_where_it_is_waited_for():
     loading = load_in_background(parameters_with(checkpoint='/nowhere.safetensors'), LOGGER)
     with pytest.raises(CheckpointError, match=r'/nowhere\.safetensors does not exist'):
-        wait_for_model(loading, context)
+        wait_for_model(loading, lambda: False)
 
 
-def test_shutdown_ends_the_wait_while_the_model_still_loads(context, monkeypatch):
+def test_wait_ends_when_it_is_cancelled_while_the_model_still_loads(monkeypatch):
     end = threading.Event()
     monkeypatch.setattr(model_loader, 'load_model', lambda *_: end.wait(30))
     loading = load_in_background(parameters_with(), LOGGER)
-    context.shutdown()
-    with pytest.raises(ExternalShutdownException):
-        wait_for_model(loading, context)
+    cancelled = iter([False, True])
+    with pytest.raises(CancelledError):
+        wait_for_model(loading, lambda: next(cancelled))
     assert not loading.done()
     end.set()

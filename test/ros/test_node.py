@@ -4,7 +4,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from rcl_interfaces.srv import DescribeParameters
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import Parameter
+from rcl_interfaces.srv import (
+    DescribeParameters,
+    GetParameters,
+    ListParameters,
+    SetParameters,
+    SetParametersAtomically,
+)
 from std_srvs.srv import SetBool
 
 from fcn_road_seg.ros.parameters import PARAMETERS
@@ -101,7 +110,7 @@ def test_mask_has_a_new_threshold_from_the_next_frame_on(shared_peer):
         ('threshold', {'double_value': 1.5}, 'threshold'),
         ('overlay_color', {'integer_array_value': [1, 2]}, '[1, 2] has 2 items; use 3'),
         ('overlay_color', {'integer_array_value': [1, 2, 300]}, '300 is too large'),
-        ('device', {'string_value': 'cpu'}, 'read-only'),
+        ('device', {'string_value': 'cpu'}, 'device cannot be changed while the node is active'),
     ],
 )
 def test_parameter_that_cannot_be_set_is_refused_with_the_reason(shared_peer, name, value, reason):
@@ -116,9 +125,60 @@ def test_every_parameter_describes_itself(shared_peer):
     described = peer.call(DescribeParameters, 'describe_parameters', names=names).descriptors
     for parameter, descriptor in zip(PARAMETERS, described, strict=True):
         assert descriptor.description == parameter.description
-        assert descriptor.read_only is not parameter.dynamic
+        assert not descriptor.read_only
+        choices = ', '.join(parameter.choices)
+        assert choices in descriptor.additional_constraints
+        assert bool(descriptor.additional_constraints) == bool(choices or parameter.length)
         for bounds in (*descriptor.integer_range, *descriptor.floating_point_range):
             assert (bounds.from_value, bounds.to_value) == (parameter.minimum, parameter.maximum)
+
+
+def test_every_parameter_of_an_active_node_can_be_set_to_its_own_value(shared_peer):
+    # As `ros2 param load` does with what `ros2 param dump` wrote.
+    peer = shared_peer
+    names = peer.call(ListParameters, 'list_parameters').result.names
+    assert {'device', 'use_sim_time', 'qos_overrides./shared/image.subscription.depth'} <= set(
+        names
+    )
+    values = peer.call(GetParameters, 'get_parameters', names=names).values
+    parameters = [Parameter(name=n, value=v) for n, v in zip(names, values, strict=True)]
+    results = peer.call(SetParameters, 'set_parameters', parameters=parameters).results
+    assert [result.reason for result in results if not result.successful] == []
+    assert peer.call(
+        SetParametersAtomically, 'set_parameters_atomically', parameters=parameters
+    ).result.successful
+
+
+def test_read_only_parameter_cannot_be_set_to_another_value(shared_peer):
+    name = 'qos_overrides./shared/image.subscription.depth'
+    result = shared_peer.set_parameter(name, integer_value=7)
+    assert not result.successful
+    assert 'read-only' in result.reason
+
+
+def test_every_parameter_can_be_set_while_the_node_is_unconfigured(
+    start_node, random_checkpoint_path
+):
+    start_node(*RELIABLE, '-p', 'checkpoint:=/nowhere.safetensors', '-p', 'autostart:=false')
+    peer = Peer(topics=('mask',))
+    assert not peer.transition('configure')
+    assert peer.set_parameter('checkpoint', string_value=str(random_checkpoint_path)).successful
+    assert peer.set_parameter('precision', string_value='bfloat16').successful
+    assert peer.set_parameter('input_height', integer_value=64).successful
+    assert not peer.transition('configure')
+    assert peer.set_parameter('input_width', integer_value=96).successful
+    assert peer.set_parameter('backend', string_value='torch').successful
+    assert peer.transition('configure')
+    values = values_of(peer.next_diagnostics())
+    assert (values['precision'], values['backend'].split()[0]) == ('bfloat16', 'torch')
+    result = peer.set_parameter('precision', string_value='float32')
+    assert result.reason == (
+        'precision cannot be changed while the node is inactive; '
+        'clean it up, set the parameter and configure it again'
+    )
+    assert peer.transition('cleanup')
+    assert peer.set_parameter('precision', string_value='float32').successful
+    peer.close()
 
 
 def test_manager_configures_activates_deactivates_cleans_up_and_again(
@@ -147,7 +207,8 @@ def test_manager_configures_activates_deactivates_cleans_up_and_again(
     peer.close()
     assert node.wait(timeout_s=5) == 0
     assert 'Traceback' not in node.log
-    assert node.log.count('warmed up in') == 2
+    for line in (f'loading {random_checkpoint_path}', 'warmed up in', 'deactivated', 'cleaned up'):
+        assert node.log.count(line) == 2
 
 
 def test_transition_that_the_state_does_not_have_is_refused_and_the_node_lives(
@@ -161,6 +222,22 @@ def test_transition_that_the_state_does_not_have_is_refused_and_the_node_lives(
     assert peer.transition('configure')
     assert node.end(signal.SIGTERM, timeout_s=5) == 0
     peer.close()
+
+
+def test_refusal_of_a_node_that_starts_by_itself_names_the_parameter(
+    start_node, random_checkpoint_path
+):
+    node = start_node('-p', f'checkpoint:={random_checkpoint_path}')
+    peer = Peer(topics=())
+    assert peer.state() == 'active'
+    assert not peer.call(ChangeState, 'change_state', transition=Transition(id=1)).success
+    assert peer.state() == 'active'
+    peer.close()
+    assert node.end(signal.SIGTERM, timeout_s=5) == 0
+    assert (
+        'transition configure refused: the node is active; '
+        'set autostart to false if a lifecycle manager starts it'
+    ) in node.log
 
 
 def test_configuring_that_fails_is_a_failed_transition_and_can_be_tried_again(
@@ -206,6 +283,23 @@ def test_disabled_node_segments_nothing_and_says_so(shared_peer):
     assert values['frames segmented'] == before['frames segmented']
     assert peer.call(SetBool, 'enable', data=True).success
     peer.answer(peer.send(FRAME))
+
+
+def test_frame_at_work_is_not_published_after_disabling_has_answered(
+    connected, random_checkpoint_path
+):
+    size = ('-p', 'input_height:=704', '-p', 'input_width:=2432')
+    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
+    _, peer = connected(*checkpoint, *size, '-p', 'num_threads:=1', topics=('mask',))
+    ignored = int(values_of(peer.next_diagnostics())['frames ignored'])
+    stamp = peer.send(FRAME)
+    peer.spin_for(0.3)
+    assert peer.call(SetBool, 'enable', data=False).success
+    assert stamp not in peer.received['mask']
+    peer.spin_until(
+        lambda: int(values_of(peer.next_diagnostics())['frames ignored']) == ignored + 1
+    )
+    assert stamp not in peer.received['mask']
 
 
 def test_diagnostics_tell_input_device_and_inference(shared_peer):

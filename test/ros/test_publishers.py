@@ -1,11 +1,15 @@
+import sys
+from types import ModuleType, SimpleNamespace
+
 import numpy as np
 import pytest
 from rclpy.qos import ReliabilityPolicy
+from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo
 
 from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
 from fcn_road_seg.ros.frame_statistics import PUBLISHED
-from fcn_road_seg.ros.publishers import CAMERA_INFO, DEPTH, OUTPUTS
+from fcn_road_seg.ros.publishers import CAMERA_INFO, DEPTH, OUTPUTS, Publishers
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.peer import Peer, pixels_of, values_of
 
@@ -105,3 +109,55 @@ def test_qos_of_one_output_can_be_overridden(start_node, random_checkpoint_path)
             best_effort.add(other)
     assert best_effort == {topic}
     peer.close()
+
+
+def test_camera_info_alone_is_relayed_for_every_frame_without_the_network(
+    start_node, random_checkpoint_path
+):
+    namespace = ('-r', '__ns:=/relayed', '-p', 'input_reliability:=reliable')
+    start_node(*namespace, '-p', f'checkpoint:={random_checkpoint_path}')
+    peer = Peer('relayed', (CAMERA_INFO,))
+    camera_info = peer.node.create_publisher(CameraInfo, 'camera_info', 1)
+    peer.node.create_timer(0.05, lambda: camera_info.publish(CameraInfo(width=160)))
+    peer.connect()
+    stamps = []
+    for _ in range(3):
+        stamps.append(peer.send(np.zeros((32, 32, 3), np.uint8)))
+        (relayed,) = peer.answer(stamps[-1])
+        assert relayed.width == 160
+    values = values_of(peer.next_diagnostics())
+    assert values['frames segmented'] == '0'
+    assert int(values['published camera_info']) >= 3
+    peer.close()
+
+
+class FakeNode:
+    """Creates publishers that keep what they publish."""
+
+    def __init__(self):
+        self.published = {}
+
+    def create_publisher(self, kind, topic, qos, **_):
+        messages = self.published[topic] = []
+        return SimpleNamespace(publish=messages.append)
+
+    def destroy_publisher(self, publisher):
+        pass
+
+    def get_clock(self):
+        return SimpleNamespace(now=lambda: Time(seconds=12))
+
+
+def test_label_info_names_the_classes_the_threshold_and_the_time(monkeypatch):
+    # PyPI does not have vision_msgs.
+    module = ModuleType('vision_msgs.msg')
+    module.LabelInfo = module.VisionClass = lambda **fields: SimpleNamespace(**fields)
+    monkeypatch.setitem(sys.modules, 'vision_msgs', ModuleType('vision_msgs'))
+    monkeypatch.setitem(sys.modules, 'vision_msgs.msg', module)
+    node = FakeNode()
+    publishers = Publishers(node, ('background', 'road'), every_frame=False)
+    assert node.published['~/label_info'] == []
+    publishers.publish_label_info(0.7)
+    (info,) = node.published['~/label_info']
+    assert [(c.class_id, c.class_name) for c in info.class_map] == [(0, 'background'), (1, 'road')]
+    assert (info.threshold, info.header.stamp.sec) == (0.7, 12)

@@ -1,0 +1,67 @@
+"""A camera's frames on their way through the network: subscribed to, and given to a worker."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from rclpy.node import Node
+
+from fcn_road_seg.ros.frame_queue import FrameQueue
+from fcn_road_seg.ros.frame_statistics import FrameStatistics
+from fcn_road_seg.ros.frame_worker import FrameFilter, FrameWorker
+from fcn_road_seg.ros.image_subscription import ImageSubscription, subscribe_camera_info
+from fcn_road_seg.ros.node_parameters import NodeParameters
+from fcn_road_seg.ros.publishers import Publishers
+
+if TYPE_CHECKING:
+    from fcn_road_seg.inference.segmenter import RoadSegmenter
+
+
+class FrameStream:
+    """Subscribes to a camera and segments its frames, from now on until `stop`.
+
+    Raises:
+        ValueError, RuntimeError: the value of a QoS override parameter is invalid; nothing stays
+            subscribed.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: NodeParameters,
+        segmenter: RoadSegmenter,
+        publishers: Publishers,
+        statistics: FrameStatistics,
+        frame_filter: FrameFilter,
+    ) -> None:
+        every_frame = parameters.process_every_frame
+        self._worker = FrameWorker(
+            FrameQueue(keep_all=every_frame), segmenter, publishers, statistics, frame_filter, node
+        )
+        with ExitStack() as subscriptions:
+            camera_info = subscribe_camera_info(node, publishers.relay_camera_info)
+            subscriptions.callback(node.destroy_subscription, camera_info)
+            self.image = ImageSubscription(
+                node,
+                self._worker.put,
+                parameters.image_transport,
+                parameters.input_reliability,
+                keep_all=every_frame,
+            )
+            subscriptions.callback(self.image.close)
+            self._worker.start()
+            self._subscriptions = subscriptions.pop_all()
+
+    @property
+    def frames_waiting(self) -> int:
+        return self._worker.frames_waiting
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Unsubscribe, discard the frames that wait, and wait for the current one.
+
+        Returns:
+            Whether the worker ended within `timeout_s`; None waits for it without a limit.
+        """
+        self._subscriptions.close()
+        return self._worker.stop(timeout_s)

@@ -1,0 +1,134 @@
+from collections import Counter
+
+import pytest
+import rclpy
+from rclpy.lifecycle import TransitionCallbackReturn
+
+from fcn_road_seg.ros import frame_stream
+from fcn_road_seg.ros.frame_stream import FrameStream
+from fcn_road_seg.ros.managed_node import StartError
+from fcn_road_seg.ros.node import SegmentNode
+from fcn_road_seg.ros.publishers import OUTPUTS
+from fcn_road_seg.ros.rclpy_compat import lifecycle_state
+
+SUCCESS, FAILURE, ERROR = (
+    TransitionCallbackReturn.SUCCESS,
+    TransitionCallbackReturn.FAILURE,
+    TransitionCallbackReturn.ERROR,
+)
+
+
+@pytest.fixture
+def start_ros():
+    """Start ROS in this process: `start_ros('-p', 'device:=cpu')`."""
+    yield lambda *ros_args: rclpy.init(args=['--ros-args', '-r', '__ns:=/managed', *ros_args])
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def node(start_ros, random_checkpoint_path):
+    start_ros('-p', f'checkpoint:={random_checkpoint_path}', '-p', 'device:=cpu')
+    node = SegmentNode()
+    yield node
+    node.end()
+    node.destroy_node()
+
+
+def entities_of(node):
+    """Return how many entities of each kind and topic the node has."""
+    return Counter(
+        [
+            *(('publisher', node.resolve_topic_name(p.topic)) for p in node.publishers),
+            *(('subscription', node.resolve_topic_name(s.topic)) for s in node.subscriptions),
+            *(('service', service.srv_name) for service in node.services),
+            *('timer' for _ in node.timers),
+        ]
+    )
+
+
+def fail_once(*_, **__):
+    raise RuntimeError('it fails\nfor a test')
+
+
+def test_configuring_that_fails_leaves_nothing_behind(node, monkeypatch):
+    before = entities_of(node)
+    create = node.create_publisher
+
+    def create_all_but_the_last(message_type, topic, *args, **kwargs):
+        if topic == f'~/{list(OUTPUTS)[-1]}':
+            fail_once()
+        return create(message_type, topic, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node, 'create_publisher', create_all_but_the_last)
+        assert node.trigger_configure() == FAILURE
+    assert node.failure == 'RuntimeError: it fails'
+    assert lifecycle_state(node) == 'unconfigured'
+    assert entities_of(node) == before
+    assert node.trigger_configure() == SUCCESS
+    created = entities_of(node) - before
+    assert created[('publisher', '/managed/fcn_road_seg/mask')] == 1
+    assert set(created.values()) == {1}
+    assert node.trigger_cleanup() == SUCCESS
+    assert entities_of(node) == before
+
+
+def test_activating_that_fails_leaves_nothing_behind(node, monkeypatch):
+    assert node.trigger_configure() == SUCCESS
+    before = entities_of(node)
+    with monkeypatch.context() as patch:
+        patch.setattr(frame_stream, 'ImageSubscription', fail_once)
+        assert node.trigger_activate() == FAILURE
+    assert lifecycle_state(node) == 'inactive'
+    assert entities_of(node) == before
+    assert node.trigger_activate() == SUCCESS
+    created = entities_of(node) - before
+    assert created[('subscription', '/managed/camera_info')] == 1
+    assert created[('subscription', '/managed/image')] == 1
+    assert node.trigger_deactivate() == SUCCESS
+    assert entities_of(node) == before
+
+
+def test_worker_that_cannot_start_leaves_nothing_behind(node, monkeypatch):
+    assert node.trigger_configure() == SUCCESS
+    before = entities_of(node)
+    monkeypatch.setattr(frame_stream.FrameWorker, 'start', fail_once)
+    assert node.trigger_activate() == FAILURE
+    assert entities_of(node) == before
+
+
+def test_node_that_fails_to_deactivate_is_unconfigured_and_can_start_again(node, monkeypatch):
+    before = entities_of(node)
+    assert node.start()
+    stop = FrameStream.stop
+
+    def stop_late(stream, timeout_s=None):
+        monkeypatch.setattr(FrameStream, 'stop', stop)
+        fail_once()
+
+    monkeypatch.setattr(FrameStream, 'stop', stop_late)
+    assert node.trigger_deactivate() == ERROR
+    assert node.failure == 'RuntimeError: it fails'
+    assert lifecycle_state(node) == 'unconfigured'
+    assert entities_of(node) == before
+    assert node.start()
+
+
+@pytest.mark.parametrize(
+    ('ros_args', 'reason'),
+    [
+        (('-p', 'use_sim_time:=1'), "'use_sim_time' to '1' of type 'INTEGER', expecting type"),
+        (('-p', 'threshold:=2.0'), 'threshold must be a decimal number, 0.0 to 0.999'),
+        (('-p', 'qos_overrides./diagnostics.publisher.depth:=1.5'), "to '1.5' of type 'DOUBLE'"),
+        (('-p', 'qos_overrides./diagnostics.publisher.reliability:=maybe'), '`maybe`'),
+    ],
+)
+def test_parameter_that_is_not_allowed_is_an_error_with_the_logger_of_the_node(
+    start_ros, ros_args, reason
+):
+    start_ros('-r', '__node:=seg', *ros_args)
+    with pytest.raises(StartError) as caught:
+        SegmentNode()
+    assert reason in str(caught.value)
+    assert '\n' not in str(caught.value)
+    assert caught.value.logger.name == 'managed.seg'
