@@ -70,6 +70,7 @@ def test_arguments_that_make_no_sense_are_refused(argv, text, capsys):
 
 
 def test_bag_that_does_not_exist_is_told_in_one_line(tmp_path):
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
     text = f'demo: {tmp_path}/none does not exist; give the folder or file of a rosbag2'
     with pytest.raises(SystemExit) as ended:
         demo.main(['--bag', str(tmp_path / 'none'), '--out', str(tmp_path / 'out')])

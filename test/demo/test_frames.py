@@ -123,11 +123,13 @@ def test_bag_without_a_readable_image_is_refused(tmp_path):
 
 
 def test_bag_that_does_not_exist_is_refused(tmp_path):
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
     with pytest.raises(DemoError, match=r'none does not exist; give the folder or file'):
         bag_messages(tmp_path / 'none')
 
 
 def test_folder_that_is_not_a_bag_is_refused(tmp_path):
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
     with pytest.raises(DemoError, match=r'is no rosbag2 that can be read .* name a bag\'s folder'):
         bag_messages(tmp_path)
 
