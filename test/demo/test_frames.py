@@ -130,7 +130,7 @@ def test_bag_that_does_not_exist_is_refused(tmp_path):
 
 def test_folder_that_is_not_a_bag_is_refused(tmp_path):
     pytest.importorskip('rosbags', reason='rosbags is not installed')
-    with pytest.raises(DemoError, match=r'is no rosbag2 that can be read .* name a bag\'s folder'):
+    with pytest.raises(DemoError, match=r'is not a readable rosbag2 .*; give the folder of a bag'):
         bag_messages(tmp_path)
 
 
