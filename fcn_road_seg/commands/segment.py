@@ -91,7 +91,7 @@ def _run(argv: list[str]) -> int:
         # A network that runs (over a second on a slow CPU) or loads cannot be interrupted, and
         # finalizing the interpreter while it does would abort the process.
         sys.stdout.flush()
-        os._exit(0)
+        os._exit(0 if started else 1)
     return 0 if started else 1
 
 
