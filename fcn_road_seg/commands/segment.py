@@ -29,8 +29,9 @@ from fcn_road_seg.ros.unused_settings import (
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Time to send the last lines to /rosout, and the answer to a shutdown transition.
 DELIVERY_S = 0.1
-# Time for listeners to /rosout to discover a node that has just been made, and to get its line.
-DISCOVERY_S = 1.0
+# Time until listeners to /rosout have discovered a new node and get its lines. Every second time
+# that takes until the first heartbeat, after 3 s (Fast DDS, measured).
+DISCOVERY_S = 3.5
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -69,11 +70,12 @@ def _run(argv: list[str]) -> int:
         # ROS cannot read an argument or a parameter file.
         get_logger(NODE_NAME).fatal(f'{type(error).__name__}: {error}')
         return 1
+    made_s = time.monotonic()
     try:
         node = SegmentNode(ending)
     except StartError as error:
-        error.logger.fatal(str(error))
-        time.sleep(DISCOVERY_S)
+        error.node.get_logger().fatal(str(error))
+        _deliver(made_s + DISCOVERY_S)
         rclpy.try_shutdown()
         return 1
     except RuntimeError:
@@ -81,20 +83,26 @@ def _run(argv: list[str]) -> int:
         if rclpy.ok():
             raise
         return 0
+    started = True
     try:
         warn_of_unused_settings(node, argv)
         started = _spin(node)
     finally:
         has_ended = node.end()
         if rclpy.ok():
-            time.sleep(DELIVERY_S)
+            _deliver(0.0 if started else made_s + DISCOVERY_S)
         rclpy.try_shutdown()
     if not has_ended:
         # A network that runs (over a second on a slow CPU) or loads cannot be interrupted, and
         # finalizing the interpreter while it does would abort the process.
         sys.stdout.flush()
-        os._exit(0)
+        os._exit(0 if started else 1)
     return 0 if started else 1
+
+
+def _deliver(until_s: float) -> None:
+    """Wait until what was sent last has arrived, and at least until `until_s`, monotonic."""
+    time.sleep(max(DELIVERY_S, until_s - time.monotonic()))
 
 
 def _watch_signals(on_signal: Callable[[], None]) -> None:

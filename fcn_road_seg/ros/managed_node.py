@@ -8,6 +8,7 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.task import Future
 
@@ -18,12 +19,12 @@ from fcn_road_seg.ros.rclpy_compat import guard_transitions, lifecycle_state
 class StartError(Exception):
     """The node cannot be made; the text is one line for the user.
 
-    `logger` has the node's name and, while this error lives, writes to /rosout.
+    `node` may be half made, but its logger works and writes to /rosout.
     """
 
-    def __init__(self, text: str, logger: Any) -> None:
+    def __init__(self, text: str, node: Node) -> None:
         super().__init__(text)
-        self.logger = logger
+        self.node = node
 
 
 class ManagedNode(LifecycleNode):
@@ -53,7 +54,7 @@ class ManagedNode(LifecycleNode):
             # before there is a logger.
             if not self.context.ok():
                 raise
-            raise StartError(_one_line(error), self.get_logger()) from error
+            raise StartError(_one_line(error), self) from error
         guard_transitions(self, self._refuse)
 
     @property

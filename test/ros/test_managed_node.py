@@ -131,4 +131,4 @@ def test_parameter_that_is_not_allowed_is_an_error_with_the_logger_of_the_node(
         SegmentNode()
     assert reason in str(caught.value)
     assert '\n' not in str(caught.value)
-    assert caught.value.logger.name == 'managed.seg'
+    assert caught.value.node.get_logger().name == 'managed.seg'
