@@ -129,7 +129,7 @@ def test_bag_that_does_not_exist_is_refused(tmp_path):
 
 
 def test_folder_that_is_not_a_bag_is_refused(tmp_path):
-    with pytest.raises(DemoError, match=r'is no rosbag2 that can be read .* name a bag\'s folder'):
+    with pytest.raises(DemoError, match=r'is not a readable rosbag2 .*; give the folder of a bag'):
         bag_messages(tmp_path)
 
 
@@ -143,7 +143,7 @@ def test_bag_of_ros_1_is_refused_with_the_command_that_converts_it(tmp_path):
 
 def test_missing_rosbags_is_told_with_its_installation(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'rosbags.rosbag2', None)
-    with pytest.raises(DemoError, match=r'rosbags cannot be used .*; pip install'):
+    with pytest.raises(DemoError, match=r'rosbags or mcap cannot be used .*; pip install'):
         bag_messages(tmp_path)
 
 
