@@ -16,7 +16,7 @@ ros_wheels = [
     'ros-std-msgs==5.3.6',
     'ros-std-srvs==5.3.6',
 ]
-bags = ['rosbags>=0.11,<0.12']
+bags = ['mcap>=1.1,<2', 'rosbags>=0.11,<0.12']
 # Convolutions on a CPU; PyTorch's own, slower ones are used without them.
 cpu = ['ncnn>=1.0.20240410', 'openvino>=2025.0']
 exporting = ['onnx>=1.17,<2', 'onnxruntime>=1.18,<2', 'onnxscript>=0.7,<1', 'torch>=2.7']

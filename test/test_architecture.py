@@ -42,6 +42,7 @@ HOMES = {
     'h5py': {'training'},
     'lightning': {'training'},
     'matplotlib': {'viz'},
+    'mcap': {'bags'},
     'ncnn': {'inference'},
     'onnx': {'model'},
     'onnxruntime': {'model'},

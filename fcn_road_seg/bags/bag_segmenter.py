@@ -195,7 +195,7 @@ class BagSegmenter:
                 progress.update()
         self.counts.seconds = time.monotonic() - began_s
         if not self.counts.segmented:
-            missing = "its files do not contain them; try 'ros2 bag reindex' or 'mcap recover'"
+            missing = 'its files do not contain them; copy the bag again, or give another one'
             ((reason, _),) = self.counts.errors.most_common(1) or [(missing, 0)]
             raise BagError(f'none of the {total} frames of the bag can be read: {reason}')
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from fcn_road_seg.messages.one_line import one_line
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
+
+_MCAP_MAGIC = b'\x89MCAP0\r\n'
 
 
 @dataclass(frozen=True)
@@ -51,25 +55,30 @@ class BagReader:
     A bag that is compressed file by file is first unpacked to the temporary folder (TMPDIR).
 
     Raises:
-        BagError: the bag does not exist or cannot be read, or rosbags is not installed.
+        BagError: the bag does not exist, is of ROS 1 or cannot be read, or rosbags or mcap is not
+            installed.
     """
 
     def __init__(self, path: str | Path) -> None:
         require_rosbags()
-        from rosbags.rosbag2 import Reader
+        from fcn_road_seg.bags.storages import AnyReader
 
         self.path = Path(path)
         if not self.path.exists():
             raise BagError(f'{path} does not exist; give the folder or file of a rosbag2')
+        if self.path.suffix == '.bag':
+            quoted = shlex.quote(str(path))
+            raise BagError(
+                f'{path} is a ROS 1 bag; convert it: rosbags-convert --src {quoted} --dst NEW'
+            )
         _refuse_unmerged(self.path)
         try:
-            self._reader = Reader(self.path)
+            self._reader = AnyReader(self.path)
             self._reader.open()
         except Exception as error:  # any file, read by the parsers of three formats
             raise BagError(
                 f'{path} is not a readable rosbag2 ({_reason(error).rstrip(".")}); '
-                'give the folder of a bag, or a .mcap or .db3 file; if its recorder was killed, '
-                "repair it with 'mcap recover' or 'ros2 bag reindex'"
+                f'{_remedy(self.path)}'
             ) from error
         self.topics: dict[str, Topic] = {}
         for connection in self._reader.connections:
@@ -140,6 +149,35 @@ def _refuse_unmerged(path: Path) -> None:
                 f'{log} contains messages of the bag: its recorder is still running or was '
                 f"killed; if it was killed, run: sqlite3 '{database}' 'PRAGMA wal_checkpoint'"
             )
+
+
+def _remedy(path: Path) -> str:
+    """Return what helps if a bag cannot be read."""
+    files = sorted(path.glob('*.mcap')) if path.is_dir() else [path]
+    for file in files:
+        if file.suffix == '.mcap' and _lacks_end(file):
+            return (
+                f'{file} has no end, as after its recorder was killed; repair it: '
+                f'mcap recover {shlex.quote(str(file))} -o NEW.mcap'
+            )
+    has_metadata = (path / 'metadata.yaml').exists()
+    if path.is_dir() and not has_metadata and (files or any(path.glob('*.db3'))):
+        return (
+            'its recorder was killed, or that file was removed; write it again: '
+            f'ros2 bag reindex {shlex.quote(str(path))}'
+        )
+    return 'give the folder of a bag, or a .mcap or .db3 file'
+
+
+def _lacks_end(file: Path) -> bool:
+    """Return whether an MCAP file begins as one, but does not end so."""
+    try:
+        with file.open('rb') as opened:
+            begins = opened.read(len(_MCAP_MAGIC)) == _MCAP_MAGIC
+            opened.seek(-len(_MCAP_MAGIC), os.SEEK_END)
+            return begins and opened.read() != _MCAP_MAGIC
+    except OSError:
+        return False
 
 
 def _reason(error: Exception) -> str:

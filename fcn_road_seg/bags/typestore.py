@@ -33,12 +33,15 @@ def header(stamp_ns: int, frame_id: str) -> Any:
 
 
 def require_rosbags() -> None:
-    """Raise BagError, with the remedy, if rosbags is not installed."""
-    # It is an optional dependency, so modules import it inside functions.
+    """Raise BagError, with the remedy, if rosbags or mcap is not installed."""
+    # They are optional dependencies, so modules import them inside functions.
     try:
+        import mcap.reader  # noqa: F401
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
-        raise BagError(f"rosbags cannot be used ({error}); pip install 'rosbags>=0.11'") from error
+        raise BagError(
+            f"rosbags or mcap cannot be used ({error}); pip install mcap 'rosbags>=0.11,<0.12'"
+        ) from error
 
 
 @functools.cache

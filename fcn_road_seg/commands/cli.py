@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -27,6 +28,9 @@ def run_command(
         sys.stdout.reconfigure(errors='backslashreplace')
     # SIGTERM's default would leave half-written files and child processes behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Otherwise a path that is not UTF-8 could not be printed.
+        sys.stdout.reconfigure(errors='surrogateescape')
     try:
         work()
     except errors as error:

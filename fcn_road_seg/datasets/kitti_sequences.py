@@ -83,6 +83,10 @@ def find_sequence(folder: Path, rate_hz: float | None = None) -> KittiSequence:
         CalibrationError: the calibration of all frames is missing or damaged.
     """
     if (folder / 'image_02').is_dir():
+        if any(re.fullmatch('[0-9]{4}', path.name) for path in (folder / 'image_02').iterdir()):
+            raise SequenceError(
+                f'{folder} is of the tracking benchmark, which has no times; give a raw drive'
+            )
         return _timed('raw drive', _raw_drive, folder, rate_hz)
     if any((folder / name).is_file() for name in ('times.txt', 'calib.txt')):
         return _timed('odometry sequence', _odometry_sequence, folder, rate_hz)

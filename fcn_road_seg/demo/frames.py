@@ -73,8 +73,8 @@ def bag_messages(path: Path, topic: str = '', limit: int | None = None) -> list[
     empty if only one does. Messages that the node would refuse are left out, with a note.
 
     Raises:
-        DemoError: rosbags is not installed, the bag does not exist or is not readable, it has no
-            such topic or several to choose from, or no readable image.
+        DemoError: rosbags or mcap is not installed, the bag does not exist or is not readable, it
+            has no such topic or several to choose from, or no readable image.
     """
     topic, kind, recorded = _read_bag(path, topic, BAG_FRAMES if limit is None else limit)
     messages, refused = [], []
@@ -97,10 +97,6 @@ def bag_messages(path: Path, topic: str = '', limit: int | None = None) -> list[
 
 def _read_bag(path: Path, topic: str, limit: int) -> tuple[str, type, list[tuple[int, bytes]]]:
     """Return the topic, its type, and its first messages with their times in ns."""
-    if path.suffix == '.bag':
-        raise DemoError(
-            f'{path} is a ROS 1 bag; convert it: rosbags-convert --src {path} --dst NEW'
-        )
     try:
         with BagReader(path) as bag:
             topics = sorted(t.name for t in bag.topics.values() if t.type in IMAGE_TYPES)

@@ -1,3 +1,5 @@
+import re
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -96,12 +98,43 @@ def test_incomplete_bag_is_refused_in_one_line(tmp_path, spoil):
     assert '\n' not in str(caught.value)
 
 
-def test_bag_of_a_killed_recorder_is_refused_with_the_remedy(tmp_path):
-    path = write_bag(tmp_path / 'bag') / 'bag.mcap'
-    path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(
-        BagError, match="its recorder was killed, repair it with 'mcap recover' or"
-    ):
+@pytest.mark.parametrize('name', ['bag', 'bag/bag.mcap'])
+def test_mcap_of_a_killed_recorder_is_refused_with_the_remedy(tmp_path, name):
+    file = write_bag(tmp_path / 'bag') / 'bag.mcap'
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(BagError, match=rf'repair it: mcap recover {file} -o NEW\.mcap$'):
+        BagReader(tmp_path / name)
+
+
+@pytest.mark.parametrize('storage', STORAGES)
+def test_folder_without_its_metadata_is_refused_with_the_remedy(tmp_path, storage):
+    folder = write_bag(tmp_path / 'bag', storage=storage)
+    (folder / 'metadata.yaml').unlink()
+    with pytest.raises(BagError, match=rf'write it again: ros2 bag reindex {folder}$'):
+        BagReader(folder)
+
+
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        lambda bag: (bag / 'metadata.yaml').write_text('a: 1'),
+        lambda bag: (bag / 'bag.db3').write_bytes(b'hello' * 100),
+        lambda bag: (bag / 'bag.db3').unlink(),
+        lambda bag: shutil.rmtree(bag) or bag.mkdir(),
+    ],
+)
+def test_what_no_command_can_repair_is_refused_without_one(tmp_path, spoil):
+    bag = write_bag(tmp_path / 'bag', storage='sqlite3')
+    spoil(bag)
+    with pytest.raises(BagError, match=r'; give the folder of a bag, or a \.mcap or \.db3 file$'):
+        BagReader(bag)
+
+
+def test_bag_of_ros_1_is_refused_with_the_command_that_converts_it(tmp_path):
+    path = tmp_path / 'my drive.bag'
+    path.write_bytes(b'#ROSBAG V2.0\n')
+    expected = f"{path} is a ROS 1 bag; convert it: rosbags-convert --src '{path}' --dst NEW"
+    with pytest.raises(BagError, match=f'^{re.escape(expected)}$'):
         BagReader(path)
 
 

@@ -140,11 +140,12 @@ def test_it_runs_where_neither_ros_nor_torch_can_be_imported(tmp_path):
     assert (tmp_path / 'bag/metadata.yaml').is_file()
 
 
+@pytest.mark.parametrize('absent', ['rosbags', 'mcap'])
 @pytest.mark.parametrize('command', ['kitti_to_bag', 'segment_bag'])
-def test_missing_rosbags_is_one_line_with_the_remedy(tmp_path, command):
-    line = command_line(command, road_folder(tmp_path), tmp_path / 'bag', absent=('rosbags',))
+def test_missing_package_is_one_line_with_the_remedy(tmp_path, command, absent):
+    line = command_line(command, road_folder(tmp_path), tmp_path / 'bag', absent=(absent,))
     ended = subprocess.run(line, capture_output=True, text=True)
     assert ended.returncode == 1
     (text,) = ended.stderr.splitlines()
-    assert text.startswith(f'{command}: rosbags cannot be used')
-    assert "pip install 'rosbags" in text
+    assert text.startswith(f'{command}: rosbags or mcap cannot be used')
+    assert "pip install mcap 'rosbags" in text

@@ -117,7 +117,7 @@ class Executor(segment.SingleThreadedExecutor):
 
 def start(node):
     os.kill(os.getpid(), signal.SIGTERM)
-    while rclpy.ok():
+    while not node.is_ending:
         time.sleep(0.01)
     return False
 

@@ -180,6 +180,15 @@ def test_raw_drive_that_lacks_a_part_says_which(tmp_path, removed, reason):
         find_sequence(drive)
 
 
+def test_tracking_benchmark_is_not_taken_for_a_raw_drive(tmp_path):
+    (tmp_path / 'training/image_02/0000').mkdir(parents=True)
+    (tmp_path / 'training/image_02/0001').mkdir()
+    with pytest.raises(
+        SequenceError, match=r'training is of the tracking benchmark, .* raw drive$'
+    ):
+        find_sequence(tmp_path / 'training')
+
+
 def test_folder_without_an_image_says_what_it_looked_for(tmp_path):
     data = raw_drive(tmp_path) / 'image_02/data'
     for path in data.iterdir():

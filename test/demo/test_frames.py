@@ -144,7 +144,7 @@ def test_bag_of_ros_1_is_refused_with_the_command_that_converts_it(tmp_path):
 
 def test_missing_rosbags_is_told_with_its_installation(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'rosbags.rosbag2', None)
-    with pytest.raises(DemoError, match=r'rosbags cannot be used .*; pip install'):
+    with pytest.raises(DemoError, match=r'rosbags or mcap cannot be used .*; pip install'):
         bag_messages(tmp_path)
 
 

@@ -1,0 +1,166 @@
+"""rosbags' readers of the files of a rosbag2, without their limits; import this lazily.
+
+rosbags reads SQLite files by an unquoted URI, so not (or another file than) those with certain
+characters in their paths. It refuses an MCAP file with any channel that is not ROS's, and does not
+find the messages of chunks without a message index; the mcap package reads both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import quote
+
+from mcap.reader import NonSeekingReader, SeekingReader
+from mcap.records import Channel, Message, Schema
+from mcap.summary import Summary
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    MessageDefinition,
+    MessageDefinitionFormat,
+    Qos,
+)
+from rosbags.rosbag2 import Reader
+from rosbags.rosbag2.metadata import ReaderMetadata, parse_qos
+from rosbags.rosbag2.reader import DirectoryReader
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
+
+if TYPE_CHECKING:
+    from rosbags.interfaces.typing import RPath
+
+_FORMATS = {
+    'ros2msg': MessageDefinitionFormat.MSG,
+    'ros2idl': MessageDefinitionFormat.IDL,
+    'omgidl': MessageDefinitionFormat.IDL,
+}
+
+
+class _UriPath(type(Path())):  # type: ignore[misc]
+    """A path that an f-string makes a part of a URI, as rosbags' SQLite reader does."""
+
+    def __format__(self, _spec: str) -> str:
+        # Two slashes at the beginning would be the name of a host.
+        return '/' + quote(os.fsencode(self.absolute())).lstrip('/')
+
+
+class SqliteStorage(Sqlite3Reader):
+    """An SQLite file of a rosbag2 at a path of any bytes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(_UriPath(path))
+
+
+class McapStorage:
+    """The ROS 2 messages of an MCAP file, by the interface of rosbags' storages."""
+
+    def __init__(self, path: RPath) -> None:
+        self._path = path
+        self._file: BinaryIO
+        self._summary = Summary()
+        self.connections: list[Connection] = []
+        self.metadata = _metadata([], 0)
+
+    def open(self) -> None:
+        """Read the channels, and count their messages."""
+        self._file = self._path.open('rb')
+        try:
+            self._read_summary()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def messages(
+        self,
+        connections: Collection[Connection],
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> Generator[tuple[Connection, int, bytes], None, None]:
+        """Yield the messages of these connections, with their times in ns.
+
+        They come in the order of their times, but from a file without an index in its own order:
+        to sort them would take its size in memory. `start` and `stop` are not used.
+        """
+        chosen = {connection.id: connection for connection in connections}
+        for _, channel, message in self._all({c.topic for c in connections}):
+            if channel.id in chosen:
+                yield chosen[channel.id], message.log_time, message.data
+
+    def _all(
+        self, topics: set[str] | None = None
+    ) -> Iterator[tuple[Schema | None, Channel, Message]]:
+        """Iterate over the messages of `topics`, and also over others if that is easier."""
+        self._file.seek(0)
+        chunks = self._summary.chunk_indexes
+        if not (chunks and self._summary.channels and self._summary.schemas):
+            return NonSeekingReader(self._file).iter_messages(topics, log_time_order=False)
+        # Without a message index, it is not known which topics are in a chunk.
+        known = all(chunk.message_index_offsets for chunk in chunks)
+        reader = SeekingReader(self._file, validate_crcs=True)
+        return reader.iter_messages(topics if known else None)
+
+    def _read_summary(self) -> None:
+        summary = self._summary = SeekingReader(self._file).get_summary() or Summary()
+        channels, schemas = summary.channels, summary.schemas
+        statistics = summary.statistics
+        if statistics and channels and schemas:
+            counts = Counter(statistics.channel_message_counts)
+            times_ns = [statistics.message_start_time, statistics.message_end_time]
+        else:
+            counts, times_ns = Counter(), []
+            for schema, channel, message in self._all():
+                channels = {**channels, channel.id: channel}
+                schemas = {**schemas, schema.id: schema} if schema else schemas
+                counts[channel.id] += 1
+                extremes_ns = [*times_ns, message.log_time]
+                times_ns = [min(extremes_ns), max(extremes_ns)]
+        self.connections = [
+            Connection(
+                channel.id,
+                channel.topic,
+                schema.name,
+                MessageDefinition(_FORMATS[schema.encoding], schema.data.decode()),
+                '',
+                counts[channel.id],
+                ConnectionExtRosbag2('cdr', _qos(channel)),
+                self,
+            )
+            for channel in channels.values()
+            if channel.message_encoding == 'cdr'
+            and (schema := schemas.get(channel.schema_id))
+            and schema.encoding in _FORMATS
+        ]
+        self.metadata = _metadata(times_ns, sum(c.msgcount for c in self.connections))
+
+
+class _FolderReader(DirectoryReader):
+    STORAGE_PLUGINS = {'mcap': McapStorage, 'sqlite3': SqliteStorage}  # noqa: RUF012
+
+
+class AnyReader(Reader):
+    """rosbags' reader of a folder or file, with the storages of this module."""
+
+    STORAGE_PLUGINS = {  # noqa: RUF012
+        'dir': _FolderReader,
+        '.mcap': McapStorage,
+        '.db3': SqliteStorage,
+    }
+
+
+def _qos(channel: Channel) -> list[Qos]:
+    return parse_qos(channel.metadata.get('offered_qos_profiles', ''))
+
+
+def _metadata(times_ns: Sequence[int], count: int) -> ReaderMetadata:
+    """Return rosbags' metadata; an end lies 1 ns behind the last message."""
+    if not count:
+        return ReaderMetadata(0, 2**63 - 1, 0, 0, None, None, None, None)
+    start_ns, end_ns = min(times_ns), max(times_ns) + 1
+    return ReaderMetadata(end_ns - start_ns, start_ns, end_ns, count, None, None, None, None)
