@@ -8,6 +8,9 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fcn_road_seg.messages.one_line import one_line
+from fcn_road_seg.utils.percentiles import nearest_rank
+
 WINDOW_S = 10.0
 # Over a shorter time, a rate tells more about the jitter of two frames than about the camera.
 RATE_AFTER_S = 1.0
@@ -131,7 +134,7 @@ class FrameStatistics:
         """Count a frame that could not be decoded or segmented; keep `reason` as last error."""
         with self._lock:
             self._count('refused')
-            self._last_error = _one_line(reason)
+            self._last_error = one_line(reason, MAX_ERROR_CHARACTERS)
 
     def count_published(self, output: str) -> None:
         """Count a message on `output`.
@@ -201,12 +204,5 @@ class _Window:
 
 
 def _percentiles_ms(durations_s: list[float]) -> dict[int, float | None]:
-    ordered = sorted(durations_s)
-    ranks = {p: -(-p * len(ordered) // 100) for p in PERCENTILES}
-    return {p: 1e3 * ordered[rank - 1] if ordered else None for p, rank in ranks.items()}
-
-
-def _one_line(text: str) -> str:
-    """Return the text without line breaks, lone surrogates, and NUL, which would end it."""
-    cut = text[:MAX_ERROR_CHARACTERS]
-    return ' '.join(''.join(c if c.isprintable() else ' ' for c in cut).split())
+    found = {p: nearest_rank(durations_s, p) for p in PERCENTILES}
+    return {p: None if value_s is None else 1e3 * value_s for p, value_s in found.items()}

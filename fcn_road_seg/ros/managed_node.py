@@ -54,7 +54,7 @@ class ManagedNode(LifecycleNode):
             # before there is a logger.
             if not self.context.ok():
                 raise
-            raise StartError(_one_line(error), self) from error
+            raise StartError(_first_line(error), self) from error
         guard_transitions(self, self._refuse)
 
     @property
@@ -148,7 +148,7 @@ class ManagedNode(LifecycleNode):
         try:
             step()
         except Exception as error:  # rclpy would discard it without a message.
-            text = _one_line(error)
+            text = _first_line(error)
             self.failure = (
                 text if isinstance(error, ValueError) else f'{type(error).__name__}: {text}'
             )
@@ -173,6 +173,6 @@ class ManagedNode(LifecycleNode):
         self._bond = None
 
 
-def _one_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     # CUDA's errors have many lines.
     return str(error).partition('\n')[0]
