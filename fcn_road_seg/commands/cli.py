@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import sys
 from collections.abc import Callable
@@ -23,13 +22,10 @@ def run_command(
         SystemExit: `work` raised one of `errors`; its text, behind the command's name, is one line
             for the user, and the exit status is 1.
     """
-    if isinstance(sys.stdout, TextIOWrapper):
-        # Paths are any bytes, and not all of them can be printed otherwise.
-        sys.stdout.reconfigure(errors='backslashreplace')
     # SIGTERM's default would leave half-written files and child processes behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Otherwise a path that is not UTF-8 could not be printed.
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Paths are any bytes: those that are not UTF-8 are printed as they are.
         sys.stdout.reconfigure(errors='surrogateescape')
     try:
         work()

@@ -6,11 +6,11 @@ import pytest
 from fcn_road_seg.commands.cli import run_command
 
 
-def test_path_of_any_bytes_can_be_printed(monkeypatch):
+def test_path_of_any_bytes_is_printed_as_it_is(monkeypatch):
     printed = io.BytesIO()
     monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(printed, 'utf-8', write_through=True))
     assert run_command('command', lambda: print('caf\udce9'), ()) == 0
-    assert printed.getvalue() == b'caf\\udce9\n'
+    assert printed.getvalue() == b'caf\xe9\n'
 
 
 def test_error_of_several_lines_is_one():
