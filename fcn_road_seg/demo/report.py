@@ -14,7 +14,7 @@ from fcn_road_seg.demo.frames import RATE_HZ, DemoError
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.recorder import Recording
 from fcn_road_seg.utils.percentiles import nearest_rank
-from fcn_road_seg.viz.contact_sheet import make_contact_sheet
+from fcn_road_seg.viz.contact_sheet import make_contact_sheet, write_png
 from fcn_road_seg.viz.video import atomic_video_writer
 
 MIN_IOU = 0.8
@@ -122,7 +122,7 @@ def write_pictures(out: Path, messages: Sequence[CameraMessage], recording: Reco
         for picture in (message.frame_bgr(), cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), overlay_bgr)
     ]
     contact_sheet = make_contact_sheet(pictures, columns=3, cell_width=SHEET_COLUMN_WIDTH)
-    cv2.imwrite(str(out / 'contact_sheet.png'), contact_sheet)
+    write_png(contact_sheet, out / 'contact_sheet.png')
 
     rate_hz = max(1.0, mean_rate_hz(messages) * len(shown) / len(messages))
     with atomic_video_writer(out / 'overlay.mp4', rate_hz) as add:

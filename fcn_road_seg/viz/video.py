@@ -30,14 +30,19 @@ def atomic_video_writer(
     scaled to fit into it.
 
     Raises:
-        VideoError: `path` does not end in SUFFIX, its folder does not exist, no picture was added,
-            the disk is full, or OpenCV cannot write videos.
+        VideoError: `path` does not end in SUFFIX or is not UTF-8, its folder does not exist, no
+            picture was added, the disk is full, or OpenCV cannot write videos.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
         raise VideoError(f'{path} does not end in {SUFFIX}; use that suffix')
     if not path.parent.is_dir():
         raise VideoError(f'{path.parent} does not exist; create that folder first')
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError as error:
+        # OpenCV would crash.
+        raise VideoError(f'{path} is not UTF-8, as a video must be; use another name') from error
     with atomic_write(path) as part:
         # OpenCV derives the format from the suffix.
         video = part.with_name(part.name + SUFFIX)

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -98,3 +99,10 @@ def test_disk_with_no_room_is_noticed(tmp_path):
     last = caught.value.stderr.splitlines()[-1]
     assert re.search(r'/a\.mp4 has \d+ of 30 pictures; is the disk full\?', last)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_name_that_is_not_utf_8_is_refused(tmp_path):
+    path = tmp_path / os.fsdecode(b'caf\xe9.mp4')
+    with pytest.raises(VideoError, match='is not UTF-8'), atomic_video_writer(path, 10.0):
+        pass
+    assert not list(tmp_path.iterdir())
