@@ -90,4 +90,7 @@ def _road_probability(logit: np.ndarray) -> np.ndarray:
 def _to_bgr(frame: np.ndarray, request: SegmentationRequest) -> np.ndarray:
     if request.channel_order == 'bgr':
         return frame
+    if frame.shape[:2] == (1, 1):
+        # As in resize_to_input.
+        return np.ascontiguousarray(frame[..., ::-1])
     return cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)

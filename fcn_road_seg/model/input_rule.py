@@ -57,6 +57,9 @@ class InputRule:
 def resize_to_input(frame: np.ndarray, input_hw: tuple[int, int]) -> np.ndarray:
     """Return an (H, W, 3) uint8 frame, RGB or BGR, at the network's input size."""
     h, w = input_hw
+    if frame.shape[:2] == (1, 1):
+        # OpenCV 4.5.4 (Ubuntu 22.04) refuses a picture of one pixel.
+        return np.tile(frame, (h, w, 1))
     # Reducing by area averages the pixels that bilinear sampling would skip (aliasing).
     reduces = h < frame.shape[0] and w < frame.shape[1]
     method = cv2.INTER_AREA if reduces else cv2.INTER_LINEAR

@@ -1,5 +1,6 @@
 import math
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -49,6 +50,16 @@ def test_reduced_frame_is_averaged_by_area():
     frame = np.zeros((64, 128, 3), np.uint8)
     frame[0, 0] = 160
     assert resize_to_input(frame, (32, 64))[0, 0].tolist() == [40, 40, 40]
+
+
+def test_frame_of_one_pixel_fills_the_input_with_its_colour():
+    # Without cv2.resize, which refuses it in OpenCV 4.5.4.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cv2, 'resize', None)
+        enlarged = resize_to_input(np.uint8([[[10, 20, 30]]]), (32, 64))
+    assert enlarged.shape == (32, 64, 3)
+    assert enlarged.dtype == np.uint8
+    assert (enlarged == (10, 20, 30)).all()
 
 
 def test_frame_enlarged_along_a_side_is_interpolated():
