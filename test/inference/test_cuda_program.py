@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,14 @@ from fcn_road_seg.inference.interfaces import OverlayStyle, SegmentationRequest
 from fcn_road_seg.model.road_fcn import RoadFCN
 
 FRAME_HW = (90, 130)
+
+
+@pytest.fixture(scope='module')
+def random_model(random_model):
+    """A copy: the networks made of it change the layout of its weights in memory."""
+    return copy.deepcopy(random_model)
+
+
 REQUEST = SegmentationRequest(
     input_hw=(64, 96),
     hidden_input_rows=0,
