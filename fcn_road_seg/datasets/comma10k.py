@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from fcn_road_seg.datasets.frames import LabelledFrame, find_images, pair_with_label
-from fcn_road_seg.datasets.labels import BACKGROUND, ROAD
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, UNMATCHED, match_colours
 
-# RGB, as its README has them.
-_COLOURS = {
-    0x402020: ROAD,
-    0xFF0000: ROAD,  # lane markings
-    0x808060: BACKGROUND,  # undrivable
-    0x00FF66: BACKGROUND,  # movable
-    0xCC00FF: BACKGROUND,  # the own car
-}
+# RGB, as its README has them: road, lane markings; undrivable, movable, the own car.
+_ROAD_COLOURS = ((0x40, 0x20, 0x20), (0xFF, 0x00, 0x00))
+_COLOURS = (*_ROAD_COLOURS, (0x80, 0x80, 0x60), (0x00, 0xFF, 0x66), (0xCC, 0x00, 0xFF))
 
 
 def comma10k_label(mask_bgr: np.ndarray) -> np.ndarray:
@@ -27,18 +23,17 @@ def comma10k_label(mask_bgr: np.ndarray) -> np.ndarray:
     """
     if mask_bgr.ndim != 3 or mask_bgr.dtype != np.uint8:
         raise ValueError('a comma10k mask has 8-bit colours; this one has none')
-    b, g, r = (mask_bgr[..., i].astype(np.uint32) for i in range(3))
-    colours = r << 16 | g << 8 | b
-    label = np.full(colours.shape, BACKGROUND, np.uint8)
-    known = np.zeros(colours.shape, bool)
-    for colour, meaning in _COLOURS.items():
-        here = colours == colour
-        label[here] = meaning
-        known |= here
-    if not known.all():
-        names = ', '.join(f'#{colour:06x}' for colour in _COLOURS)
-        raise ValueError(f'colour #{colours[~known][0]:06x} is unknown; comma10k has {names}')
-    return label
+    rgb = mask_bgr[..., 2::-1]
+    index = match_colours(rgb, _COLOURS)
+    unknown = rgb[index == UNMATCHED]
+    if len(unknown):
+        names = ', '.join(map(_hex, _COLOURS))
+        raise ValueError(f'colour {_hex(unknown[0])} is unknown; comma10k has {names}')
+    return np.where(index < len(_ROAD_COLOURS), ROAD, BACKGROUND).astype(np.uint8)
+
+
+def _hex(colour: Iterable[int]) -> str:
+    return '#' + ''.join(f'{value:02x}' for value in colour)
 
 
 def find_comma10k_frames(root: Path) -> list[LabelledFrame]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 BACKGROUND, ROAD, VOID = 0, 1, 255
+UNMATCHED = 255
 
 # From a label file's pixels to (H, W) uint8 of BACKGROUND, ROAD, VOID.
 LabelDecoder = Callable[[np.ndarray], np.ndarray]
@@ -28,3 +29,14 @@ def decode_by_table(index: np.ndarray, meaning: dict[int, int]) -> np.ndarray:
     table = np.full(256, VOID, np.uint8)
     table[list(meaning)] = list(meaning.values())
     return table[index]
+
+
+def match_colours(rgb: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """Return the (H, W) uint8 index in `colours` of each pixel of (H, W, 3) uint8 RGB.
+
+    At most 255 colours; a pixel of another colour gets UNMATCHED.
+    """
+    index = np.full(rgb.shape[:2], UNMATCHED, np.uint8)
+    for number, colour in enumerate(colours):
+        index[(rgb == np.array(colour, np.uint8)).all(axis=2)] = number
+    return index

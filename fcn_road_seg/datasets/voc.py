@@ -10,7 +10,14 @@ import numpy as np
 from PIL import Image
 
 from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, find_images
-from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, decode_by_table
+from fcn_road_seg.datasets.labels import (
+    BACKGROUND,
+    ROAD,
+    UNMATCHED,
+    VOID,
+    decode_by_table,
+    match_colours,
+)
 
 ROAD_CLASS = 'road'
 
@@ -46,18 +53,14 @@ class VocFrame(LabelledFrame):
                         'export palette PNGs, or put the labelmap.txt of CVAT beside the folders'
                     )
                 return np.array(image)
-        except (OSError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise DatasetError(f'{self.label_path} is not a readable image ({error})') from error
 
     def _classes_of(self, rgb: np.ndarray) -> np.ndarray:
-        numbers = np.full(rgb.shape[:2], VOID, np.uint8)
-        known = np.zeros(rgb.shape[:2], bool)
-        for number, colour in enumerate(self.colours):
-            here = (rgb == np.array(colour, np.uint8)).all(axis=2)
-            numbers[here] = number
-            known |= here
-        if not known.all():
-            colour = tuple(rgb[~known][0].tolist())
+        numbers = match_colours(rgb, self.colours)
+        unknown = rgb[numbers == UNMATCHED]
+        if len(unknown):
+            colour = tuple(unknown[0].tolist())
             raise DatasetError(
                 f'{self.label_path} has the colour {colour} (RGB), which no class has'
             )

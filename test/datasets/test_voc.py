@@ -102,3 +102,12 @@ def test_mask_without_its_frame_is_named(labelme):
     write_palette(labelme / 'SegmentationClass/b.png', [[0]])
     with pytest.raises(DatasetError, match=r'b\.png has no frame in'):
         find_frames(labelme, 'all')
+
+
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.9])
+def test_mask_that_is_cut_off_is_named(labelme, share):
+    path = labelme / 'SegmentationClass/a.png'
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(DatasetError, match=r'a\.png is not a readable image'):
+        find_frames(labelme, 'all')[0].load()
