@@ -125,8 +125,8 @@ def add_checkpoint_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the options of `build_segmenter`, the same for every command that segments frames."""
+def add_machine_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add what runs and where: `--checkpoint`, `--device` and `--threads`."""
     add_checkpoint_argument(parser)
     parser.add_argument(
         '--device',
@@ -134,6 +134,18 @@ def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
         metavar='NAME',
         help='Device: auto, cpu, cuda or cuda:N (default: auto).',
     )
+    parser.add_argument(
+        '--threads',
+        type=int,
+        default=0,
+        metavar='N',
+        help='Number of CPU threads; 0 uses all cores (default: 0).',
+    )
+
+
+def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the options of `build_segmenter`, the same for every command that segments frames."""
+    add_machine_arguments(parser)
     parser.add_argument(
         '--precision',
         default='auto',
@@ -145,13 +157,6 @@ def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
         default='auto',
         metavar='NAME',
         help='Library that runs the network: auto, ncnn, openvino or torch (default: auto).',
-    )
-    parser.add_argument(
-        '--threads',
-        type=int,
-        default=0,
-        metavar='N',
-        help='Number of CPU threads; 0 uses all cores (default: 0).',
     )
     parser.add_argument(
         '--input',

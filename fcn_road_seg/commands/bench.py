@@ -9,7 +9,7 @@ from pathlib import Path
 from fcn_road_seg.bench import variants
 from fcn_road_seg.bench.networks import size_text
 from fcn_road_seg.bench.run import BenchError, BenchOptions, NodeOptions, run_bench
-from fcn_road_seg.commands.arguments import size_hw
+from fcn_road_seg.commands.arguments import add_machine_arguments, size_hw
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.live.errors import LiveError
@@ -26,25 +26,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         description='Time the network, the segmenter around it and, with --node, the live node, '
         'beside plain PyTorch, the classic FCN-8s and the floor of direct convolution.',
     )
-    parser.add_argument(
-        '--checkpoint',
-        type=Path,
-        metavar='FILE',
-        help='Checkpoint file (default: the one shipped with the package).',
-    )
-    parser.add_argument(
-        '--device',
-        default='auto',
-        metavar='NAME',
-        help='Device: auto, cpu, cuda or cuda:N (default: %(default)s).',
-    )
-    parser.add_argument(
-        '--threads',
-        type=int,
-        default=0,
-        metavar='N',
-        help='Number of CPU threads; 0 uses all cores (default: %(default)s).',
-    )
+    add_machine_arguments(parser)
     parser.add_argument(
         '--sizes',
         nargs='+',
