@@ -125,6 +125,12 @@ def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
         metavar='FACTOR',
         help="Learning rate of an encoder with initial weights, relative to the decoder's.",
     )
+    group.add_argument(
+        '--freeze-stages',
+        type=whole_number(0),
+        metavar='N',
+        help="Keep the first N of the encoder's five stages at their initial weights.",
+    )
 
 
 def _add_loop_arguments(group: argparse._ActionsContainer) -> None:
@@ -231,6 +237,7 @@ def build_recipe(args: argparse.Namespace) -> Recipe:
         'batch': args.batch,
         'learning_rate': args.learning_rate,
         'encoder_rate': args.encoder_rate,
+        'frozen_stages': args.freeze_stages,
         'input_rule': InputRule(pixels=args.pixels) if args.pixels is not None else None,
     }
     return replace(recipe, **{name: v for name, v in overrides.items() if v is not None})

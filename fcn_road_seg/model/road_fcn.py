@@ -17,6 +17,7 @@ SKIPS = ('pool4', 'pool3')
 OUTPUT_STRIDE = 32
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+STAGES = len(_STAGES)
 _SKIP_CHANNELS = {'pool4': (512, 256), 'pool3': (256, 128)}
 _DECODER_CHANNELS = (512, 256, 128, 64, 32, 16)
 _CONTEXT_CELLS = 11
@@ -82,6 +83,11 @@ class VGG16Encoder(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def first_stages(self, count: int) -> nn.Sequential:
+        """Return the layers of the first `count` stages, each of which ends with a max-pool."""
+        ends = [i for i, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d)]
+        return self.features[: ends[count - 1] + 1 if count else 0]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return pool3 [N, 256, H/8, W/8], pool4 [N, 512, H/16, W/16], pool5 [N, 512, H/32, W/32].

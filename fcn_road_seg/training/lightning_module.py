@@ -61,6 +61,8 @@ class RoadTraining(lightning.LightningModule):
         self.augmentation = Augmentation(
             **{field.name: getattr(recipe, field.name) for field in fields(Augmentation)}
         )
+        for parameter in net.encoder.first_stages(recipe.frozen_stages).parameters():
+            parameter.requires_grad = False
         self.val_iou = nn.ModuleList(BinaryJaccardIndex(ignore_index=VOID) for _ in val_names)
         # Frame, mask and label of the first frames of each source, from the last validation.
         self.previews: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -73,6 +75,7 @@ class RoadTraining(lightning.LightningModule):
         # The encoder is frozen by a learning rate of 0, since DDP does not support a change of
         # requires_grad. Only in evaluation mode do the batch norm statistics stay.
         self.net.encoder.train(self.trainer.global_step >= self.freeze_steps)
+        self.net.encoder.first_stages(self.recipe.frozen_stages).eval()
 
     def training_step(self, batch: tuple[list[Tensor], list[Tensor]], _: int) -> Tensor:
         frames, labels = self.augmentation(*batch)

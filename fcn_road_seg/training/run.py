@@ -55,6 +55,8 @@ def train(options: TrainingOptions, recipe: Recipe) -> dict[str, dict[str, float
             used; all but the content of the data is checked before these are read.
         TrainingError: the training failed or was interrupted.
     """
+    if options.weights == 'none' and recipe.frozen_stages:
+        raise ValueError('stages with random weights cannot be frozen; give --weights')
     check_run_folder(options.out, options.resume)
     quieten_lightning()
     torch.set_float32_matmul_precision('high')

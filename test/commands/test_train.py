@@ -337,6 +337,24 @@ def test_frozen_encoder_stays_as_it_is_statistics_included(easy_data, tmp_path):
     assert {'features.0.weight', 'features.1.running_mean'} <= changed
 
 
+def test_frozen_stages_stay_as_they_are_and_the_others_learn(easy_data, tmp_path):
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--batch', '2']
+    arguments += ['--steps', '2', '--val-every', '2', '--without', 'ema', '--freeze-stages', '2']
+    torch.manual_seed(3)
+    start = RoadFCN(RoadFCNConfig(encoder='vgg16_bn'))
+    weights = tmp_path / 'vgg16_bn.pth'
+    torch.save(
+        {f'features.{k}': v for k, v in start.encoder.features.state_dict().items()}, weights
+    )
+    train.main([*arguments, '--out', str(tmp_path / 'run'), '--weights', str(weights)])
+    trained = torch.load(tmp_path / 'run' / 'last.ckpt', weights_only=True)['state_dict']
+    same = {
+        n for n, t in start.encoder.state_dict().items() if t.equal(trained[f'net.encoder.{n}'])
+    }
+    # Two stages of vgg16_bn are its layers 0 to 13.
+    assert same == {n for n in start.encoder.state_dict() if int(n.split('.')[1]) <= 13}
+
+
 def test_two_processes_train_one_network(easy_data, tmp_path):
     command = [
         sys.executable,
@@ -412,6 +430,14 @@ def test_run_leaves_curves_predictions_and_tensorboard_events(easy_data, tmp_pat
         (['--rendered', '4', '--seed', '-1'], r'seed -1 is not in 0\.\.4294967295'),
         (['--rendered', '4', '--seed', '4294967296'], r'seed 4294967296 is not in 0\.\.42949672'),
         (['--rendered', '4', '--freeze', '-1'], '-1 steps cannot be frozen; use 0 for none'),
+        (
+            ['--rendered', '4', '--weights', 'hed', '--freeze-stages', '6'],
+            '6 stages cannot be frozen; the encoder has 5',
+        ),
+        (
+            ['--rendered', '4', '--freeze-stages', '2'],
+            'stages with random weights cannot be frozen; give --weights',
+        ),
     ],
 )
 def test_error_in_the_arguments_is_one_line_before_training_starts(
