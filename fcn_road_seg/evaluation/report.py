@@ -58,6 +58,9 @@ def format_report(title: str, report: dict[str, Any]) -> Iterator[str]:
         for category, measures in report.get(view, {}).items():
             text = ', '.join(f'{k} {_format(v)}' for k, v in measures.items())
             yield f'  {view} {category}: {text}'
+    if 'probability' in report:
+        figures = report['probability'].items()
+        yield '  p(road): ' + ', '.join(f'{k} {_format(v)}' for k, v in figures)
     if 'false_positive_rate_by_class' in report:
         rates = report['false_positive_rate_by_class'].items()
         yield '  taken for road: ' + ', '.join(f'{k} {100 * v:.1f} %' for k, v in rates)
