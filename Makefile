@@ -34,8 +34,9 @@ demo: $(READY)
 	    $(if $(IMAGES),--images '$(IMAGES)') $(if $(BAG),--bag '$(BAG)') \
 	    $(if $(TOPIC),--topic '$(TOPIC)') $(if $(FRAMES),--frames $(FRAMES))
 
+# One process for each core, but not more memory than a small machine has.
 test: lint
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY)
 	@$(PYTHON) -m ruff check .

@@ -28,6 +28,7 @@ testing = [
     'mypy>=1.11,<3',
     # launch_testing's plugin does not know pytest 9.
     'pytest>=7,<9',
+    'pytest-xdist>=3,<4',
     'PyYAML>=5',
     'ruff>=0.6,<1',
     # The last ones with which colcon builds an ament_python package.
