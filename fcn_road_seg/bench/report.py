@@ -52,7 +52,7 @@ def network_lines(report: Mapping[str, Any]) -> Iterator[str]:
         for dtype, floor_ms in figures['floor_ms'].items():
             yield f'  {_floor_label(dtype):36}{digits(floor_ms):>9}'
         for of in ('mask', 'overlay'):
-            text = f'{report["frame"]} frame to {of}'
+            text = f'{report["frame"]} frame to {of}, {report["precision"]}'
             yield f'  {text:36}{_spread(figures[f"frame_to_{of}_ms"])}'
             if f'around_{of}_ms' in figures:
                 text = '  of which around the network'

@@ -1,4 +1,4 @@
-"""Add the activation ranges that int8 needs, measured on frames, to a checkpoint."""
+"""Add what precisions below float32 need to a checkpoint, measured on frames."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.rendered import rendered_frames
 from fcn_road_seg.datasets.splits import find_frames
 from fcn_road_seg.model.activation_ranges import FRAME_COUNT, evenly_spaced
-from fcn_road_seg.model.checkpoint import CheckpointError, default_checkpoint_path
-from fcn_road_seg.model.int8_calibration import calibrate_checkpoint
+from fcn_road_seg.model.checkpoint import (
+    CheckpointError,
+    default_checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+    smallest_exact_dtype,
+)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='calibrate',
-        description='Copy a checkpoint and add what precision int8 needs: the ranges of its '
-        'activations. The network does not change. Checkpoints written by train already have '
-        'them.',
+        description='Copy a checkpoint and add what precisions below float32 need: the ranges of '
+        'its activations (for int8), and how far the masks of each precision agree with those of '
+        'float32 (for precision auto). The network does not change. Checkpoints written by train '
+        'already have both.',
     )
     add_checkpoint_argument(parser)
     parser.add_argument(
@@ -49,18 +55,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the checkpoint and print its activation ranges; return the exit status."""
     args = parse_args(argv)
     return run_command(
-        'calibrate', lambda: calibrate(args), (CheckpointError, DatasetError, OSError)
+        'calibrate', lambda: calibrate_file(args), (CheckpointError, DatasetError, OSError)
     )
 
 
-def calibrate(args: argparse.Namespace) -> None:
-    """Write what the arguments ask for.
+def calibrate_file(args: argparse.Namespace) -> None:
+    """Write what the arguments ask for; the tensors, and so their hash, stay the same.
 
     Raises:
-        CheckpointError, DatasetError, OSError: as calibrate_checkpoint and calibration_frames.
+        CheckpointError, DatasetError, OSError: as load_checkpoint, calibration_frames and
+            save_checkpoint.
     """
-    source = args.checkpoint or default_checkpoint_path()
-    peaks = calibrate_checkpoint(source, calibration_frames(args.data), args.out)
+    # It brings PyTorch's and OpenVINO's libraries: not before the arguments are known.
+    from fcn_road_seg.inference.calibration import calibrate
+
+    checkpoint = load_checkpoint(args.checkpoint or default_checkpoint_path())
+    calibrated = calibrate(checkpoint, list(calibration_frames(args.data)), say=print)
+    save_checkpoint(calibrated, args.out, smallest_exact_dtype(checkpoint.model))
+    peaks = calibrated.activation_peaks or ()
     print(f'{args.out}: largest activations {", ".join(f"{peak:.2f}" for peak in peaks)}')
 
 

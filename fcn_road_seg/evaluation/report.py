@@ -32,6 +32,7 @@ def write_report(folder: Path, segmenter: RoadSegmenter, results: Sequence[DataS
     folder.mkdir(parents=True, exist_ok=True)
     report = {
         'checkpoint_sha256': segmenter.checkpoint_sha256,
+        'precision': segmenter.precision,
         'threshold': segmenter.threshold,
         'data': {result.title: result.evaluation.report() for result in results},
     }

@@ -38,6 +38,7 @@ class NodeStatus:
     max_image_age_s: float = 0.0
     device: str = ''
     precision: str = ''
+    precision_reason: str = ''
     backend: str = ''
     gpu_memory_mib: float | None = None
     checkpoint_sha256: str = ''
@@ -99,6 +100,7 @@ def _values(frames: StatisticsSnapshot, status: NodeStatus) -> dict[str, str]:
         **{f'overhead p{p} (ms)': _decimal(ms, 2) for p, ms in frames.overhead_ms.items()},
         'device': status.device or 'n/a',
         'precision': status.precision or 'n/a',
+        'precision reason': status.precision_reason or 'n/a',
         'backend': status.backend or 'n/a',
         'GPU memory (MiB)': _decimal(status.gpu_memory_mib, 0),
         'checkpoint': status.checkpoint_sha256[:12] or 'n/a',

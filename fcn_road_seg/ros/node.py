@@ -149,6 +149,7 @@ class SegmentNode(ManagedNode):
             max_image_age_s=self._filter.max_image_age_s,
             device=segmenter.device_name if segmenter else '',
             precision=segmenter.precision if segmenter else '',
+            precision_reason=segmenter.precision_reason if segmenter else '',
             backend=str(segmenter.backend) if segmenter else '',
             gpu_memory_mib=segmenter.gpu_memory_mib() if segmenter else None,
             checkpoint_sha256=segmenter.checkpoint_sha256 if segmenter else '',

@@ -113,8 +113,8 @@ PARAMETERS = (
     Parameter(
         'precision',
         'auto',
-        'Arithmetic of the network. auto is float16 on a GPU and float32 on a CPU; int8 is the '
-        'fastest on a CPU with VNNI or AMX, and changes the mask slightly.',
+        'Arithmetic of the network. auto is the fastest one of the machine whose masks the '
+        "checkpoint records to agree with float32's, or else float32.",
         choices=('auto', 'float32', 'float16', 'bfloat16', 'int8'),
     ),
     Parameter(

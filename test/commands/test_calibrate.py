@@ -27,6 +27,7 @@ def test_checkpoint_gains_peaks_and_is_otherwise_unchanged(random_checkpoint_pat
     assert before.activation_peaks is None
     assert len(after.activation_peaks) == 13
     assert all(0 < peak < 100 for peak in after.activation_peaks)
+    assert 0.9 < after.agreements['float16'].iou <= 1
     assert after.sha256 == before.sha256
     assert after.provenance == before.provenance
     assert after.threshold == before.threshold
@@ -72,4 +73,6 @@ def test_missing_folder_is_an_error_before_anything_is_measured(tmp_path, capsys
 
 
 def test_shipped_checkpoint_is_calibrated():
-    assert len(load_checkpoint(default_checkpoint_path()).activation_peaks) == 13
+    checkpoint = load_checkpoint(default_checkpoint_path())
+    assert len(checkpoint.activation_peaks) == 13
+    assert checkpoint.agreements.keys() == {'int8', 'bfloat16', 'float16'}
