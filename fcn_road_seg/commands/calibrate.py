@@ -15,8 +15,9 @@ from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.rendered import rendered_frames
 from fcn_road_seg.datasets.splits import find_frames
 from fcn_road_seg.model.activation_ranges import FRAME_COUNT, evenly_spaced
-from fcn_road_seg.model.checkpoint import CheckpointError, default_checkpoint_path
+from fcn_road_seg.model.checkpoint import CheckpointError
 from fcn_road_seg.model.int8_calibration import calibrate_checkpoint
+from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -59,7 +60,7 @@ def calibrate(args: argparse.Namespace) -> None:
     Raises:
         CheckpointError, DatasetError, OSError: as calibrate_checkpoint and calibration_frames.
     """
-    source = args.checkpoint or default_checkpoint_path()
+    source = checkpoint_path(args.checkpoint)
     peaks = calibrate_checkpoint(source, calibration_frames(args.data), args.out)
     print(f'{args.out}: largest activations {", ".join(f"{peak:.2f}" for peak in peaks)}')
 

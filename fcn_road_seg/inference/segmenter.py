@@ -27,6 +27,7 @@ from fcn_road_seg.inference.options import (
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule, logit_threshold
 from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, fold_batch_norm
+from fcn_road_seg.model.shipped_checkpoints import DEFAULT, checkpoint_path
 from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 
 CHANNEL_ORDERS = ('bgr', 'rgb')
@@ -38,7 +39,8 @@ class RoadSegmenter:
     """A checkpoint on its device, which segments frames of any size.
 
     Args:
-        checkpoint: a file, or a loaded one.
+        checkpoint: a file, a loaded one, or the name of a shipped one: '' is the default, lite the
+            light one (`checkpoint_path`).
         device: auto, cpu, cuda or cuda:N; auto is the first GPU, or else the CPU.
         precision: auto, float32, float16 (GPU only), bfloat16 or int8 (CPU only, by OpenVINO,
             with a calibrated checkpoint); auto is float16 on a GPU and float32 on a CPU.
@@ -63,7 +65,7 @@ class RoadSegmenter:
 
     def __init__(
         self,
-        checkpoint: str | Path | Checkpoint,
+        checkpoint: str | Path | Checkpoint = DEFAULT,
         device: str = 'auto',
         precision: str = 'auto',
         input_hw: tuple[int, int] | None = None,
@@ -76,7 +78,7 @@ class RoadSegmenter:
         self.precision = resolve_precision(precision, self.device)
         check_backend(backend, self.device, self.precision)
         if not isinstance(checkpoint, Checkpoint):
-            checkpoint = load_checkpoint(checkpoint)
+            checkpoint = load_checkpoint(checkpoint_path(checkpoint))
         if self.precision == 'int8' and checkpoint.activation_peaks is None:
             raise SegmenterError(
                 "precision 'int8' needs a calibrated checkpoint, and this one is not; write one "

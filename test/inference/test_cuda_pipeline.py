@@ -18,9 +18,10 @@ from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_pipeline import _KEPT_PROGRAMS, CudaPipeline
 from fcn_road_seg.inference.interfaces import OverlayStyle
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.reference import model_of
 
