@@ -26,10 +26,11 @@ from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.interfaces import BackendInfo, CpuBackend
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import resize_to_input
 from fcn_road_seg.model.onnx_export import export_onnx
 from fcn_road_seg.model.road_fcn import fold_batch_norm
+from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 from test.helpers.reference import ReferenceBackend
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fcn_road_seg import RoadSegmenter, default_checkpoint_path
+from fcn_road_seg import RoadSegmenter
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD
 from fcn_road_seg.datasets.splits import find_frames
 from fcn_road_seg.synthetic.drive import SyntheticDrive
@@ -75,7 +75,7 @@ def labelled_frames(root: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--checkpoint', type=Path, default=default_checkpoint_path())
+    parser.add_argument('--checkpoint', default='')
     parser.add_argument('--precision', default='float32')
     parser.add_argument('--data', nargs='*', type=Path, default=[])
     parser.add_argument('--drives', type=int, default=3)

@@ -27,8 +27,9 @@ from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
 from fcn_road_seg.inference.interfaces import OverlayStyle, Segmentation, SegmentationRequest
-from fcn_road_seg.model.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
+from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 
 FRAME_HW = (375, 1242)

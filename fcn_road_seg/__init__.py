@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fcn_road_seg.inference.interfaces import OverlayStyle, Segmentation
     from fcn_road_seg.inference.segmenter import RoadSegmenter
-    from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+    from fcn_road_seg.model.checkpoint import load_checkpoint
     from fcn_road_seg.model.road_fcn import RoadFCN
+    from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 
 # Here, because GNU OpenMP reads it when PyTorch or ncnn loads it. By default its threads spin for
 # milliseconds when they wait: beside one busy process a frame then takes twice as long, with twice
@@ -38,7 +39,7 @@ _HOMES = {
     'RoadFCN': 'fcn_road_seg.model.road_fcn',
     'RoadSegmenter': 'fcn_road_seg.inference.segmenter',
     'Segmentation': 'fcn_road_seg.inference.interfaces',
-    'default_checkpoint_path': 'fcn_road_seg.model.checkpoint',
+    'default_checkpoint_path': 'fcn_road_seg.model.shipped_checkpoints',
     'load_checkpoint': 'fcn_road_seg.model.checkpoint',
 }
 

@@ -20,7 +20,10 @@ SHARE = Path(get_package_share_directory(PACKAGE))
 OUTPUTS = ('mask', 'overlay')
 # Empty means not given; the value in params_file then applies, or the node's default.
 NODE_ARGUMENTS = {
-    'checkpoint': 'Checkpoint file; empty uses the value in params_file.',
+    'checkpoint': (
+        'Checkpoint file, or lite for the light network of the package; empty uses the value in '
+        'params_file.'
+    ),
     'device': 'Device: auto, cpu, cuda or cuda:N; empty uses the value in params_file.',
     'precision': (
         'Precision: auto, float32, float16, bfloat16 or int8; empty uses the value in params_file.'

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fcn_road_seg.model import shipped_checkpoints
 from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCN
@@ -79,6 +80,18 @@ def random_checkpoint_path(
 ) -> Path:
     path = tmp_path_factory.mktemp('checkpoint') / 'random.safetensors'
     save_checkpoint(random_checkpoint, path)
+    return path
+
+
+@pytest.fixture
+def installed_lite(
+    random_checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Install, for this process, the random checkpoint as the one called lite; return its file."""
+    path = tmp_path / 'resource/weights' / shipped_checkpoints.FILE_NAMES['lite']
+    path.parent.mkdir(parents=True)
+    path.symlink_to(random_checkpoint_path)
+    monkeypatch.setattr(shipped_checkpoints, '__file__', str(tmp_path / 'a/module.py'))
     return path
 
 

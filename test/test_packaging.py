@@ -13,7 +13,6 @@ import pytest
 
 from fcn_road_seg import __version__
 from fcn_road_seg.__main__ import COMMANDS
-from fcn_road_seg.model.checkpoint import DEFAULT_NAME
 from test.helpers.peer import Peer
 
 REPOSITORY = Path(__file__).parents[1]
@@ -27,7 +26,7 @@ INSTALLED = [
     'config/segment.rviz',
     'package.xml',
     'weights/LICENSE',
-    f'weights/{DEFAULT_NAME}',
+    *(f'weights/{path.name}' for path in (REPOSITORY / 'resource/weights').glob('*.safetensors')),
 ]
 
 # What pip installs for some commands and the tests, and package.xml does not list.

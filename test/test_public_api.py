@@ -15,7 +15,7 @@ HOMES = {
     'RoadFCN': 'fcn_road_seg.model.road_fcn',
     'RoadSegmenter': 'fcn_road_seg.inference.segmenter',
     'Segmentation': 'fcn_road_seg.inference.interfaces',
-    'default_checkpoint_path': 'fcn_road_seg.model.checkpoint',
+    'default_checkpoint_path': 'fcn_road_seg.model.shipped_checkpoints',
     'load_checkpoint': 'fcn_road_seg.model.checkpoint',
 }
 

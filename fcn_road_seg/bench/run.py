@@ -26,7 +26,8 @@ from fcn_road_seg.bench.report import (
 )
 from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
+from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from fcn_road_seg.utils.atomic_write import atomic_write
 
@@ -53,12 +54,12 @@ class NodeOptions:
 class BenchOptions:
     """What to measure, on which device; sizes are (H, W) of the network's input and the frames.
 
-    `checkpoint_path` None is the checkpoint that ships with the package, `threads` 0 all cores.
+    `checkpoint` is a file or the name of a shipped one (`checkpoint_path`), `threads` 0 all cores.
     No `networks` are all that run here, 0 `rounds` skip them, and `node` None skips the node.
     """
 
     out: Path
-    checkpoint_path: Path | None
+    checkpoint: str
     device: str
     threads: int
     sizes_hw: Sequence[Hw]
@@ -83,7 +84,7 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
         # Now, not after minutes of timing networks.
         _require_ros()
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.checkpoint_path or default_checkpoint_path()
+    path = checkpoint_path(options.checkpoint)
     checkpoint = load_checkpoint(path)
     limit_cpu_threads(options.threads)
     segmenter = RoadSegmenter(checkpoint, options.device)

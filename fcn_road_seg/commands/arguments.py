@@ -116,12 +116,14 @@ def probability(text: str) -> float:
 
 
 def add_checkpoint_argument(parser: argparse._ActionsContainer) -> None:
-    """Add `--checkpoint`; None is the checkpoint shipped with the package."""
+    """Add `--checkpoint`, which `checkpoint_path` takes."""
+    # Not a Path, which would turn ./lite into the name lite.
     parser.add_argument(
         '--checkpoint',
-        type=Path,
+        default='',
         metavar='FILE',
-        help='Checkpoint file (default: the one shipped with the package).',
+        help='Checkpoint file, or lite, the light network shipped with the package (default: the '
+        'full one shipped with the package).',
     )
 
 
@@ -188,11 +190,10 @@ def build_segmenter(args: argparse.Namespace) -> RoadSegmenter:
     # It brings PyTorch, which takes seconds to import: not before the arguments are known.
     from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
-    from fcn_road_seg.model.checkpoint import default_checkpoint_path
 
     limit_cpu_threads(args.threads)
     segmenter = RoadSegmenter(
-        args.checkpoint or default_checkpoint_path(),
+        args.checkpoint,
         args.device,
         args.precision,
         input_hw=args.input,

@@ -17,11 +17,11 @@ from fcn_road_seg.datasets.splits import find_frames
 from fcn_road_seg.model.activation_ranges import FRAME_COUNT, evenly_spaced
 from fcn_road_seg.model.checkpoint import (
     CheckpointError,
-    default_checkpoint_path,
     load_checkpoint,
     save_checkpoint,
     smallest_exact_dtype,
 )
+from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -69,7 +69,7 @@ def calibrate_file(args: argparse.Namespace) -> None:
     # It brings PyTorch's and OpenVINO's libraries: not before the arguments are known.
     from fcn_road_seg.inference.calibration import calibrate
 
-    checkpoint = load_checkpoint(args.checkpoint or default_checkpoint_path())
+    checkpoint = load_checkpoint(checkpoint_path(args.checkpoint))
     calibrated = calibrate(checkpoint, list(calibration_frames(args.data)), say=print)
     save_checkpoint(calibrated, args.out, smallest_exact_dtype(checkpoint.model))
     peaks = calibrated.activation_peaks or ()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fcn_road_seg.commands.arguments import add_checkpoint_argument
 from fcn_road_seg.commands.cli import run_command
-from fcn_road_seg.model.checkpoint import CheckpointError, default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.checkpoint import CheckpointError, load_checkpoint
 from fcn_road_seg.model.onnx_export import ExportError, export_onnx
+from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -41,7 +42,7 @@ def export(args: argparse.Namespace) -> None:
     Raises:
         CheckpointError, ExportError, OSError: as load_checkpoint and export_onnx.
     """
-    source = args.checkpoint or default_checkpoint_path()
+    source = checkpoint_path(args.checkpoint)
     out: Path = args.out or Path(f'{source.stem}.{args.format}')
     if out.suffix != f'.{args.format}' or out.is_dir() or not out.parent.is_dir():
         raise ExportError(f'{out} is not a .{args.format} file in an existing folder')

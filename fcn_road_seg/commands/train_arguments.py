@@ -16,7 +16,7 @@ from fcn_road_seg.commands.arguments import (
     whole_number,
 )
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import ENCODERS, SKIPS, RoadFCNConfig
+from fcn_road_seg.model.road_fcn import ENCODERS, SKIPS, WIDTHS, RoadFCNConfig
 from fcn_road_seg.training.options import PRECISIONS, TrainingOptions
 from fcn_road_seg.training.recipes import PIECES, RECIPES, Recipe
 
@@ -58,6 +58,14 @@ def _add_network_arguments(group: argparse._ActionsContainer) -> None:
         choices=ENCODERS,
         default=RoadFCNConfig.encoder,
         help='Encoder, without or with batch norm (default: %(default)s).',
+    )
+    group.add_argument(
+        '--width',
+        type=float,
+        choices=WIDTHS,
+        default=RoadFCNConfig.width,
+        help='Factor on the channels of all layers; narrow networks have no pretrained weights '
+        '(default: %(default)g).',
     )
     group.add_argument(
         '--weights',
@@ -257,7 +265,7 @@ def build_options(args: argparse.Namespace) -> TrainingOptions:
         data=tuple(args.data),
         rendered=args.rendered,
         split=split_rule(args),
-        network=RoadFCNConfig(args.encoder, skips, scales, context=args.context),
+        network=RoadFCNConfig(args.encoder, skips, scales, context=args.context, width=args.width),
         weights=args.weights,
         steps=args.steps,
         val_every=min(args.val_every, args.steps),

@@ -28,6 +28,7 @@ from fcn_road_seg.inference.options import (
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule, logit_threshold
 from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, fold_batch_norm
+from fcn_road_seg.model.shipped_checkpoints import DEFAULT, checkpoint_path
 
 CHANNEL_ORDERS = ('bgr', 'rgb')
 
@@ -38,7 +39,8 @@ class RoadSegmenter:
     """A checkpoint on its device, which segments frames of any size.
 
     Args:
-        checkpoint: a file, or a loaded one.
+        checkpoint: a file, a loaded one, or the name of a shipped one: '' is the default, lite the
+            light one (`checkpoint_path`).
         device: auto, cpu, cuda or cuda:N; auto is the first GPU, or else the CPU.
         precision: auto, float32, float16 (GPU only), bfloat16 or int8 (CPU only, by OpenVINO,
             with a calibrated checkpoint); auto is the fastest one here whose masks agree with
@@ -65,7 +67,7 @@ class RoadSegmenter:
 
     def __init__(
         self,
-        checkpoint: str | Path | Checkpoint,
+        checkpoint: str | Path | Checkpoint = DEFAULT,
         device: str = 'auto',
         precision: str = 'auto',
         input_hw: tuple[int, int] | None = None,
@@ -80,7 +82,7 @@ class RoadSegmenter:
         # Float32 is one that auto may take.
         check_backend(backend, self.device, 'float32' if precision == 'auto' else precision)
         if not isinstance(checkpoint, Checkpoint):
-            checkpoint = load_checkpoint(checkpoint)
+            checkpoint = load_checkpoint(checkpoint_path(checkpoint))
         self.precision, self.precision_reason = (
             choose_precision(self.device, backend, checkpoint.agreements)
             if precision == 'auto'

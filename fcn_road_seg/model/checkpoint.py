@@ -23,7 +23,6 @@ from fcn_road_seg.utils.atomic_write import atomic_write
 FORMAT = 'fcn_road_seg'
 FORMAT_VERSION = 1
 CLASS_NAMES = ('background', 'road')
-DEFAULT_NAME = 'road_fcn8.safetensors'
 
 
 class CheckpointError(ValueError):
@@ -89,24 +88,6 @@ def _check_peaks(peaks: tuple[float, ...], model: RoadFCN) -> None:
         # NaN must fail, too.
         if not 0 < peak < math.inf:
             raise ValueError(f'activation peak {peak} is not a positive number')
-
-
-def default_checkpoint_path() -> Path:
-    """Return the path of the checkpoint that ships with the package.
-
-    It is in `share/fcn_road_seg/weights` under the prefix of a colcon or pip installation, and in
-    `resource/weights` of a checkout (an editable or symlink installation).
-
-    Raises:
-        CheckpointError: the package was installed without its weights.
-    """
-    for parent in Path(__file__).resolve().parents:
-        for folder in ('share/fcn_road_seg/weights', 'resource/weights'):
-            if (parent / folder / DEFAULT_NAME).is_file():
-                return parent / folder / DEFAULT_NAME
-    raise CheckpointError(
-        f'the default checkpoint {DEFAULT_NAME} is not installed; give another with `checkpoint`'
-    )
 
 
 def save_checkpoint(

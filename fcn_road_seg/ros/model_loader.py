@@ -75,11 +75,12 @@ def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
     # PyTorch takes seconds to import: only after the parameters were checked.
     from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
-    from fcn_road_seg.model.checkpoint import CLASS_NAMES, default_checkpoint_path
+    from fcn_road_seg.model.checkpoint import CLASS_NAMES
+    from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 
     began_s = time.monotonic()
     # No shell expands the ~ of checkpoint:=~/my.safetensors.
-    path = os.path.expanduser(parameters.checkpoint) or default_checkpoint_path()
+    path = checkpoint_path(os.path.expanduser(parameters.checkpoint))
     logger.info(f'loading {path}')
     limit_cpu_threads(parameters.num_threads)
     segmenter = RoadSegmenter(

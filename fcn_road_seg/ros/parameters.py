@@ -102,7 +102,8 @@ PARAMETERS = (
     Parameter(
         'checkpoint',
         '',
-        'Checkpoint file (.safetensors); empty uses the one shipped with the package.',
+        'Checkpoint file (.safetensors), or lite, the light network shipped with the package; '
+        'empty uses the full one shipped with the package.',
     ),
     Parameter(
         'device',

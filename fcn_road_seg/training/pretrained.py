@@ -28,14 +28,19 @@ def load_weights(net: RoadFCN, weights: str) -> None:
     """Load initial weights into `net`.
 
     `weights` is none (which leaves `net` as it is); imagenet, hed or torchvision's file (.pth or
-    .safetensors), which initialise the encoder; or a checkpoint (.safetensors) or a run's .ckpt,
-    which initialise the whole network.
+    .safetensors), which initialise the encoder, at width 1 only; or a checkpoint (.safetensors) or
+    a run's .ckpt, which initialise the whole network.
 
     Raises:
         ValueError: the weights cannot be loaded, or do not fit the network.
     """
     if weights == 'none':
         return
+    if weights in ('imagenet', 'hed') and net.config.width != 1:
+        raise ValueError(
+            f'--weights {weights} is an encoder of width 1, not {net.config.width:g}; use '
+            '--weights none --encoder vgg16_bn, or a checkpoint of this width'
+        )
     try:
         if weights == 'imagenet':
             net.encoder.features.load_state_dict(imagenet_encoder_state(net.config.encoder))
@@ -55,7 +60,8 @@ def load_weights(net: RoadFCN, weights: str) -> None:
     except (AttributeError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(':')
         raise ValueError(
-            f'{weights} holds no weights for this network ({reason}); check --encoder and --fcn'
+            f'{weights} holds no weights for this network ({reason}); '
+            'check --encoder, --fcn and --width'
         ) from error
 
 

@@ -2,8 +2,17 @@ import argparse
 
 import pytest
 
-from fcn_road_seg.commands.arguments import add_split_arguments, split_rule
+from fcn_road_seg.commands import bench, calibrate, export
+from fcn_road_seg.commands.arguments import (
+    add_segmenter_arguments,
+    add_split_arguments,
+    build_segmenter,
+    split_rule,
+)
 from fcn_road_seg.datasets.splits import SplitRule
+from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
 
 
 def parsed(*arguments):
@@ -22,3 +31,61 @@ def test_arguments_become_a_split_rule():
 def test_fold_that_is_not_k_of_n_is_refused(fold):
     with pytest.raises(ValueError, match='is not K/N; use, for example, 1/5 for the first'):
         parsed(f'--fold={fold}')
+
+
+def test_segmenter_of_a_command_runs_the_checkpoint_called_lite(installed_lite):
+    parser = argparse.ArgumentParser()
+    add_segmenter_arguments(parser)
+    segmenter = build_segmenter(parser.parse_args(['--checkpoint=lite', '--device=cpu']))
+    assert segmenter.checkpoint_sha256 == load_checkpoint(installed_lite).sha256
+
+
+def test_segmenter_of_a_command_runs_the_file_lite_given_as_a_path(
+    installed_lite, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    narrow = Checkpoint(RoadFCN(RoadFCNConfig(width=0.25)).eval(), InputRule(pixels=6144))
+    save_checkpoint(narrow, 'lite')
+    parser = argparse.ArgumentParser()
+    add_segmenter_arguments(parser)
+    segmenter = build_segmenter(parser.parse_args(['--checkpoint=./lite', '--device=cpu']))
+    assert segmenter.checkpoint_sha256 == load_checkpoint('./lite').sha256
+
+
+def test_calibrate_copies_the_checkpoint_called_lite(installed_lite, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrate, 'FRAME_COUNT', 1)
+    out = tmp_path / 'calibrated.safetensors'
+    assert calibrate.main(['--checkpoint', 'lite', '--out', str(out)]) == 0
+    assert load_checkpoint(out).sha256 == load_checkpoint(installed_lite).sha256
+
+
+def test_export_names_its_file_after_the_checkpoint_called_lite(
+    installed_lite, tmp_path, monkeypatch
+):
+    exported = []
+    monkeypatch.setattr(export, 'export_onnx', lambda *call: exported.append(call))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'road_fcn8_lite.onnx').touch()
+    assert export.main(['--checkpoint', 'lite']) == 0
+    ((checkpoint, out),) = exported
+    assert checkpoint.sha256 == load_checkpoint(installed_lite).sha256
+    assert out.name == 'road_fcn8_lite.onnx'
+
+
+def test_bench_measures_the_checkpoint_called_lite(installed_lite, tmp_path, capsys):
+    arguments = ['--rounds=0', '--frame=32x32', '--device=cpu', f'--out={tmp_path}']
+    assert bench.main(['--checkpoint=lite', *arguments]) == 0
+    sha256 = load_checkpoint(installed_lite).sha256
+    assert f'checkpoint {sha256[:12]}, camera frames 32x32' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('command', [bench, calibrate, export])
+def test_light_checkpoint_that_is_missing_is_one_line(
+    installed_lite, tmp_path, monkeypatch, command
+):
+    monkeypatch.chdir(tmp_path)
+    installed_lite.unlink()
+    with pytest.raises(
+        SystemExit, match=r'^[a-z]+: the lite checkpoint road_fcn8_lite.* is not installed; give'
+    ):
+        command.main(['--checkpoint=lite', *(['--out=a.safetensors'] * (command is calibrate))])

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fcn_road_seg.commands import calibrate
-from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint, save_checkpoint
+from fcn_road_seg.model.checkpoint import load_checkpoint, save_checkpoint
+from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 
 
 @pytest.fixture

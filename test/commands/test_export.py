@@ -13,14 +13,10 @@ import torch
 from fcn_road_seg import __version__
 from fcn_road_seg.commands import export
 from fcn_road_seg.model import onnx_export
-from fcn_road_seg.model.checkpoint import (
-    Checkpoint,
-    default_checkpoint_path,
-    load_checkpoint,
-    save_checkpoint,
-)
+from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCNConfig
+from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.reference import model_of
 
@@ -63,6 +59,15 @@ def with_context(tmp_path_factory):
     save_checkpoint(Checkpoint(model, InputRule(pixels=64 * 96)), path)
     argv = ('--checkpoint', str(path))
     return run_export(path, tmp_path_factory.mktemp('with_context'), *argv)
+
+
+@pytest.fixture(scope='module')
+def narrow(tmp_path_factory):
+    path = tmp_path_factory.mktemp('checkpoint') / 'narrow.safetensors'
+    model = model_of(RoadFCNConfig(width=0.25))
+    save_checkpoint(Checkpoint(model, InputRule(pixels=64 * 96)), path)
+    argv = ('--checkpoint', str(path))
+    return run_export(path, tmp_path_factory.mktemp('narrow'), *argv)
 
 
 @pytest.fixture
@@ -112,6 +117,13 @@ def test_random_checkpoint_gives_the_same_mask_at_any_size(random, shape):
 def test_network_with_context_gives_the_same_mask(with_context, frame_hw):
     frames = np.random.default_rng(1).integers(0, 256, (1, 3, *frame_hw), np.uint8)
     assert 0.3 < mask_as_of_the_network(with_context, frames).mean() < 0.7
+
+
+@pytest.mark.parametrize('frame_hw', [(64, 96), (33, 70)])
+def test_narrow_network_gives_the_same_mask(narrow, frame_hw):
+    frames = np.random.default_rng(1).integers(0, 256, (1, 3, *frame_hw), np.uint8)
+    # With all of its maxima 0, a quarter of the pixels tie at the median.
+    assert 0.3 < mask_as_of_the_network(narrow, frames).mean() < 0.8
 
 
 @pytest.mark.parametrize('frame_hw', [(160, 512), (203, 330)])

@@ -30,6 +30,7 @@ TINY = [
     *('--encoder=vgg16_bn', '--weights=none', '--pixels=6144', '--batch=4'),
     *('--accelerator=cpu', '--devices=1'),
 ]
+OTHER_NETWORK = 'has another network; give the --encoder, --fcn, --width and --context'
 
 
 @pytest.fixture(scope='module')
@@ -191,8 +192,9 @@ def test_resumed_run_without_its_best_network_makes_a_new_one(short_run, tmp_pat
 @pytest.mark.parametrize(
     ('options', 'reason'),
     [
-        (['--encoder', 'vgg16'], 'has another network; give the --encoder and --fcn of its run'),
-        (['--fcn', '32'], 'has another network; give the --encoder and --fcn of its run'),
+        (['--encoder', 'vgg16'], f'{OTHER_NETWORK} of its run'),
+        (['--fcn', '32'], f'{OTHER_NETWORK} of its run'),
+        (['--width', '0.25'], f'{OTHER_NETWORK} of its run'),
         (['--val-every', '2'], 'needs --val-every 1, that of its run'),
         (['--without', 'dice'], 'was trained without ema; give the options of its run'),
         (['--steps', '1'], 'is at step 2, beyond --steps 1; give more steps'),
@@ -400,6 +402,14 @@ def test_run_leaves_curves_predictions_and_tensorboard_events(easy_data, tmp_pat
         (['--rendered', '4', '--skip-scales', '1'], 'give one per skip'),
         (['--rendered', '4', '--pixels', '5'], 'pixel count 5 is too small'),
         (['--rendered', '4', '--weights', 'none.pth'], 'cannot load the weights none.pth'),
+        (
+            ['--rendered', '4', '--width', '0.25', '--weights', 'hed'],
+            '--weights hed is an encoder of width 1, not 0.25; use --weights none',
+        ),
+        (
+            ['--rendered', '4', '--width', '0.5', '--weights', 'imagenet'],
+            '--weights imagenet is an encoder of width 1, not 0.5; use --weights none',
+        ),
         (
             ['--rendered', '4', '--accelerator', 'nothing'],
             '--accelerator nothing .* cannot be use',

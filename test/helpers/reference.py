@@ -12,6 +12,8 @@ NETWORKS = [
     RoadFCNConfig(skips=('pool4',), skip_scales=(1.0,)),
     RoadFCNConfig(skips=(), skip_scales=()),
     RoadFCNConfig(context=True),
+    RoadFCNConfig(width=0.5),
+    RoadFCNConfig('vgg16_bn', context=True, width=0.25),
 ]
 INPUT_SIZES_HW = [(32, 32), (32, 96), (64, 32), (96, 128)]
 

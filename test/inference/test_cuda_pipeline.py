@@ -18,9 +18,12 @@ from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_pipeline import _KEPT_PROGRAMS, CudaPipeline
 from fcn_road_seg.inference.interfaces import OverlayStyle
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
-from fcn_road_seg.model.road_fcn import fold_batch_norm
+from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
+from test.helpers.reference import model_of
 
 needs_gpu = [
     pytest.mark.gpu,
@@ -113,6 +116,19 @@ def test_float32_gives_what_the_cpus_pipeline_gives(
     found, expected = (each(frame, **options) for each in (segmenter, reference))
     # Of a small frame this is one pixel: a logit that lies on the threshold.
     assert_same(found, expected, 1 - max(1e-5, 1 / found.mask.size))
+
+
+@pytest.mark.parametrize('device', DEVICES)
+def test_narrow_network_gives_what_the_cpus_pipeline_gives(device):
+    config = RoadFCNConfig(width=0.25, context=True)
+    checkpoint = Checkpoint(model_of(config), InputRule(pixels=64 * 96))
+    frame = picture((90, 130))
+    segmenter = segmenter_on(device, checkpoint)
+    expected = RoadSegmenter(checkpoint, 'cpu', backend='torch')
+    balance(frame, expected, segmenter)
+    asked = {'road_probability': True, 'overlay': True}
+    assert_same(segmenter(frame, **asked), expected(frame, **asked), mask_share=0.999)
+    segmenter.close()
 
 
 @pytest.mark.parametrize('segmenter', DEVICES, indirect=True)

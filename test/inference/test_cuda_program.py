@@ -9,7 +9,7 @@ from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_program import CudaProgram, frame_kind
 from fcn_road_seg.inference.interfaces import OverlayStyle, SegmentationRequest
-from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
 
 FRAME_HW = (90, 130)
 
@@ -133,7 +133,8 @@ def test_requests_of_one_kind_differ_in_threshold_and_style_alone():
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
 @pytest.mark.parametrize('frame_hw', [FRAME_HW, (40, 50)])
-def test_on_a_gpu_nothing_waits_for_it_or_leaves_it(dtype, frame_hw):
+@pytest.mark.parametrize('width', [1.0, 0.25])
+def test_on_a_gpu_nothing_waits_for_it_or_leaves_it(dtype, frame_hw, width):
     # Tensors without data, which claim to be on a GPU: reading a value of one, or mixing it with
     # one of the CPU, raises an error, as it would fail a capture.
     standard = torch.get_default_dtype()
@@ -141,7 +142,7 @@ def test_on_a_gpu_nothing_waits_for_it_or_leaves_it(dtype, frame_hw):
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
             with torch.device('cuda'):
-                model = RoadFCN().eval()
+                model = RoadFCN(RoadFCNConfig(width=width)).eval()
             torch.set_default_dtype(standard)
             program = CudaProgram(model, frame_hw, changed(channel_order='rgb', **HIDING))
             program()

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,8 +13,10 @@ from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.activation_ranges import measure_activation_ranges
 from fcn_road_seg.model.agreement import Agreement
+from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.utils.cpu_features import has_exact_int8
 
 HAS_GPU = torch.cuda.is_available()
@@ -205,6 +208,25 @@ def test_batch_norm_checkpoint_runs_folded(random_checkpoint):
     checkpoint = replace(random_checkpoint, model=model)
     segmenter = RoadSegmenter(checkpoint, device='cpu', backend='torch')
     assert segmenter._pipeline._network._model.config.encoder == 'vgg16'
+
+
+def test_without_a_checkpoint_it_is_the_default_one():
+    shipped = load_checkpoint(default_checkpoint_path())
+    assert RoadSegmenter(device='cpu').checkpoint_sha256 == shipped.sha256
+
+
+def test_lite_is_the_light_checkpoint_of_the_package(installed_lite):
+    segmenter = RoadSegmenter('lite', 'cpu')
+    assert segmenter.checkpoint_sha256 == load_checkpoint(installed_lite).sha256
+
+
+def test_file_called_lite_is_given_as_a_path(installed_lite, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(Checkpoint(RoadFCN(), InputRule(pixels=6144)), 'lite')
+    sha256 = load_checkpoint('lite').sha256
+    assert sha256 != load_checkpoint(installed_lite).sha256
+    assert RoadSegmenter('./lite', 'cpu').checkpoint_sha256 == sha256
+    assert RoadSegmenter(Path('lite'), 'cpu').checkpoint_sha256 == sha256
 
 
 def test_auto_is_the_gpu_in_float16_or_the_cpu_in_float32(random_checkpoint):

@@ -15,12 +15,13 @@ from fcn_road_seg.model.checkpoint import (
     Checkpoint,
     CheckpointError,
     Provenance,
-    default_checkpoint_path,
     load_checkpoint,
     read_safetensors,
     save_checkpoint,
 )
 from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 
 PEAKS = tuple(0.1 + i for i in range(13))
 
@@ -142,6 +143,27 @@ def test_file_from_before_int8_loads_without_peaks(stored, tmp_path):
     path = tmp_path / 'older.safetensors'
     rewritten(stored, path, lambda content: content.pop('activation_peaks'))
     assert load_checkpoint(path).activation_peaks is None
+
+
+def test_file_from_before_widths_loads_at_width_1(stored, tmp_path):
+    path = tmp_path / 'older.safetensors'
+    rewritten(stored, path, lambda content: content['model'].pop('width'))
+    assert load_checkpoint(path).model.config.width == 1
+
+
+def test_width_comes_back(tmp_path):
+    model = RoadFCN(RoadFCNConfig(width=0.25, context=True)).eval()
+    save_checkpoint(Checkpoint(model, InputRule(pixels=6144)), tmp_path / 'c.safetensors')
+    loaded = load_checkpoint(tmp_path / 'c.safetensors').model
+    assert loaded.config.width == 0.25
+    frames = torch.rand(1, 3, 32, 64)
+    assert torch.equal(loaded.scores(frames), model.scores(frames))
+
+
+def test_width_that_the_network_does_not_offer_is_refused(stored, tmp_path):
+    path = tmp_path / 'changed.safetensors'
+    rewritten(stored, path, lambda content: content['model'].update(width=0.3))
+    refused(path, 'does not describe a network: width 0.3 is unknown; use one of')
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,40 @@ def test_network_without_context_has_the_tensors_that_it_always_had():
     assert not [name for name in RoadFCN().state_dict() if name.startswith('context.')]
 
 
+def test_width_1_has_the_channels_that_the_network_always_had():
+    encoder = [m for m in RoadFCN().encoder.features if isinstance(m, nn.Conv2d)]
+    channels = [conv.out_channels for conv in encoder]
+    assert channels == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
+
+
+@pytest.mark.parametrize(
+    ('width', 'encoder', 'decoder'),
+    [
+        (0.5, [32, 64, 128, 256, 256], [128, 64, 32, 16, 16]),
+        # Never fewer than 16.
+        (0.25, [16, 32, 64, 128, 128], [64, 32, 16, 16, 16]),
+    ],
+)
+def test_width_scales_encoder_context_skips_and_decoder(width, encoder, decoder):
+    model = RoadFCN(RoadFCNConfig(width=width, context=True))
+    convs = [m for m in model.encoder.features if isinstance(m, nn.Conv2d)]
+    assert [convs[i].out_channels for i in (0, 2, 4, 7, 10)] == encoder
+    assert model.context.project.out_channels == encoder[-1]
+    assert [deconv.out_channels for deconv in model.decoder.deconvs] == decoder
+    assert [skip.in_channels for skip in model.decoder.skips] == [encoder[3], encoder[2]]
+    assert [skip.out_channels for skip in model.decoder.skips] == decoder[:2]
+
+
+@pytest.mark.parametrize(('width', 'share'), [(0.5, 4), (0.25, 15)])
+def test_narrow_network_has_fewer_parameters_by_nearly_the_square_of_its_width(width, share):
+    with torch.device('meta'):
+        full, narrow = (
+            sum(p.numel() for p in RoadFCN(RoadFCNConfig(width=w)).parameters())
+            for w in (1.0, width)
+        )
+    assert full / narrow > 0.98 * share
+
+
 def test_context_block_starts_as_the_identity():
     x = torch.randn(2, 512, 3, 5)
     assert torch.equal(ContextBlock()(x), x)
@@ -145,6 +179,8 @@ def test_folding_leaves_the_original_as_it_was():
         ({'skips': ('pool3',), 'skip_scales': (1.0,)}, 'not a prefix'),
         ({'skip_scales': (1.0,)}, 'give one per skip'),
         ({'std': (0.0, 1.0, 1.0)}, 'std > 0'),
+        ({'width': 0.75}, r'width 0.75 is unknown; use one of \(1.0, 0.5, 0.25\)'),
+        ({'width': float('nan')}, 'width nan is unknown'),
     ],
 )
 def test_config_refuses_what_the_network_does_not_offer(fields, message):

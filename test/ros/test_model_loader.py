@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from rclpy.logging import get_logger
 
-from fcn_road_seg.model.checkpoint import CLASS_NAMES, CheckpointError
+from fcn_road_seg.model.checkpoint import CLASS_NAMES, CheckpointError, load_checkpoint
 from fcn_road_seg.ros import model_loader
 from fcn_road_seg.ros.model_loader import load_in_background, load_model, wait_for_model
 from fcn_road_seg.ros.node_parameters import NodeParameters
@@ -55,6 +55,17 @@ def test_threshold_of_zero_goes_back_to_the_checkpoints(random_checkpoint_path):
     model = load_model(parameters_with(checkpoint=checkpoint, threshold=0.25), LOGGER)
     model.apply(parameters_with(checkpoint=checkpoint))
     assert model.segmenter.threshold == 0.5
+
+
+def test_lite_is_the_light_checkpoint_of_the_package(installed_lite):
+    model = load_model(parameters_with(checkpoint='lite'), LOGGER)
+    assert model.segmenter.checkpoint_sha256 == load_checkpoint(installed_lite).sha256
+
+
+def test_missing_light_checkpoint_is_named(installed_lite):
+    installed_lite.unlink()
+    with pytest.raises(CheckpointError, match=r'^the lite checkpoint .* is not installed; give'):
+        load_model(parameters_with(checkpoint='lite'), LOGGER)
 
 
 def test_error_of_loading_is_raised_where_it_is_waited_for():

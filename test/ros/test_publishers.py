@@ -7,7 +7,8 @@ from rclpy.qos import ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo
 
-from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.checkpoint import load_checkpoint
+from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.ros.frame_statistics import PUBLISHED
 from fcn_road_seg.ros.publishers import CAMERA_INFO, DEPTH, OUTPUTS, Publishers
 from fcn_road_seg.synthetic import SyntheticDrive

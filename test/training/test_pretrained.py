@@ -75,6 +75,32 @@ def test_hed_weights_do_not_fit_an_encoder_with_batch_norm(monkeypatch):
         load_weights(RoadFCN(RoadFCNConfig(encoder='vgg16_bn')), 'hed')
 
 
+@pytest.mark.parametrize('weights', ['hed', 'imagenet'])
+def test_pretrained_encoder_is_refused_for_a_narrow_network_before_it_is_read(
+    monkeypatch, weights
+):
+    monkeypatch.setattr(pretrained, f'{weights}_encoder_state', None)
+    with pytest.raises(
+        ValueError,
+        match=rf'^--weights {weights} is an encoder of width 1, not 0.25; use --weights',
+    ):
+        load_weights(RoadFCN(RoadFCNConfig(width=0.25)), weights)
+
+
+def test_checkpoint_of_another_width_is_refused(saved):
+    _, path = saved
+    with pytest.raises(ValueError, match=r'holds no weights .*; check --encoder, --fcn and --wi'):
+        load_weights(RoadFCN(RoadFCNConfig(width=0.5)), path)
+
+
+def test_checkpoint_of_the_same_width_initialises_a_narrow_network(tmp_path):
+    net, other = (RoadFCN(RoadFCNConfig(width=0.25)) for _ in range(2))
+    save_checkpoint(Checkpoint(net, InputRule(pixels=6144)), tmp_path / 'a.safetensors')
+    load_weights(other, str(tmp_path / 'a.safetensors'))
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name])
+
+
 def test_hed_initialises_the_encoder(monkeypatch):
     state = RoadFCN().encoder.features.state_dict()
     monkeypatch.setattr(pretrained, 'hed_encoder_state', lambda: state)

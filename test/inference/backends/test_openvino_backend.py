@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from fcn_road_seg.utils.cpu_features import has_exact_int8
 from test.helpers.reference import (
@@ -60,13 +61,13 @@ def test_masks_of_rendered_frames_are_nearly_float32s(shipped, frames_bgr, preci
         assert (found & expected).sum() / (found | expected).sum() >= least_iou
 
 
-@needs_int8
+@pytest.mark.parametrize('precision', ['bfloat16', pytest.param('int8', marks=needs_int8)])
 @pytest.mark.parametrize('config', NETWORKS)
-def test_int8_is_near_the_network_for_every_kind_of_it(config):
+def test_lower_precision_is_near_the_network_for_every_kind_of_it(config, precision):
     model = fold_batch_norm(model_of(config))
     frame_rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     expected = ReferenceBackend(model).road_logit(frame_rgb)
-    network = OpenVinoBackend(model, 'int8', peaks_of(model, frame_rgb), 2)
+    network = OpenVinoBackend(model, precision, peaks_of(model, frame_rgb), 2)
     difference = np.abs(network.road_logit(frame_rgb) - expected)
     assert 0 < difference.max() < 0.1 * np.ptp(expected)
 
