@@ -13,23 +13,24 @@ OWN = 'fcn_road_seg'
 # Each wing, from the top down, and the wings that it may import besides itself.
 WINGS = {
     'commands': {
-        *('bags', 'bench', 'datasets', 'demo', 'evaluation', 'inference', 'live', 'model'),
-        *('ros', 'synthetic', 'training', 'utils', 'viz'),
+        *('bags', 'bench', 'datasets', 'demo', 'evaluation', 'ground', 'inference', 'live'),
+        *('model', 'ros', 'synthetic', 'training', 'utils', 'viz'),
     },
-    'demo': {'bags', 'datasets', 'live', 'messages', 'synthetic', 'utils', 'viz'},
+    'demo': {'bags', 'datasets', 'ground', 'live', 'messages', 'synthetic', 'utils', 'viz'},
     'bench': {'inference', 'live', 'model', 'synthetic', 'utils', 'viz'},
-    'bags': {'datasets', 'inference', 'messages', 'utils'},
-    'evaluation': {'datasets', 'inference', 'synthetic', 'utils', 'viz'},
+    'bags': {'datasets', 'ground', 'inference', 'messages', 'utils'},
+    'evaluation': {'datasets', 'ground', 'inference', 'synthetic', 'utils', 'viz'},
     # Never inference: trainer and node meet in the model alone.
     'training': {'datasets', 'model', 'synthetic', 'utils', 'viz'},
-    'ros': {'inference', 'messages', 'model', 'utils'},
+    'ros': {'ground', 'inference', 'messages', 'model', 'utils'},
     # Starts the node as a process.
     'live': {'messages', 'utils'},
     'inference': {'model', 'utils'},
     'viz': {'datasets', 'utils'},
     'model': {'utils'},
     'datasets': {'synthetic', 'utils'},
-    'messages': {'utils'},
+    'messages': {'ground', 'utils'},
+    'ground': set(),
     'synthetic': set(),
     'utils': set(),
 }
