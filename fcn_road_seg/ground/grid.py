@@ -78,19 +78,20 @@ class GroundGrid:
 class GroundView:
     """What a mounted camera sees of a grid on the ground, by a table of pixels.
 
-    The topmost `hidden_rows` of its images are not looked at.
+    The share `roi_top` of its images' rows, at the top, is not looked at, as the segmenter's.
 
     Raises:
         GroundError: no cell of the grid is in the image.
     """
 
     def __init__(
-        self, camera: Camera, mounting: Mounting, grid: GroundGrid, hidden_rows: int = 0
+        self, camera: Camera, mounting: Mounting, grid: GroundGrid, roi_top: float = 0.0
     ) -> None:
         self.grid = grid
-        self._camera, self._mounting, self._hidden_rows = camera, mounting, hidden_rows
+        self._camera, self._mounting = camera, mounting
+        self._hidden_rows = round(roi_top * camera.image_hw[0])
         u, v = camera.project(mounting.to_camera(*grid.centres_m()))
-        self._table = PixelTable(u, v, camera.image_hw, first_row=hidden_rows)
+        self._table = PixelTable(u, v, camera.image_hw, first_row=self._hidden_rows)
         if not self._table.inside.any():
             raise GroundError(
                 'no cell of the grid is in the image: the camera looks up or past the grid; '

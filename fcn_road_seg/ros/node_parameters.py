@@ -37,6 +37,16 @@ class NodeParameters:
     threshold: float
     overlay_alpha: float
     overlay_color: list[int]
+    camera_height: float
+    camera_pitch: float
+    camera_roll: float
+    rectified: bool
+    ground_frame: str
+    grid_x_min: float
+    grid_x_max: float
+    grid_width: float
+    grid_resolution: float
+    points_stride: int
     num_threads: int
     autostart: bool
 

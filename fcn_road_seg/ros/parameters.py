@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fcn_road_seg.ground.errors import GroundError
+from fcn_road_seg.ground.grid import GroundGrid
+
 Value = bool | int | float | str | list[int]
 
 
@@ -206,6 +209,85 @@ PARAMETERS = (
         dynamic=True,
     ),
     Parameter(
+        'camera_height',
+        0.0,
+        'Height of the camera above the road, for the grid and the points; 0 takes the mounting '
+        'from tf.',
+        unit='m',
+        minimum=0.0,
+        maximum=100.0,
+        dynamic=True,
+    ),
+    Parameter(
+        'camera_pitch',
+        0.0,
+        'Angle by which the camera looks down, if camera_height is set.',
+        unit='rad',
+        minimum=-0.785,
+        maximum=1.571,
+        dynamic=True,
+    ),
+    Parameter(
+        'camera_roll',
+        0.0,
+        "Angle by which the camera's right side is lowered, if camera_height is set.",
+        unit='rad',
+        minimum=-0.785,
+        maximum=0.785,
+        dynamic=True,
+    ),
+    Parameter(
+        'rectified',
+        False,
+        'The images are rectified: camera_info counts by its P, and without distortion.',
+    ),
+    Parameter(
+        'ground_frame',
+        'ground',
+        'Frame of the grid: x ahead, y left, z up, the road at z = 0. With camera_height it is '
+        'right below the camera; otherwise tf must know it.',
+    ),
+    Parameter(
+        'grid_x_min',
+        GroundGrid.x_min_m,
+        'Distance at which the grid begins.',
+        unit='m',
+        minimum=-1000.0,
+        maximum=1000.0,
+    ),
+    Parameter(
+        'grid_x_max',
+        GroundGrid.x_max_m,
+        'Distance at which the grid ends.',
+        unit='m',
+        minimum=-1000.0,
+        maximum=1000.0,
+    ),
+    Parameter(
+        'grid_width',
+        GroundGrid.width_m,
+        'Width of the grid, half of it on either side.',
+        unit='m',
+        minimum=0.0,
+        maximum=1000.0,
+    ),
+    Parameter(
+        'grid_resolution',
+        GroundGrid.resolution_m,
+        'Side of a cell of the grid.',
+        unit='m',
+        minimum=0.0,
+        maximum=100.0,
+    ),
+    Parameter(
+        'points_stride',
+        1,
+        'Publish every Nth row and column of the points; consumers that pair them with the '
+        'class mask need 1.',
+        minimum=1,
+        maximum=64,
+    ),
+    Parameter(
         'num_threads',
         0,
         'Number of CPU threads; 0 leaves it to PyTorch, which uses one per core.',
@@ -232,3 +314,8 @@ def check_together(values: Mapping[str, Value]) -> None:
             f'input_height {height} and input_width {width} do not fit together; '
             'set both or neither (0)'
         )
+    ranges = ('grid_x_min', 'grid_x_max', 'grid_width', 'grid_resolution')
+    try:
+        GroundGrid(*(float(values[name]) for name in ranges))  # type: ignore[arg-type]
+    except GroundError as error:
+        raise ParameterError(f'{", ".join(ranges)}: {error}') from error

@@ -25,9 +25,9 @@ DEFAULT = GroundGrid()
 TO_20_M = GroundGrid(x_max_m=20.0)
 
 
-def view(grid=DEFAULT, lens='pinhole', height=1.6, pitch=0.0, roll=0.0, hidden_rows=0):
+def view(grid=DEFAULT, lens='pinhole', height=1.6, pitch=0.0, roll=0.0, roi_top=0.0):
     camera = Camera(MATRIX, HW, *LENSES[lens])
-    return GroundView(camera, Mounting.from_angles(height, pitch, roll), grid, hidden_rows)
+    return GroundView(camera, Mounting.from_angles(height, pitch, roll), grid, roi_top)
 
 
 def test_default_grid_is_400_by_200_cells_from_6_m_ahead():
@@ -88,10 +88,10 @@ def test_cells_outside_of_the_image_are_unseen():
 
 def test_hidden_rows_are_unseen():
     # 60 rows below the horizon: 13.33 m.
-    cells = view(hidden_rows=310).occupancy(np.zeros(HW, np.uint8))
+    cells = view(roi_top=310 / 480).occupancy(np.zeros(HW, np.uint8))
     assert (cells[100, :73] == 100).all()
     assert (cells[100, 74:] == UNSEEN).all()
-    points = view(hidden_rows=310).points()
+    points = view(roi_top=310 / 480).points()
     assert np.isnan(points[:310]).all()
     assert np.isfinite(points[310:]).all()
 
