@@ -62,7 +62,7 @@ HOMES = {
     'vision_msgs': {'ros'},
     'yaml': {'ros'},
     # Messages of ROS 2.
-    'builtin_interfaces': {'ros'},
+    'builtin_interfaces': {'messages', 'ros'},
     'diagnostic_msgs': {'ros', 'live'},
     'lifecycle_msgs': {'ros'},
     'nav_msgs': {'live', 'messages', 'ros'},

@@ -17,7 +17,7 @@ from fcn_road_seg.messages.decode import decode_message
 from fcn_road_seg.messages.image import Frame, ImageError
 from fcn_road_seg.ros.frame_queue import FrameQueue
 from fcn_road_seg.ros.frame_statistics import FrameStatistics
-from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS, FrameGround, GroundStage
+from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS, OF_PROBABILITY, FrameGround, GroundStage
 from fcn_road_seg.ros.publishers import CAMERA_INFO, Publishers
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 WARNING_PERIOD_S = 5.0
+NEED_PROBABILITY = {'road_probability', *OF_PROBABILITY}
 
 
 @dataclass
@@ -124,7 +125,7 @@ class FrameWorker:
             return
         began_s = time.monotonic()
         frame = decode_message(msg)
-        ground = self._find_ground(wanted, msg.header, frame)
+        ground = self._ground.below(wanted, msg.header, frame.pixels.shape[:2])
         if ground is None and not (wanted := wanted - GROUND_OUTPUTS.keys()):
             return
         decoded_s = time.monotonic()
@@ -138,21 +139,11 @@ class FrameWorker:
         age_s = self._age_s(msg.header.stamp)
         self._statistics.count_segmented(age_s, inference_s, overhead_s)
 
-    def _find_ground(
-        self, wanted: Collection[str], header: Header, frame: Frame
-    ) -> FrameGround | None:
-        if GROUND_OUTPUTS.keys().isdisjoint(wanted):
-            return None
-        ground = self._ground.below(header, frame.pixels.shape[:2])
-        if ground is None:
-            self._statistics.count_without_ground()
-        return ground
-
     def _segment(self, frame: Frame, wanted: Collection[str]) -> Segmentation:
         return self._segmenter(
             frame.pixels,
             channel_order=frame.channel_order,
-            road_probability='road_probability' in wanted or 'grid' in wanted,
+            road_probability=not NEED_PROBABILITY.isdisjoint(wanted),
             confidence='confidence' in wanted,
             overlay='overlay' in wanted or 'overlay/compressed' in wanted,
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from nav_msgs.msg import OccupancyGrid
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, PointCloud2
@@ -17,6 +18,7 @@ from fcn_road_seg.ground.grid import GroundGrid, GroundView
 from fcn_road_seg.messages.camera_info import camera_of_info
 from fcn_road_seg.messages.ground import grid_msg, points_msg
 from fcn_road_seg.ros.camera_mounting import MountingSource
+from fcn_road_seg.ros.frame_statistics import FrameStatistics
 from fcn_road_seg.ros.node_parameters import NodeParameters
 
 if TYPE_CHECKING:
@@ -26,21 +28,26 @@ if TYPE_CHECKING:
 _MAX_CALIBRATIONS = 4
 
 
-@dataclass(frozen=True)
 class FrameGround:
     """The ground below one frame: its view, and how it is published."""
 
-    view: GroundView
-    frame_id: str
-    points_stride: int
+    def __init__(self, view: GroundView, parameters: NodeParameters) -> None:
+        self.view = view
+        self._parameters = parameters
+        self._cells: np.ndarray | None = None
 
     def grid_msg(self, found: Segmentation, header: Header) -> OccupancyGrid:
-        assert found.road_probability is not None, 'the segmenter was not asked for it'
-        cells = self.view.occupancy(found.road_probability)
-        return grid_msg(cells, self.view.grid, header.stamp, self.frame_id)
+        cells = self._occupancy(found)
+        return grid_msg(cells, self.view.grid, header.stamp, self._parameters.ground_frame)
 
     def points_msg(self, found: Segmentation, header: Header) -> PointCloud2:
-        return points_msg(self.view.points(self.points_stride), header)
+        return points_msg(self.view.points(self._parameters.points_stride), header)
+
+    def _occupancy(self, found: Segmentation) -> np.ndarray:
+        if self._cells is None:
+            assert found.road_probability is not None, 'the segmenter was not asked for it'
+            self._cells = self.view.occupancy(found.road_probability)
+        return self._cells
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ GROUND_OUTPUTS = {
     'grid': GroundOutput(OccupancyGrid, FrameGround.grid_msg),
     'points': GroundOutput(PointCloud2, FrameGround.points_msg),
 }
+# Those that are made from p(road).
+OF_PROBABILITY = GROUND_OUTPUTS.keys() - {'points'}
 
 
 class GroundStage:
@@ -62,9 +71,12 @@ class GroundStage:
     `problem` is why the last frame had none, in one line, or ''; each is logged once.
     """
 
-    def __init__(self, node: Node, parameters: NodeParameters) -> None:
+    def __init__(
+        self, node: Node, parameters: NodeParameters, statistics: FrameStatistics
+    ) -> None:
         self.problem = ''
         self._node = node
+        self._statistics = statistics
         self._grid = GroundGrid(
             parameters.grid_x_min,
             parameters.grid_x_max,
@@ -88,18 +100,26 @@ class GroundStage:
         others = (other for other in self._infos if _size(other) != _size(msg))
         self._infos = (msg, *others)[:_MAX_CALIBRATIONS]
 
-    def below(self, header: Header, frame_hw: tuple[int, int]) -> FrameGround | None:
-        """Return the ground below a frame; None, and the reason in `problem`, if it is unknown."""
+    def below(
+        self, wanted: Collection[str], header: Header, frame_hw: tuple[int, int]
+    ) -> FrameGround | None:
+        """Return the ground below a frame, if one of GROUND_OUTPUTS is `wanted`.
+
+        If it is unknown it is None, the frame is counted, and the reason is in `problem`.
+        """
+        if GROUND_OUTPUTS.keys().isdisjoint(wanted):
+            return None
         try:
             view = self._find_view(header, frame_hw)
         except GroundError as error:
+            self._statistics.count_without_ground()
             self.problem = str(error)
             if self.problem not in self._warned:
                 self._warned.add(self.problem)
                 self._node.get_logger().warning(f'no grid and no points: {error}')
             return None
         self.problem = ''
-        return FrameGround(view, self._parameters.ground_frame, self._parameters.points_stride)
+        return FrameGround(view, self._parameters)
 
     def close(self) -> None:
         """Stop to listen to tf."""

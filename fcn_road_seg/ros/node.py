@@ -18,7 +18,7 @@ from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS, GroundStage
 from fcn_road_seg.ros.managed_node import ManagedNode
 from fcn_road_seg.ros.model_loader import LoadedModel, load_in_background, wait_for_model
 from fcn_road_seg.ros.node_parameters import check_changes, declare_parameters, read_parameters
-from fcn_road_seg.ros.parameters import ParameterError
+from fcn_road_seg.ros.parameter import ParameterError
 from fcn_road_seg.ros.publishers import Publishers
 from fcn_road_seg.ros.rclpy_compat import lifecycle_state
 
@@ -63,7 +63,7 @@ class SegmentNode(ManagedNode):
         self._outputs = Publishers(
             self, self._model.class_names, every_frame=self._settings.process_every_frame
         )
-        self._ground = GroundStage(self, self._settings)
+        self._ground = GroundStage(self, self._settings, self._statistics)
         self._apply_settings(self._model, self._outputs)
 
     def activate(self) -> None:

@@ -12,7 +12,8 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from fcn_road_seg.ros.parameters import PARAMETERS, Parameter, ParameterError, check_together
+from fcn_road_seg.ros.parameter import Parameter, ParameterError
+from fcn_road_seg.ros.parameters import PARAMETERS, check_together
 
 
 @dataclass(frozen=True)
