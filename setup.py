@@ -10,6 +10,7 @@ ros_wheels = [
     'ros-rclpy[fastrtps]==7.1.6',
     'ros-diagnostic-msgs==5.3.6',
     'ros-lifecycle-msgs==2.0.3',
+    'ros-nav-msgs==5.3.6',
     'ros-rcl-interfaces==2.0.3',
     'ros-rosgraph-msgs==2.0.3',
     'ros-sensor-msgs==5.3.6',

@@ -73,6 +73,14 @@ class SyntheticDrive:
             bends=world.bends,
         )
 
+    def is_road(self, t_s: float, ahead_m: np.ndarray, right_m: np.ndarray) -> np.ndarray:
+        """Return whether points of the ground are road at `t_s` seconds, whatever stands on it.
+
+        The points are (...) metres ahead and to the right of the camera, which looks level along
+        the road: its pixel (u, v) shows the point `focal` * `height` / (v - `horizon`) ahead.
+        """
+        return self._ground.is_road(self.camera(t_s), ahead_m, right_m)
+
     def _paint_thing(self, canvas: Canvas, thing: Thing, z: float) -> None:
         if thing.faces:
             canvas.solid(thing, z)

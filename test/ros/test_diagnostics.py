@@ -49,6 +49,8 @@ def test_keys_are_those_that_dashboards_were_told():
         'frames ignored',
         'frames waiting',
         'frames without usable stamp',
+        'frames without ground',
+        'ground problem',
         'last error',
         'latency p50 (ms)',
         'latency p95 (ms)',
@@ -72,6 +74,8 @@ def test_keys_are_those_that_dashboards_were_told():
         'published class_mask',
         'published mask/compressed',
         'published overlay/compressed',
+        'published grid',
+        'published points',
         'published camera_info',
     )
 
@@ -98,7 +102,8 @@ def test_values_of_a_node_not_configured_are_every_key_and_no_numbers_made_up(st
         'GPU memory (MiB)',
         'checkpoint',
     }
-    assert (found['last error'], found['incompatible QoS']) == ('none', 'none')
+    reasons = ('last error', 'incompatible QoS', 'ground problem')
+    assert [found[key] for key in reasons] == ['none'] * 3
 
 
 def test_status_of_the_node_is_shown_as_it_was_given(statistics):
