@@ -136,7 +136,7 @@ class Evaluation:
         return _rounded(report)
 
     def _probability_figures(self) -> dict[str, float]:
-        pooled = reduce(add, self.perspective.values(), RoadHistogram())
+        pooled = self.pooled()
         # The threshold with the highest F1 has the highest IoU: one grows with the other.
         best = pooled.measures().threshold
         return {
@@ -144,6 +144,10 @@ class Evaluation:
             'best_threshold': best / (CONFIDENCES - 1),
             'best_iou': pooled.mask_measures(best).iou,
         }
+
+    def pooled(self) -> RoadHistogram:
+        """Return the histogram of p(road) in the images of all categories."""
+        return reduce(add, self.perspective.values(), RoadHistogram())
 
     def views(self) -> Iterator[tuple[str, dict[str, RoadHistogram]]]:
         """Yield the name of each view with its histograms by category, and of all pooled."""
