@@ -95,6 +95,11 @@ def _add_network_arguments(group: argparse._ActionsContainer) -> None:
         action='store_true',
         help='Add a context block, which shows the decoder more of the scene.',
     )
+    group.add_argument(
+        '--teacher',
+        metavar='FILE',
+        help='Also learn p(road) from the network of this checkpoint, whatever its width.',
+    )
 
 
 def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
@@ -132,6 +137,9 @@ def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
         type=float,
         metavar='FACTOR',
         help="Learning rate of an encoder with initial weights, relative to the decoder's.",
+    )
+    group.add_argument(
+        '--teacher-weight', type=float, metavar='FACTOR', help="Weight of the teacher's loss."
     )
     group.add_argument(
         '--freeze-stages',
@@ -245,6 +253,7 @@ def build_recipe(args: argparse.Namespace) -> Recipe:
         'batch': args.batch,
         'learning_rate': args.learning_rate,
         'encoder_rate': args.encoder_rate,
+        'teacher_weight': args.teacher_weight,
         'frozen_stages': args.freeze_stages,
         'input_rule': InputRule(pixels=args.pixels) if args.pixels is not None else None,
     }
@@ -267,6 +276,7 @@ def build_options(args: argparse.Namespace) -> TrainingOptions:
         split=split_rule(args),
         network=RoadFCNConfig(args.encoder, skips, scales, context=args.context, width=args.width),
         weights=args.weights,
+        teacher=args.teacher,
         steps=args.steps,
         val_every=min(args.val_every, args.steps),
         freeze_steps=args.freeze,

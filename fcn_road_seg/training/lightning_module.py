@@ -19,9 +19,10 @@ from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 from fcn_road_seg.training.augmentation import Augmentation
 from fcn_road_seg.training.data_module import seeded_generator
 from fcn_road_seg.training.errors import TrainingError
-from fcn_road_seg.training.loss import road_loss
+from fcn_road_seg.training.loss import distillation_loss, road_loss
 from fcn_road_seg.training.recipes import Recipe
 from fcn_road_seg.training.run_folder import VAL_IOU_KEY, mean_iou
+from fcn_road_seg.training.teacher import Teacher
 
 PREVIEWS_A_SOURCE = 4
 
@@ -40,6 +41,7 @@ class RoadTraining(lightning.LightningModule):
             statistics included.
         threshold: lowest p(road), in (0, 1), that counts as road.
         seed: from it, the step and the process's rank all randomness follows.
+        teacher: the network whose p(road) is learnt beside the labels; None learns these alone.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class RoadTraining(lightning.LightningModule):
         freeze_steps: int = 0,
         threshold: float = Checkpoint.threshold,
         seed: int = 0,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
@@ -58,6 +61,7 @@ class RoadTraining(lightning.LightningModule):
         self.freeze_steps = freeze_steps
         self.threshold = threshold
         self.seed = seed
+        self.teacher = teacher
         self.augmentation = Augmentation(
             **{field.name: getattr(recipe, field.name) for field in fields(Augmentation)}
         )
@@ -82,6 +86,9 @@ class RoadTraining(lightning.LightningModule):
         frames = frames.contiguous(memory_format=torch.channels_last)
         scores = self.net.scores(frames)
         loss = road_loss(scores, labels, self.recipe.dice, self.recipe.smoothing)
+        if self.teacher is not None:
+            taught = distillation_loss(scores, self.teacher.p_road(frames))
+            loss = loss + self.recipe.teacher_weight * taught
         # This costs a synchronisation per step, which is little beside the step itself.
         if not torch.isfinite(loss):
             raise TrainingError(

@@ -1,4 +1,4 @@
-"""The training loss."""
+"""The training losses."""
 
 from __future__ import annotations
 
@@ -28,3 +28,14 @@ def road_loss(scores: Tensor, labels: Tensor, dice: bool, smoothing: float = 0.0
         return cross_entropy
     p_road = logit.sigmoid()
     return cross_entropy + (1 - (2 * (p_road * road).sum() + 1) / (p_road.sum() + road.sum() + 1))
+
+
+def distillation_loss(scores: Tensor, p_road: Tensor) -> Tensor:
+    """Return the cross-entropy with a teacher's p(road), over all pixels.
+
+    `scores` are [N, 2, H, W] float, `p_road` is [N, H, W] float32 in [0, 1]. A teacher's p(road)
+    says more than a label: how sure it is, and what it takes void pixels for (Hinton, Vinyals and
+    Dean 2015, Distilling the Knowledge in a Neural Network). Their temperature is left at 1: it
+    softens certain teachers, and label smoothing has kept ours from certainty.
+    """
+    return functional.binary_cross_entropy_with_logits(road_logit(scores), p_road)

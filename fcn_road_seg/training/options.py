@@ -24,6 +24,7 @@ class TrainingOptions:
         split: which frames validate.
         network: the network to build.
         weights: its initial weights (`load_weights`).
+        teacher: checkpoint to learn from, too (`load_teacher`); None learns from labels alone.
         steps: optimizer steps, at least 1; rounded up to a multiple of `val_every`.
         val_every: steps between two validations; each of them writes checkpoints.
         freeze_steps: steps at the start during which the encoder stays as it is.
@@ -47,6 +48,7 @@ class TrainingOptions:
     split: SplitRule = field(default_factory=SplitRule)
     network: RoadFCNConfig = field(default_factory=RoadFCNConfig)
     weights: str = 'imagenet'
+    teacher: str | None = None
     steps: int = 6000
     val_every: int = 300
     freeze_steps: int = 0

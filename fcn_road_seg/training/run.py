@@ -37,6 +37,7 @@ from fcn_road_seg.training.run_folder import (
     check_run_folder,
     read_run_checkpoint,
 )
+from fcn_road_seg.training.teacher import load_teacher
 from fcn_road_seg.training.trainer import build_trainer, quieten_lightning
 from fcn_road_seg.utils.atomic_write import atomic_write
 
@@ -72,6 +73,7 @@ def train(
         load_weights(net, options.weights)
     else:
         check_resumed_run(options, net, has_average=bool(recipe.ema_decay))
+    teacher = None if options.teacher is None else load_teacher(options.teacher)
     _say_what_does_not_validate(found)
     if options.weights == 'none':
         # The smaller rate is for an encoder that has already learnt.
@@ -80,7 +82,7 @@ def train(
     seen_pixels = recipe.input_rule.pixels or math.prod(recipe.crop_hw)
     sources = [source.read(max_pixels=round(seen_pixels * 1.5)) for source in found]
     training = RoadTraining(
-        net, recipe, val_names, options.freeze_steps, options.threshold, options.seed
+        net, recipe, val_names, options.freeze_steps, options.threshold, options.seed, teacher
     )
     data = RoadData(sources, recipe.batch, options.val_every, options.seed)
     fit(trainer, training, data, options)
@@ -139,6 +141,8 @@ def write_checkpoint(
     training.load_state_dict(best['state_dict'])
     metrics = {name: {'iou': round(iou, 4)} for name, iou in best[VAL_IOU_KEY].items()}
     data = ', '.join(f'{source.name} ({len(source.train)} frames)' for source in sources)
+    if training.teacher is not None:
+        data += f'; {training.teacher.origin}'
     checkpoint = Checkpoint(
         rescale_norms(fold_batch_norm(training.net)),
         training.recipe.input_rule,

@@ -17,8 +17,15 @@ from fcn_road_seg.commands import train
 from fcn_road_seg.datasets.splits import find_frames
 from fcn_road_seg.evaluation.metrics import RoadHistogram
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.checkpoint import load_checkpoint
+from fcn_road_seg.model.checkpoint import (
+    Checkpoint,
+    Provenance,
+    load_checkpoint,
+    save_checkpoint,
+)
+from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from test.helpers.reference import model_of
 
 pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
@@ -112,6 +119,88 @@ def test_iou_in_the_checkpoint_is_that_of_its_masks_from_the_segmenter(
     written = load_checkpoint(path).provenance.metrics[easy_data.name]['iou']
     assert 0.1 < written < 0.999
     assert written == pytest.approx(histogram.mask_measures(128).iou, abs=0.002)
+
+
+def test_narrow_network_learns_an_easy_task_from_scratch_and_is_written_folded(
+    easy_data, tmp_path
+):
+    arguments = ['--width', '0.25', '--data', str(easy_data), '--crop', '32x64']
+    arguments += ['--steps', '120', '--val-every', '120', '--out', str(tmp_path)]
+    assert train.main([*TINY, *arguments]) == 0
+    checkpoint = load_checkpoint(tmp_path / 'road_fcn.safetensors')
+    assert checkpoint.model.config == RoadFCNConfig('vgg16', width=0.25)
+    assert len(checkpoint.activation_peaks) == 13
+    assert checkpoint.provenance.metrics[easy_data.name]['iou'] > 0.8
+
+
+@pytest.fixture(scope='module')
+def teacher_path(tmp_path_factory):
+    """A random network on plain vgg16 with context, of another input rule than the students'."""
+    path = tmp_path_factory.mktemp('teacher') / 'teacher.safetensors'
+    provenance = Provenance("the teacher's frames")
+    model = model_of(RoadFCNConfig(context=True))
+    save_checkpoint(Checkpoint(model, InputRule(fixed_hw=(64, 64)), provenance=provenance), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def student_arguments(easy_data, teacher_path):
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--batch', '2']
+    return [*arguments, '--width', '0.25', '--context', '--teacher', str(teacher_path)]
+
+
+@pytest.fixture(scope='module')
+def student_run(student_arguments, tmp_path_factory):
+    """The folder of a student's run of four steps."""
+    out = tmp_path_factory.mktemp('student')
+    arguments = ['--steps', '4', '--val-every', '2', '--out', str(out)]
+    assert train.main([*student_arguments, *arguments]) == 0
+    return out
+
+
+def test_student_is_a_narrow_network_that_names_its_teacher(student_run, teacher_path):
+    checkpoint = load_checkpoint(student_run / 'road_fcn.safetensors')
+    assert checkpoint.model.config == RoadFCNConfig('vgg16', context=True, width=0.25)
+    teacher_sha256 = load_checkpoint(teacher_path).sha256
+    assert checkpoint.provenance.training_data.endswith(
+        f"; p(road) of checkpoint {teacher_sha256[:12]}, trained on the teacher's frames"
+    )
+
+
+@pytest.mark.parametrize('kind', ['state_dict', 'current_model_state'])
+def test_run_of_a_student_holds_nothing_of_its_teacher(student_run, kind):
+    saved = torch.load(student_run / 'last.ckpt', weights_only=True)
+    student = RoadFCN(RoadFCNConfig('vgg16_bn', context=True, width=0.25))
+    expected = {f'net.{name}' for name in student.state_dict()}
+    assert {name for name in saved[kind] if not name.startswith('val_iou.')} == expected
+    assert (student_run / 'last.ckpt').stat().st_size < 20e6
+
+
+def test_resumed_student_ends_with_the_weights_of_an_uninterrupted_one(
+    student_arguments, student_run, tmp_path, monkeypatch
+):
+    def cut_off(self, outputs, batch, batch_idx):
+        if self.trainer.global_step == 3:
+            raise KeyError('power cut')
+
+    arguments = [*student_arguments, '--steps', '4', '--val-every', '2', '--out', str(tmp_path)]
+    with monkeypatch.context() as patched:
+        patched.setattr(RoadTraining, 'on_train_batch_end', cut_off)
+        with pytest.raises(KeyError, match='power cut'):
+            train.main(arguments)
+    train.main([*arguments, '--resume', str(tmp_path / 'last.ckpt')])
+    whole, cut = (torch.load(d / 'last.ckpt', weights_only=True) for d in (student_run, tmp_path))
+    for name, tensor in whole['state_dict'].items():
+        assert torch.equal(tensor, cut['state_dict'][name]), name
+
+
+def test_student_of_another_weight_becomes_another_network(
+    student_arguments, student_run, tmp_path
+):
+    arguments = [*student_arguments, '--steps', '4', '--val-every', '2', '--out', str(tmp_path)]
+    train.main([*arguments, '--teacher-weight', '0.5'])
+    one, other = (load_checkpoint(d / 'road_fcn.safetensors') for d in (student_run, tmp_path))
+    assert one.sha256 != other.sha256
 
 
 def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
@@ -402,6 +491,9 @@ def test_run_leaves_curves_predictions_and_tensorboard_events(easy_data, tmp_pat
         (['--rendered', '4', '--skip-scales', '1'], 'give one per skip'),
         (['--rendered', '4', '--pixels', '5'], 'pixel count 5 is too small'),
         (['--rendered', '4', '--weights', 'none.pth'], 'cannot load the weights none.pth'),
+        (['--rendered', '4', '--teacher', 'no.safetensors'], 'no.safetensors does not exist; giv'),
+        (['--rendered', '4', '--teacher-weight', '0'], 'teacher weight 0.0 is not a positive num'),
+        (['--rendered', '4', '--teacher-weight', 'nan'], 'teacher weight nan is not a positive'),
         (
             ['--rendered', '4', '--width', '0.25', '--weights', 'hed'],
             '--weights hed is an encoder of width 1, not 0.25; use --weights none',

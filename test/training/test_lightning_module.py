@@ -2,14 +2,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.datasets.labels import ROAD, VOID
+from fcn_road_seg.model.checkpoint import Checkpoint
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
 
 pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
 
 from fcn_road_seg.training.lightning_module import RoadTraining
+from fcn_road_seg.training.loss import distillation_loss
 from fcn_road_seg.training.recipes import STRONG
+from fcn_road_seg.training.teacher import Teacher
 
 
 def test_encoder_and_decoder_learn_at_their_own_rates(monkeypatch):
@@ -33,6 +39,77 @@ def test_encoder_and_decoder_learn_at_their_own_rates(monkeypatch):
     assert decoder[:5] == pytest.approx(STRONG.learning_rate * np.arange(1, 6) / 5)
     assert decoder[5:].argmax() == 0
     assert decoder[-1] < 0.01 * STRONG.learning_rate
+
+
+class OneCrop:
+    """An augmentation that gives the same crop every time."""
+
+    def __init__(self, labels):
+        torch.manual_seed(0)
+        self.frames, self.labels = torch.rand(1, 3, 32, 32), labels
+
+    def __call__(self, frames, labels):
+        return self.frames, self.labels
+
+
+class KnownTeacher:
+    """A teacher with a p(road) of 0.7 everywhere, which keeps what it has seen."""
+
+    def __init__(self):
+        self.seen = []
+
+    def p_road(self, frames_rgb):
+        self.seen.append(frames_rgb)
+        return torch.full((1, 32, 32), 0.7)
+
+
+@pytest.fixture
+def loss_of(monkeypatch):
+    """Return a function that gives the loss of a step on one crop, and its network."""
+    monkeypatch.setattr(RoadTraining, 'log', lambda *_, **__: None)
+
+    def step(labels, teacher, **changes):
+        torch.manual_seed(1)
+        net = RoadFCN(RoadFCNConfig(width=0.25)).eval()
+        module = RoadTraining(net, replace(STRONG, **changes), ['a'], teacher=teacher)
+        module.augmentation = OneCrop(labels)
+        return module.training_step(([], []), 0), net
+
+    return step
+
+
+def test_teacher_sees_the_augmented_crop_once(loss_of):
+    teacher = KnownTeacher()
+    labels = torch.full((1, 32, 32), ROAD, dtype=torch.uint8)
+    loss_of(labels, teacher)
+    (seen,) = teacher.seen
+    assert torch.equal(seen, OneCrop(labels).frames)
+
+
+def test_loss_is_that_of_the_labels_and_the_weighted_one_of_the_teacher(loss_of):
+    labels = torch.full((1, 32, 32), ROAD, dtype=torch.uint8)
+    alone, net = loss_of(labels, None)
+    scores = net.scores(OneCrop(labels).frames)
+    taught = distillation_loss(scores, torch.full((1, 32, 32), 0.7))
+    both, _ = loss_of(labels, KnownTeacher(), teacher_weight=3.0)
+    assert both.item() == pytest.approx((alone + 3 * taught).item(), rel=1e-5)
+
+
+def test_student_learns_from_its_teacher_where_the_label_is_void(loss_of):
+    labels = torch.full((1, 32, 32), VOID, dtype=torch.uint8)
+    gradients = []
+    for teacher in (None, KnownTeacher()):
+        loss, net = loss_of(labels, teacher)
+        loss.backward()
+        gradients.append(net.encoder.features[0].weight.grad.abs().max())
+    assert gradients[0] == 0 < gradients[1]
+
+
+def test_network_of_the_training_has_no_parameter_of_the_teacher():
+    teacher = Teacher(Checkpoint(RoadFCN(), InputRule(pixels=6144)))
+    net = RoadFCN(RoadFCNConfig(width=0.25))
+    module = RoadTraining(net, STRONG, ['a'], teacher=teacher)
+    assert {id(p) for p in module.parameters()} == {id(p) for p in net.parameters()}
 
 
 def test_recipe_reaches_the_augmentation():

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
-from fcn_road_seg.training.loss import road_loss
+from fcn_road_seg.training.loss import distillation_loss, road_loss
 
 
 def scores_of(p_road):
@@ -49,3 +49,17 @@ def test_batch_of_void_alone_gives_no_gradient():
     loss.backward()
     assert loss.item() == 0
     assert not scores.grad.any()
+
+
+def test_loss_of_a_teacher_is_the_cross_entropy_with_its_probability_by_hand():
+    loss = distillation_loss(scores_of([[[0.8, 0.4]]]), torch.tensor([[[0.9, 0.2]]]))
+    expected = -(0.9 * np.log(0.8) + 0.1 * np.log(0.2) + 0.2 * np.log(0.4) + 0.8 * np.log(0.6))
+    assert loss.item() == pytest.approx(expected / 2, abs=1e-5)
+
+
+def test_teacher_is_met_where_the_probabilities_are_the_same():
+    losses = [
+        distillation_loss(scores_of([[[p]]]), torch.tensor([[[0.7]]])).item()
+        for p in (0.69, 0.7, 0.71)
+    ]
+    assert losses[1] == min(losses)
