@@ -60,6 +60,8 @@ def test_summary_counts_frames_drops_latency_and_agreement():
         'overlays_received': 2,
         'latency_ms': {'p50': 10.0, 'p95': 40.0},
         'iou': 1.0,
+        'grids_received': 0,
+        'grid_iou': None,
     }
 
 
