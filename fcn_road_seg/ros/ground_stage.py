@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from nav_msgs.msg import OccupancyGrid
+from nav_msgs.msg import OccupancyGrid, Path
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from fcn_road_seg.ground.camera import Camera
+from fcn_road_seg.ground.corridor import Corridor, find_corridor
 from fcn_road_seg.ground.errors import GroundError
 from fcn_road_seg.ground.grid import GroundGrid, GroundView
 from fcn_road_seg.messages.camera_info import camera_of_info
+from fcn_road_seg.messages.corridor import edges_msg, path_msg
 from fcn_road_seg.messages.ground import grid_msg, points_msg
 from fcn_road_seg.ros.camera_mounting import MountingSource
 from fcn_road_seg.ros.frame_statistics import FrameStatistics
@@ -35,13 +38,28 @@ class FrameGround:
         self.view = view
         self._parameters = parameters
         self._cells: np.ndarray | None = None
+        self._corridor: Corridor | None = None
 
     def grid_msg(self, found: Segmentation, header: Header) -> OccupancyGrid:
         cells = self._occupancy(found)
-        return grid_msg(cells, self.view.grid, header.stamp, self._parameters.ground_frame)
+        return grid_msg(cells, self.view.grid, self._ground_header(header))
 
     def points_msg(self, found: Segmentation, header: Header) -> PointCloud2:
         return points_msg(self.view.points(self._parameters.points_stride), header)
+
+    def path_msg(self, found: Segmentation, header: Header) -> Path:
+        return path_msg(self._find_corridor(found), self._ground_header(header))
+
+    def edges_msg(self, found: Segmentation, header: Header) -> MarkerArray:
+        return edges_msg(self._find_corridor(found), self._ground_header(header))
+
+    def _ground_header(self, header: Header) -> Header:
+        return Header(stamp=header.stamp, frame_id=self._parameters.ground_frame)
+
+    def _find_corridor(self, found: Segmentation) -> Corridor:
+        if self._corridor is None:
+            self._corridor = find_corridor(self._occupancy(found), self.view.grid)
+        return self._corridor
 
     def _occupancy(self, found: Segmentation) -> np.ndarray:
         if self._cells is None:
@@ -60,6 +78,8 @@ class GroundOutput:
 GROUND_OUTPUTS = {
     'grid': GroundOutput(OccupancyGrid, FrameGround.grid_msg),
     'points': GroundOutput(PointCloud2, FrameGround.points_msg),
+    'corridor': GroundOutput(Path, FrameGround.path_msg),
+    'corridor/edges': GroundOutput(MarkerArray, FrameGround.edges_msg),
 }
 # Those that are made from p(road).
 OF_PROBABILITY = GROUND_OUTPUTS.keys() - {'points'}

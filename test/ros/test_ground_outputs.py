@@ -8,6 +8,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CameraInfo
 
 from fcn_road_seg.ground.camera import Camera
+from fcn_road_seg.ground.corridor import find_corridor
 from fcn_road_seg.ground.grid import GroundGrid, GroundView
 from fcn_road_seg.ground.mounting import Mounting
 from test.helpers.peer import Peer, pixels_of, values_of
@@ -16,7 +17,7 @@ from test.helpers.peer import Peer, pixels_of, values_of
 HW = (128, 128)
 K = [80.0, 0, 63.5, 0, 80.0, 40.0, 0, 0, 1]
 FRAME = np.random.default_rng(0).integers(0, 256, (*HW, 3), np.uint8)
-TOPICS = ('mask', 'road_probability', 'grid', 'points')
+TOPICS = ('mask', 'road_probability', 'grid', 'points', 'corridor')
 
 
 def publish_camera_info(peer, **changes):
@@ -49,7 +50,7 @@ def cells_of(msg):
 
 def test_grid_is_the_probability_looked_up_on_the_ground(peer):
     stamp = peer.send(FRAME)
-    _, probability, grid, _ = peer.answer(stamp)
+    _, probability, grid, *_ = peer.answer(stamp)
     assert grid.header.frame_id == 'ground'
     assert (grid.header.stamp.sec, grid.header.stamp.nanosec) == (stamp, 123_456_789)
     assert (grid.info.width, grid.info.height) == (400, 200)
@@ -62,7 +63,7 @@ def test_grid_is_the_probability_looked_up_on_the_ground(peer):
 
 def test_points_are_those_of_the_masks_pixels_in_the_cameras_frame(peer):
     stamp = peer.send(FRAME)
-    mask, _, _, points = peer.answer(stamp)
+    mask, _, _, points, _ = peer.answer(stamp)
     assert points.header == mask.header
     assert (points.height, points.width) == (mask.height, mask.width)
     xyz = np.frombuffer(points.data, '<f4').reshape(*HW, 3)
@@ -71,9 +72,18 @@ def test_points_are_those_of_the_masks_pixels_in_the_cameras_frame(peer):
     np.testing.assert_allclose(xyz[60, 63:65], [[-0.0375, 1.5, 6], [0.0375, 1.5, 6]], rtol=1e-5)
 
 
+def test_corridor_is_that_of_the_grid(peer):
+    stamp = peer.send(FRAME)
+    *_, grid, _, path = peer.answer(stamp)
+    assert path.header == grid.header
+    corridor = find_corridor(cells_of(grid), GroundGrid())
+    assert [pose.pose.position.x for pose in path.poses] == corridor.x_m.tolist()
+    assert [pose.pose.position.y for pose in path.poses] == corridor.centre_m.tolist()
+
+
 def test_pitch_can_be_changed_while_the_node_runs(peer):
     assert peer.set_parameter('camera_pitch', double_value=0.1).successful
-    _, probability, grid, _ = peer.answer(peer.send(FRAME))
+    _, probability, grid, *_ = peer.answer(peer.send(FRAME))
     np.testing.assert_array_equal(cells_of(grid), view(0.1).occupancy(pixels_of(probability)))
     assert peer.set_parameter('camera_pitch', double_value=0.0).successful
 
