@@ -107,7 +107,9 @@ class GroundStage:
         self._mounting = MountingSource(node, parameters)
         # The newest one of each size, the newest first; replaced as a whole, for the worker reads.
         self._infos: tuple[CameraInfo, ...] = ()
-        self._key: object = None
+        self._camera: Camera | None = None
+        self._camera_key: object = None
+        self._mounting_key: object = None
         self._warned: set[str] = set()
         self._view: GroundView | None = None
 
@@ -149,13 +151,18 @@ class GroundStage:
         """Return the view of the ground, made again if calibration, mounting or size changed."""
         mounting = self._mounting.mounting(header)
         camera = self._find_camera(frame_hw)
-        key = (
-            *(frame_hw, camera.matrix.tobytes(), camera.distortion_model, camera.distortion),
-            *(mounting.rotation.tobytes(), mounting.position.tobytes()),
+        camera_key = (
+            *(frame_hw, camera.matrix.tobytes()),
+            *(camera.distortion_model, tuple(camera.distortion)),
         )
-        if self._view is None or self._key != key:
-            self._view = GroundView(camera, mounting, self._grid, self._parameters.roi_top)
-            self._key = key
+        if self._camera is None or self._camera_key != camera_key:
+            # Otherwise the last one stays, which has the rays of its pixels.
+            self._camera, self._camera_key, self._view = camera, camera_key, None
+        mounting_key = (mounting.rotation.tobytes(), mounting.position.tobytes())
+        if self._view is None or self._mounting_key != mounting_key:
+            roi_top = self._parameters.roi_top
+            self._view = GroundView(self._camera, mounting, self._grid, roi_top)
+            self._mounting_key = mounting_key
         return self._view
 
     def _find_camera(self, frame_hw: tuple[int, int]) -> Camera:

@@ -68,6 +68,14 @@ def test_view_is_kept_until_calibration_mounting_or_size_changes(node):
     assert node.warnings == []
 
 
+def test_change_of_the_mounting_keeps_the_rays_of_the_camera(node):
+    stage = stage_of(node, info(distortion_model='plumb_bob', d=array('d', [0.1, 0, 0, 0, 0])))
+    camera = stage.below(WANTED, Header(), HW).view.camera
+    stage.apply(replace(WITH_HEIGHT, camera_pitch=0.1))
+    assert stage.below(WANTED, Header(), HW).view.camera is camera
+    assert camera.pixel_rays() is camera.pixel_rays()
+
+
 def test_camera_info_of_another_size_does_not_replace_the_one_that_fits(node):
     other = info((100, 400), k=[300.0, *K[1:]])
     stage = stage_of(node, info(), other)
