@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # Different cameras, or modes of one, that may publish on one camera_info topic.
 _MAX_CALIBRATIONS = 4
+# At the start, the first frames may come before camera_info and tf have found the node.
+WARN_AFTER_S = 2.0
 
 
 class FrameGround:
@@ -88,13 +91,20 @@ OF_PROBABILITY = GROUND_OUTPUTS.keys() - {'points'}
 class GroundStage:
     """Finds the ground below each frame, from camera_info and the camera's mounting.
 
-    `problem` is why the last frame had none, in one line, or ''; each is logged once.
+    `problem` is why the last frame had none, in one line, or ''. One that lasts for WARN_AFTER_S,
+    by the clock `now_s`, is logged, once.
     """
 
     def __init__(
-        self, node: Node, parameters: NodeParameters, statistics: FrameStatistics
+        self,
+        node: Node,
+        parameters: NodeParameters,
+        statistics: FrameStatistics,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.problem = ''
+        self._now_s = now_s
+        self._since_s = 0.0
         self._node = node
         self._statistics = statistics
         self._grid = GroundGrid(
@@ -135,10 +145,7 @@ class GroundStage:
             view = self._find_view(header, frame_hw)
         except GroundError as error:
             self._statistics.count_without_ground()
-            self.problem = str(error)
-            if self.problem not in self._warned:
-                self._warned.add(self.problem)
-                self._node.get_logger().warning(f'no grid and no points: {error}')
+            self._note(str(error))
             return None
         self.problem = ''
         return FrameGround(view, self._parameters)
@@ -146,6 +153,13 @@ class GroundStage:
     def close(self) -> None:
         """Stop to listen to tf."""
         self._mounting.close()
+
+    def _note(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem, self._since_s = problem, self._now_s()
+        if problem not in self._warned and self._now_s() - self._since_s >= WARN_AFTER_S:
+            self._warned.add(problem)
+            self._node.get_logger().warning(f'no grid and no points: {problem}')
 
     def _find_view(self, header: Header, frame_hw: tuple[int, int]) -> GroundView:
         """Return the view of the ground, made again if calibration, mounting or size changed."""

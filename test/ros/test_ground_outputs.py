@@ -114,6 +114,7 @@ def test_masks_go_on_without_a_calibration_and_diagnostics_say_why(
     del peer.received['grid']
     for _ in range(3):
         peer.answer(peer.send(FRAME))
+        peer.spin_for(1.2)
     diagnosis = peer.next_diagnostics()
     values = values_of(diagnosis)
     problem = 'the camera matrix K of camera_info is all zero: calibrate the camera with camera_ca'
