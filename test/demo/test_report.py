@@ -79,6 +79,13 @@ def test_agreement_is_over_the_pixels_of_all_frames():
     assert summarise(labelled_messages(2), recording, COUNTS)['iou'] == 0.75
 
 
+def test_agreement_of_the_grids_is_printed():
+    messages = labelled_messages(4)
+    summary = summarise(messages, recording_of([10, 20, 30, 40], [10, 40]), COUNTS)
+    *_, line = figure_lines(messages, {**summary, 'grid_iou': 0.8797})
+    assert line == 'IoU of the grids with the exact road, to 20 m: 0.880'
+
+
 def test_figures_are_printed_in_one_line_with_the_agreement_in_another():
     messages = labelled_messages(4)
     summary = summarise(messages, recording_of([10, 20, 30, 40], [10, 40]), COUNTS)
