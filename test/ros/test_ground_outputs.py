@@ -5,6 +5,7 @@ import signal
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from nav_msgs.msg import OccupancyGrid
 from sensor_msgs.msg import CameraInfo
 
 from fcn_road_seg.ground.camera import Camera
@@ -107,20 +108,20 @@ def test_masks_go_on_without_a_calibration_and_diagnostics_say_why(
     )
     peer = Peer('blind', ('mask',))
     peer.connect()
-    peer.received['grid'] = {}
-    peer._subscriptions['grid'] = peer._listen('grid', 5)
+    grids = []
+    peer.node.create_subscription(OccupancyGrid, 'fcn_road_seg/grid', grids.append, 5)
     publish_camera_info(peer, k=[0.0] * 9)
-    peer.spin_for(1.0)
-    del peer.received['grid']
-    for _ in range(3):
-        peer.answer(peer.send(FRAME))
-        peer.spin_for(1.2)
+    peer.node.create_timer(0.3, lambda: peer.send(FRAME))
+    masks = len(peer.received['mask'])
+    peer.spin_for(4.0)
     diagnosis = peer.next_diagnostics()
     values = values_of(diagnosis)
     problem = 'the camera matrix K of camera_info is all zero: calibrate the camera with camera_ca'
     assert values['ground problem'].startswith(problem)
     assert int(values['frames without ground']) >= 3
+    assert len(peer.received['mask']) > masks + 3
     assert values['published grid'] == '0'
+    assert grids == []
     assert diagnosis.level == DiagnosticStatus.WARN
     assert problem in diagnosis.message
     peer.close()
