@@ -9,6 +9,7 @@ package_name = 'fcn_road_seg'
 ros_wheels = [
     'ros-rclpy[fastrtps]==7.1.6',
     'ros-diagnostic-msgs==5.3.6',
+    'ros-geometry-msgs==5.3.6',
     'ros-lifecycle-msgs==2.0.3',
     'ros-nav-msgs==5.3.6',
     'ros-rcl-interfaces==2.0.3',
@@ -16,6 +17,7 @@ ros_wheels = [
     'ros-sensor-msgs==5.3.6',
     'ros-std-msgs==5.3.6',
     'ros-std-srvs==5.3.6',
+    'ros-visualization-msgs==5.3.6',
 ]
 bags = ['mcap>=1.1,<2', 'rosbags>=0.11,<0.12']
 exporting = ['onnx>=1.17,<2', 'onnxruntime>=1.18,<2', 'onnxscript>=0.7,<1', 'torch>=2.7']

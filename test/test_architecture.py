@@ -17,7 +17,7 @@ WINGS = {
         *('model', 'ros', 'synthetic', 'training', 'utils', 'viz'),
     },
     'demo': {'bags', 'datasets', 'ground', 'live', 'messages', 'synthetic', 'utils', 'viz'},
-    'bench': {'inference', 'live', 'model', 'synthetic', 'utils', 'viz'},
+    'bench': {'ground', 'inference', 'live', 'model', 'synthetic', 'utils', 'viz'},
     'bags': {'datasets', 'ground', 'inference', 'messages', 'utils'},
     'evaluation': {'datasets', 'ground', 'inference', 'synthetic', 'utils', 'viz'},
     # Never inference: trainer and node meet in the model alone.
@@ -63,6 +63,8 @@ HOMES = {
     'yaml': {'ros'},
     # Messages of ROS 2.
     'builtin_interfaces': {'messages', 'ros'},
+    'geometry_msgs': {'messages'},
+    'visualization_msgs': {'messages', 'ros'},
     'diagnostic_msgs': {'ros', 'live'},
     'lifecycle_msgs': {'ros'},
     'nav_msgs': {'live', 'messages', 'ros'},

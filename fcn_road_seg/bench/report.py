@@ -59,6 +59,19 @@ def network_lines(report: Mapping[str, Any]) -> Iterator[str]:
                 yield f'  {text:36}{_spread(figures[f"around_{of}_ms"])}'
 
 
+def ground_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the times of the road from above, at the default grid."""
+    texts = {
+        'table': 'table of pixels, once',
+        'grid': 'grid of a frame',
+        'corridor': 'corridor of a grid',
+    }
+    yield ''
+    yield f'{"road from above, " + report["frame"]:38}{"ms":>9}{"quartiles":>20}{"fastest":>10}'
+    for name, times_ms in report['ground'].items():
+        yield f'  {texts[name]:36}{_spread(times_ms)}'
+
+
 def memory_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield the peak memory of each network and of the segmenter."""
     yield ''

@@ -88,7 +88,8 @@ class GroundView:
         self, camera: Camera, mounting: Mounting, grid: GroundGrid, roi_top: float = 0.0
     ) -> None:
         self.grid = grid
-        self._camera, self._mounting = camera, mounting
+        self.camera, self._mounting = camera, mounting
+        self._points: dict[int, np.ndarray] = {}
         self._hidden_rows = round(roi_top * camera.image_hw[0])
         u, v = camera.project(mounting.to_camera(*grid.centres_m()))
         self._table = PixelTable(u, v, camera.image_hw, first_row=self._hidden_rows)
@@ -111,10 +112,10 @@ class GroundView:
         """Return the point of the ground at each pixel, (h, w, 3) float32 in the optical frame.
 
         Of every `stride`-th row and column, from the first on; in metres; NaN above the horizon
-        and in hidden rows.
+        and in hidden rows. They are computed once, and must not be changed.
         """
-        h, w = self._camera.image_hw
-        v, u = np.mgrid[0:h:stride, 0:w:stride].astype(np.float64)
-        points = self._mounting.on_ground(self._camera.rays(u, v))
-        points[v[:, 0] < self._hidden_rows] = np.nan
-        return points.astype(np.float32)
+        if stride not in self._points:
+            points = self._mounting.on_ground(self.camera.pixel_rays(stride))
+            points[: -(-self._hidden_rows // stride)] = np.nan
+            self._points[stride] = points.astype(np.float32)
+        return self._points[stride]

@@ -23,7 +23,7 @@ _CHUNK = 8192
 
 
 class Lens:
-    """A distortion model with its coefficients; without any there is no distortion.
+    """A distortion model with its coefficients; if all are 0 there is no distortion.
 
     It moves the points (x, y) of the plane z = 1 as OpenCV does: `plumb_bob` (k1 k2 p1 p2 k3) and
     `rational_polynomial` (k1 k2 p1 p2 k3 .. k6, and its thin prism and tilt) as cv2.projectPoints,
@@ -35,22 +35,13 @@ class Lens:
     """
 
     def __init__(self, model: str, coefficients: Sequence[float]) -> None:
-        counts, count = COEFFICIENTS.get(model), len(coefficients)
-        if counts is None and count:
-            raise GroundError(
-                f'distortion model {model!r} is unknown; use one of {", ".join(COEFFICIENTS)}'
-            )
-        if counts is not None and count not in (0, *counts):
-            raise GroundError(
-                f'distortion model {model} has {count} coefficients; '
-                f'it needs {" or ".join(map(str, counts))}'
-            )
         self._is_fisheye = model == 'equidistant'
-        # A fisheye without coefficients is not a pinhole.
-        without = np.zeros(4 if self._is_fisheye else 0)
-        self._k = np.asarray(coefficients, np.float64) if count else without
-        if not np.isfinite(self._k).all():
-            raise GroundError('a distortion coefficient is not finite; calibrate the camera')
+        self._k = np.asarray(coefficients, np.float64)
+        if self._k.any():
+            _check(model, self._k)
+        else:
+            # A fisheye without coefficients is not a pinhole.
+            self._k = np.zeros(4 if self._is_fisheye else 0)
         self._is_distorted = bool(self._k.any()) or self._is_fisheye
 
     @cached_property
@@ -135,3 +126,18 @@ class Lens:
     def _project(self, points: np.ndarray) -> np.ndarray:
         none = np.zeros(3)
         return cv2.projectPoints(points, none, none, np.eye(3), self._k)[0]
+
+
+def _check(model: str, k: np.ndarray) -> None:
+    counts = COEFFICIENTS.get(model)
+    if counts is None:
+        raise GroundError(
+            f'distortion model {model!r} is unknown; use one of {", ".join(COEFFICIENTS)}'
+        )
+    if len(k) not in counts:
+        raise GroundError(
+            f'distortion model {model} has {len(k)} coefficients; '
+            f'it needs {" or ".join(map(str, counts))}'
+        )
+    if not np.isfinite(k).all():
+        raise GroundError('a distortion coefficient is not finite; calibrate the camera')

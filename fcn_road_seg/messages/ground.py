@@ -11,7 +11,6 @@ from fcn_road_seg.ground.grid import GroundGrid
 from fcn_road_seg.messages.image import byte_array
 
 if TYPE_CHECKING:
-    from builtin_interfaces.msg import Time
     from nav_msgs.msg import OccupancyGrid
     from sensor_msgs.msg import PointCloud2
     from std_msgs.msg import Header
@@ -19,16 +18,15 @@ if TYPE_CHECKING:
 _POINT_BYTES = 12
 
 
-def grid_msg(cells: np.ndarray, grid: GroundGrid, stamp: Time, frame_id: str) -> OccupancyGrid:
+def grid_msg(cells: np.ndarray, grid: GroundGrid, header: Header) -> OccupancyGrid:
     """Return the OccupancyGrid of (H, W) int8 cells: rows along y from the right, columns along x.
 
-    `frame_id` is the ground's frame.
+    The frame of `header` is the ground's.
     """
     from nav_msgs.msg import OccupancyGrid
 
-    msg = OccupancyGrid()
-    msg.header.stamp = msg.info.map_load_time = stamp
-    msg.header.frame_id = frame_id
+    msg = OccupancyGrid(header=header)
+    msg.info.map_load_time = header.stamp
     msg.info.resolution = grid.resolution_m
     msg.info.height, msg.info.width = cells.shape
     msg.info.origin.position.x, msg.info.origin.position.y = grid.origin_xy_m

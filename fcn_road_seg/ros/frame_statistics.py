@@ -30,6 +30,8 @@ PUBLISHED = (
     'overlay/compressed',
     'grid',
     'points',
+    'corridor',
+    'corridor/edges',
     'camera_info',
 )
 COUNTED = ('received', 'segmented', 'dropped', 'too old', 'refused', 'ignored')

@@ -44,6 +44,14 @@ def test_fisheye_without_coefficients_is_none_of_a_pinhole():
     assert u[0] == pytest.approx(310 + 500 * np.pi / 4)
 
 
+@pytest.mark.parametrize('model', ['plumb_bob', 'none', ''])
+@pytest.mark.parametrize('count', [0, 1, 5, 8])
+def test_coefficients_of_0_are_no_distortion_whatever_the_model(model, count):
+    # As drivers of simulated and rectified cameras send them.
+    u, v = Camera(MATRIX, HW, model, (0.0,) * count).project(np.array([2.0, 1.0, 4.0]))
+    assert (u, v) == (310 + 500 * 0.5, 250 + 480 * 0.25)
+
+
 def test_point_of_a_skewed_pinhole():
     matrix = np.array([[500.0, 7, 310], [0, 480, 250], [0, 0, 1]])
     u, v = Camera(matrix, HW).project(np.array([2.0, 1.0, 4.0]))

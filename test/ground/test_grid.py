@@ -110,6 +110,20 @@ def test_points_lie_on_the_ground_below_the_horizon_alone():
     assert not below[0].any()
 
 
+def test_points_are_computed_once():
+    there = view(lens='plumb_bob')
+    assert there.points() is there.points()
+    assert there.points(2) is not there.points()
+
+
+@pytest.mark.parametrize('stride', [1, 3, 7])
+def test_hidden_rows_have_no_points_with_any_stride(stride):
+    points = view(roi_top=311 / 480).points(stride)
+    rows = np.arange(0, 480, stride)
+    assert np.isnan(points[rows < 311]).all()
+    assert np.isfinite(points[rows >= 311]).all()
+
+
 def test_stride_takes_every_nth_point_from_the_first_on():
     every, some = view().points(), view().points(stride=7)
     np.testing.assert_array_equal(some, every[::7, ::7])

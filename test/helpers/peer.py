@@ -12,7 +12,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from nav_msgs.msg import OccupancyGrid
+from nav_msgs.msg import OccupancyGrid, Path
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -25,7 +25,12 @@ from fcn_road_seg.messages.image import image_msg
 
 TIMEOUT_S = 60.0
 # Of outputs that are no images.
-TYPES = {'camera_info': CameraInfo, 'grid': OccupancyGrid, 'points': PointCloud2}
+TYPES = {
+    'camera_info': CameraInfo,
+    'corridor': Path,
+    'grid': OccupancyGrid,
+    'points': PointCloud2,
+}
 
 
 class Peer:

@@ -17,7 +17,7 @@ STAMP = Time(sec=12, nanosec=34)
 def test_grid_is_described_by_its_origin_and_resolution():
     grid = GroundGrid(x_min_m=2.0, x_max_m=5.0, width_m=4.0, resolution_m=0.5)
     cells = np.arange(48, dtype=np.int8).reshape(8, 6) - 1
-    msg = grid_msg(cells, grid, STAMP, 'ground')
+    msg = grid_msg(cells, grid, Header(stamp=STAMP, frame_id='ground'))
     assert (msg.header.stamp, msg.header.frame_id) == (STAMP, 'ground')
     assert (msg.info.width, msg.info.height, msg.info.resolution) == (6, 8, 0.5)
     origin = msg.info.origin

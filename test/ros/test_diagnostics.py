@@ -76,6 +76,8 @@ def test_keys_are_those_that_dashboards_were_told():
         'published overlay/compressed',
         'published grid',
         'published points',
+        'published corridor',
+        'published corridor/edges',
         'published camera_info',
     )
 

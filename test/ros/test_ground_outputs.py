@@ -5,9 +5,11 @@ import signal
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from nav_msgs.msg import OccupancyGrid
 from sensor_msgs.msg import CameraInfo
 
 from fcn_road_seg.ground.camera import Camera
+from fcn_road_seg.ground.corridor import find_corridor
 from fcn_road_seg.ground.grid import GroundGrid, GroundView
 from fcn_road_seg.ground.mounting import Mounting
 from test.helpers.peer import Peer, pixels_of, values_of
@@ -16,7 +18,7 @@ from test.helpers.peer import Peer, pixels_of, values_of
 HW = (128, 128)
 K = [80.0, 0, 63.5, 0, 80.0, 40.0, 0, 0, 1]
 FRAME = np.random.default_rng(0).integers(0, 256, (*HW, 3), np.uint8)
-TOPICS = ('mask', 'road_probability', 'grid', 'points')
+TOPICS = ('mask', 'road_probability', 'grid', 'points', 'corridor')
 
 
 def publish_camera_info(peer, **changes):
@@ -49,7 +51,7 @@ def cells_of(msg):
 
 def test_grid_is_the_probability_looked_up_on_the_ground(peer):
     stamp = peer.send(FRAME)
-    _, probability, grid, _ = peer.answer(stamp)
+    _, probability, grid, *_ = peer.answer(stamp)
     assert grid.header.frame_id == 'ground'
     assert (grid.header.stamp.sec, grid.header.stamp.nanosec) == (stamp, 123_456_789)
     assert (grid.info.width, grid.info.height) == (400, 200)
@@ -62,7 +64,7 @@ def test_grid_is_the_probability_looked_up_on_the_ground(peer):
 
 def test_points_are_those_of_the_masks_pixels_in_the_cameras_frame(peer):
     stamp = peer.send(FRAME)
-    mask, _, _, points = peer.answer(stamp)
+    mask, _, _, points, _ = peer.answer(stamp)
     assert points.header == mask.header
     assert (points.height, points.width) == (mask.height, mask.width)
     xyz = np.frombuffer(points.data, '<f4').reshape(*HW, 3)
@@ -71,9 +73,18 @@ def test_points_are_those_of_the_masks_pixels_in_the_cameras_frame(peer):
     np.testing.assert_allclose(xyz[60, 63:65], [[-0.0375, 1.5, 6], [0.0375, 1.5, 6]], rtol=1e-5)
 
 
+def test_corridor_is_that_of_the_grid(peer):
+    stamp = peer.send(FRAME)
+    *_, grid, _, path = peer.answer(stamp)
+    assert path.header == grid.header
+    corridor = find_corridor(cells_of(grid), GroundGrid())
+    assert [pose.pose.position.x for pose in path.poses] == corridor.x_m.tolist()
+    assert [pose.pose.position.y for pose in path.poses] == corridor.centre_m.tolist()
+
+
 def test_pitch_can_be_changed_while_the_node_runs(peer):
     assert peer.set_parameter('camera_pitch', double_value=0.1).successful
-    _, probability, grid, _ = peer.answer(peer.send(FRAME))
+    _, probability, grid, *_ = peer.answer(peer.send(FRAME))
     np.testing.assert_array_equal(cells_of(grid), view(0.1).occupancy(pixels_of(probability)))
     assert peer.set_parameter('camera_pitch', double_value=0.0).successful
 
@@ -97,19 +108,20 @@ def test_masks_go_on_without_a_calibration_and_diagnostics_say_why(
     )
     peer = Peer('blind', ('mask',))
     peer.connect()
-    peer.received['grid'] = {}
-    peer._subscriptions['grid'] = peer._listen('grid', 5)
+    grids = []
+    peer.node.create_subscription(OccupancyGrid, 'fcn_road_seg/grid', grids.append, 5)
     publish_camera_info(peer, k=[0.0] * 9)
-    peer.spin_for(1.0)
-    del peer.received['grid']
-    for _ in range(3):
-        peer.answer(peer.send(FRAME))
+    peer.node.create_timer(0.3, lambda: peer.send(FRAME))
+    masks = len(peer.received['mask'])
+    peer.spin_for(4.0)
     diagnosis = peer.next_diagnostics()
     values = values_of(diagnosis)
     problem = 'the camera matrix K of camera_info is all zero: calibrate the camera with camera_ca'
     assert values['ground problem'].startswith(problem)
     assert int(values['frames without ground']) >= 3
+    assert len(peer.received['mask']) > masks + 3
     assert values['published grid'] == '0'
+    assert grids == []
     assert diagnosis.level == DiagnosticStatus.WARN
     assert problem in diagnosis.message
     peer.close()

@@ -9,6 +9,7 @@ from std_msgs.msg import Header
 
 from fcn_road_seg.ros.frame_statistics import FrameStatistics
 from fcn_road_seg.ros.ground_stage import GroundStage
+from test.helpers.counted_frames import ManualClock
 from test.ros.test_camera_mounting import DEFAULTS
 
 WANTED = {'grid'}
@@ -21,6 +22,7 @@ class FakeNode:
     """Keeps the warnings of its logger."""
 
     def __init__(self):
+        self.clock = ManualClock()
         self.warnings = []
         self.statistics = FrameStatistics()
 
@@ -38,7 +40,7 @@ def info(hw=HW, **changes):
 
 
 def stage_of(node, *infos, parameters=WITH_HEIGHT):
-    stage = GroundStage(node, parameters, node.statistics)
+    stage = GroundStage(node, parameters, node.statistics, node.clock)
     for msg in infos:
         stage.add_camera_info(msg)
     return stage
@@ -66,6 +68,14 @@ def test_view_is_kept_until_calibration_mounting_or_size_changes(node):
         assert stage.below(WANTED, Header(), HW).view is after
     assert stage.below(WANTED, Header(), (60, 80)).view is not after
     assert node.warnings == []
+
+
+def test_change_of_the_mounting_keeps_the_rays_of_the_camera(node):
+    stage = stage_of(node, info(distortion_model='plumb_bob', d=array('d', [0.1, 0, 0, 0, 0])))
+    camera = stage.below(WANTED, Header(), HW).view.camera
+    stage.apply(replace(WITH_HEIGHT, camera_pitch=0.1))
+    assert stage.below(WANTED, Header(), HW).view.camera is camera
+    assert camera.pixel_rays() is camera.pixel_rays()
 
 
 def test_camera_info_of_another_size_does_not_replace_the_one_that_fits(node):
@@ -108,12 +118,14 @@ def test_rows_above_roi_top_are_unseen(node):
 )
 def test_missing_ground_is_explained_in_one_warning(node, infos, parameters, problem):
     stage = stage_of(node, *infos, parameters=parameters)
-    for _ in range(3):
+    for after_s in (0, 1.9, 2, 20):
+        node.clock.s = after_s
         assert stage.below(WANTED, Header(frame_id='camera'), HW) is None
+        assert len(node.warnings) == (after_s >= 2)
     assert stage.problem.startswith(problem)
     assert node.warnings == [f'no grid and no points: {stage.problem}']
     assert '\n' not in stage.problem
-    assert node.statistics.snapshot().without_ground == 3
+    assert node.statistics.snapshot().without_ground == 4
 
 
 def test_nothing_is_looked_for_while_nobody_wants_it(node):
@@ -127,5 +139,7 @@ def test_problem_is_over_when_the_ground_is_found(node):
     stage = stage_of(node)
     stage.below(WANTED, Header(), HW)
     stage.add_camera_info(info())
+    node.clock.s = 5
     assert stage.below(WANTED, Header(), HW) is not None
     assert stage.problem == ''
+    assert node.warnings == []
