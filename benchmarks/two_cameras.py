@@ -28,7 +28,7 @@ def segment_frames(link: Connection, cameras: int, threads: int, frames: int) ->
     from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
 
     limit_cpu_threads(threads)
-    segmenter = RoadSegmenter(default_checkpoint_path(), 'cpu')
+    segmenter = RoadSegmenter(default_checkpoint_path(), 'cpu', 'float32')
     segmenter.warm_up(FRAME_HW)
     frame = np.zeros((*FRAME_HW, 3), np.uint8)
     link.send('ready')

@@ -20,9 +20,9 @@ from fcn_road_seg.synthetic import SyntheticDrive
 from fcn_road_seg.utils.picture import PictureError, read_picture
 
 CAMERA_HW = (375, 1242)
-FRAMES_PER_DRIVE = 15
-RATE_HZ = 10.0
-RENDERED_FRAMES = 60
+FRAMES_PER_DRIVE = 30
+RATE_HZ = 30.0
+RENDERED_FRAMES = 90
 # Each frame, its mask and its overlay are kept until the end: 3.3 MB for a frame of KITTI.
 BAG_FRAMES = 300
 IMAGE_TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}

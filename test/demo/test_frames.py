@@ -52,6 +52,10 @@ def test_rendered_frames_carry_their_labels():
     assert 0 < (message.label == 1).mean() < 1
 
 
+def test_rendered_frames_are_those_of_a_30_hz_camera():
+    assert [m.offset_s for m in rendered_messages(3, seed=5)] == pytest.approx([0, 1 / 30, 2 / 30])
+
+
 @pytest.mark.parametrize(
     ('storage', 'compression'),
     [

@@ -1,4 +1,4 @@
-"""OpenVINO, imported without the telemetry that its import sends (to Google Analytics).
+"""OpenVINO, imported without its usage report (to Google Analytics) and its model converter.
 
 Import OpenVINO from here only.
 """
@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import sys
 
-_TELEMETRY = 'openvino_telemetry'
+# OpenVINO does without either: it falls back to a stub for the report, which its import sends, and
+# the converter, `openvino.convert_model`, takes more than half of the time of the import. They are
+# blocked only during the import: other code in this process may import both.
+_LEFT_OUT = ('openvino_telemetry', 'openvino.tools.ovc')
 
-# OpenVINO falls back to a stub if this module cannot be imported. It is blocked only during the
-# import: other code in this process may use it.
-_blocks = _TELEMETRY not in sys.modules
-if _blocks:
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+_blocked = [name for name in _LEFT_OUT if name not in sys.modules]
+for _name in _blocked:
+    sys.modules[_name] = None  # type: ignore[assignment]
 try:
     import openvino
     from openvino import opset13 as ops
 finally:
-    if _blocks:
-        del sys.modules[_TELEMETRY]
+    for _name in _blocked:
+        del sys.modules[_name]
 
 __all__ = ['openvino', 'ops']

@@ -41,3 +41,15 @@ def test_who_imports_the_reporter_himself_still_can(tmp_path):
     events, modules = seen_at(statement, tmp_path)
     assert events == []
     assert 'openvino_telemetry' in modules
+
+
+def test_converter_is_not_loaded():
+    code = f'import sys, {MODULE}; print("openvino.tools.ovc" in sys.modules)'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout == 'False\n', done.stderr
+
+
+def test_who_imports_the_converter_himself_still_can():
+    code = f'import {MODULE}; from openvino.tools.ovc import convert_model; print(convert_model)'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout.startswith('<function convert_model'), done.stderr
