@@ -25,7 +25,7 @@ CHECK_OWN = if [ -e '$(VENV)' ] && [ ! -e '$(READY)' ] && [ -n "$$(ls -A '$(VENV
     echo 'make: this Makefile did not make $(VENV); run make with VENV=NEW_FOLDER' >&2; \
     exit 1; fi
 comma := ,
-EXTRAS := bags,cpu,train,pretrained,export,test$(if $(ROS_DISTRO),,$(comma)ros)
+EXTRAS := bags,train,pretrained,export,test$(if $(ROS_DISTRO),,$(comma)ros)
 
 .PHONY: demo test lint clean python
 
@@ -34,8 +34,9 @@ demo: $(READY)
 	    $(if $(IMAGES),--images '$(IMAGES)') $(if $(BAG),--bag '$(BAG)') \
 	    $(if $(TOPIC),--topic '$(TOPIC)') $(if $(FRAMES),--frames $(FRAMES))
 
+# One process for each core, but not more memory than a small machine has.
 test: lint
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY)
 	@$(PYTHON) -m ruff check .

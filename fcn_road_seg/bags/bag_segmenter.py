@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from fcn_road_seg.bags.grids import GRID, GridMaker
 from fcn_road_seg.bags.reader import BagMessage, BagReader, Topic
 from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, BagError, message
 from fcn_road_seg.bags.writer import BagWriter
+from fcn_road_seg.ground.errors import GroundError
 from fcn_road_seg.messages.decode import decode_message
 from fcn_road_seg.messages.image import Frame, ImageError, image_fields
 
@@ -28,6 +30,7 @@ NAMESPACE = 'fcn_road_seg'
 # Number of messages that can wait, decoded, for the network.
 MAX_DECODED_AHEAD = 8
 DECODING_THREADS = 4
+_GRID = 'grid'
 OUTPUTS: Mapping[str, tuple[str, Callable[[Segmentation], np.ndarray | None]]] = {
     'mask': ('mono8', lambda found: found.mask),
     'confidence': ('mono8', lambda found: found.confidence),
@@ -51,12 +54,13 @@ class SegmentationCounts:
     """Numbers of frames: segmented, and bad by their error; `seconds` is the time they took.
 
     `missing` counts the messages of all topics read that are in the bag's metadata, but not in
-    its files.
+    its files. `without_grid` counts the segmented frames that got none, by the reason.
     """
 
     segmented: int = 0
     missing: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    without_grid: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
 
@@ -135,8 +139,9 @@ class BagSegmenter:
         cameras: Sequence[str],
         outputs: Sequence[str],
         show: Callable[[np.ndarray], None] | None = None,
+        grids: Mapping[str, GridMaker] | None = None,
     ) -> None:
-        """Add the topics of `outputs`, keys of OUTPUTS, to `bag`.
+        """Add the topics of `outputs`, keys of OUTPUTS, to `bag`; and `grids` by camera topic.
 
         `show` is called with each overlay, (H, W, 3) uint8 bgr.
         """
@@ -145,11 +150,12 @@ class BagSegmenter:
         self._segmenter = segmenter
         self._copied: set[str] = set()
         self._show = show
-        self.topics = output_topics(cameras, outputs)
+        self._grids = grids or {}
+        self.topics = output_topics(cameras, [*outputs, *([_GRID] if grids else [])])
         self.counts = SegmentationCounts()
         for topics in self.topics.values():
-            for topic in topics.values():
-                bag.add(topic, IMAGE)
+            for name, topic in topics.items():
+                bag.add(topic, GRID if name == _GRID else IMAGE)
 
     def copy_originals(self) -> list[str]:
         """Also copy the topics of the input bag; return one line for each that is left out."""
@@ -207,11 +213,14 @@ class BagSegmenter:
         found = self._segmenter(
             frame.pixels,
             channel_order=frame.channel_order,
-            road_probability='road_probability' in topics,
+            road_probability='road_probability' in topics or _GRID in topics,
             confidence='confidence' in topics,
             overlay='overlay' in topics or self._show is not None,
         )
         for name, topic in topics.items():
+            if name == _GRID:
+                self._write_grid(item, found)
+                continue
             encoding, pixels_of = OUTPUTS[name]
             pixels = pixels_of(found)
             assert pixels is not None
@@ -221,6 +230,18 @@ class BagSegmenter:
             assert found.overlay_bgr is not None
             self._show(found.overlay_bgr)
         self.counts.segmented += 1
+
+    def _write_grid(self, item: DecodedMessage, found: Segmentation) -> None:
+        camera = item.message.topic
+        assert found.road_probability is not None
+        try:
+            msg = self._grids[camera].message(
+                item.message.time_ns, item.header.stamp, found.road_probability
+            )
+        except GroundError as error:
+            self.counts.without_grid[str(error)] += 1
+        else:
+            self._bag.write(self.topics[camera][_GRID], item.message.time_ns, msg)
 
 
 def join_names(names: Iterable[str]) -> str:

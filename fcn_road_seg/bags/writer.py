@@ -31,7 +31,7 @@ class BagWriter:
         self.count = 0
 
     def add(self, topic: str, type_name: str) -> None:
-        """Add a topic of a sensor_msgs type; it is played with reliable QoS.
+        """Add a topic of a type of ROS's own; it is played with reliable QoS.
 
         Raises:
             BagError: the bag already has a topic of this name.

@@ -71,6 +71,7 @@ def measure_networks(
     peaks = {name: max(taken['peak', name]) for name in (*dtypes, 'copy')}
     return {
         'backend': str(segmenter.backend),
+        'precision': segmenter.precision,
         'threads': torch.get_num_threads(),
         'rounds': len(taken['peak', 'copy']),
         'other_processes_share': share,

@@ -52,11 +52,24 @@ def network_lines(report: Mapping[str, Any]) -> Iterator[str]:
         for dtype, floor_ms in figures['floor_ms'].items():
             yield f'  {_floor_label(dtype):36}{digits(floor_ms):>9}'
         for of in ('mask', 'overlay'):
-            text = f'{report["frame"]} frame to {of}'
+            text = f'{report["frame"]} frame to {of}, {report["precision"]}'
             yield f'  {text:36}{_spread(figures[f"frame_to_{of}_ms"])}'
             if f'around_{of}_ms' in figures:
                 text = '  of which around the network'
                 yield f'  {text:36}{_spread(figures[f"around_{of}_ms"])}'
+
+
+def ground_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the times of the road from above, at the default grid."""
+    texts = {
+        'table': 'table of pixels, once',
+        'grid': 'grid of a frame',
+        'corridor': 'corridor of a grid',
+    }
+    yield ''
+    yield f'{"road from above, " + report["frame"]:38}{"ms":>9}{"quartiles":>20}{"fastest":>10}'
+    for name, times_ms in report['ground'].items():
+        yield f'  {texts[name]:36}{_spread(times_ms)}'
 
 
 def memory_lines(report: Mapping[str, Any]) -> Iterator[str]:

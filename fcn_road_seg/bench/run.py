@@ -15,9 +15,11 @@ import numpy as np
 import torch
 
 from fcn_road_seg.bench import machine, variants
+from fcn_road_seg.bench.ground import measure_ground
 from fcn_road_seg.bench.memory import Subject, measure_memory
 from fcn_road_seg.bench.networks import Hw, measure_networks, size_text
 from fcn_road_seg.bench.report import (
+    ground_lines,
     head_lines,
     memory_lines,
     network_lines,
@@ -115,6 +117,9 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
         save(report, options.out)
         draw(report, options.out)
         yield from network_lines(report)
+        report['ground'] = measure_ground(options.frame_hw)
+        save(report, options.out)
+        yield from ground_lines(report)
         subject = Subject(path, str(segmenter.device), options.threads)
         largest_hw = max(options.sizes_hw, key=math.prod)
         report['memory'] = measure_memory(subject, names, largest_hw, options.frame_hw)

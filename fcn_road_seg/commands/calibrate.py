@@ -1,31 +1,45 @@
-"""Add the activation ranges that int8 needs, measured on frames, to a checkpoint."""
+"""Add what precisions below float32 need to a checkpoint, measured on frames."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from fcn_road_seg.commands.arguments import add_checkpoint_argument
+from fcn_road_seg.commands.arguments import (
+    add_checkpoint_argument,
+    add_split_arguments,
+    split_rule,
+)
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.rendered import rendered_frames
-from fcn_road_seg.datasets.splits import find_frames
+from fcn_road_seg.datasets.splits import SplitRule, find_frames
 from fcn_road_seg.model.activation_ranges import FRAME_COUNT, evenly_spaced
-from fcn_road_seg.model.checkpoint import CheckpointError
-from fcn_road_seg.model.int8_calibration import calibrate_checkpoint
+from fcn_road_seg.model.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    smallest_exact_dtype,
+)
+from fcn_road_seg.model.rescaling import rescale_logit
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
+
+# So many frames fix two numbers to a hundredth.
+FIT_FRAMES = 100
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='calibrate',
-        description='Copy a checkpoint and add what precision int8 needs: the ranges of its '
-        'activations. The network does not change. Checkpoints written by train already have '
-        'them.',
+        description='Copy a checkpoint and add what precisions below float32 need: the ranges of '
+        'its activations (for int8), and how far the masks of each precision agree with those of '
+        'float32 (for precision auto). Checkpoints written by train already have both. The '
+        'network does not change, except by --probabilities.',
     )
     add_checkpoint_argument(parser)
     parser.add_argument(
@@ -38,34 +52,77 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '(default: rendered scenes).',
     )
     parser.add_argument(
+        '--probabilities',
+        action='store_true',
+        help='Also fit p(road) to the labels of the validation frames of --data, and set the '
+        f'threshold to {Checkpoint.threshold:g}.',
+    )
+    add_split_arguments(parser)
+    parser.add_argument(
         '--out', type=Path, required=True, metavar='FILE', help='Checkpoint file to write.'
     )
     args = parser.parse_args(argv)
     if not args.out.parent.is_dir():
         parser.error(f'--out {args.out} is not in an existing folder')
+    if args.probabilities and not args.data:
+        parser.error('--probabilities needs labels; give --data DIR')
     return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the checkpoint and print its activation ranges; return the exit status."""
     args = parse_args(argv)
-    return run_command(
-        'calibrate', lambda: calibrate(args), (CheckpointError, DatasetError, OSError)
-    )
+    return run_command('calibrate', lambda: calibrate_file(args), (ValueError, OSError))
 
 
-def calibrate(args: argparse.Namespace) -> None:
-    """Write what the arguments ask for.
+def calibrate_file(args: argparse.Namespace) -> None:
+    """Write what the arguments ask for; without --probabilities tensors and hash stay the same.
 
     Raises:
-        CheckpointError, DatasetError, OSError: as calibrate_checkpoint and calibration_frames.
+        ValueError, OSError: the checkpoint, the data or the output cannot be used.
     """
-    source = checkpoint_path(args.checkpoint)
-    peaks = calibrate_checkpoint(source, calibration_frames(args.data), args.out)
+    # It brings PyTorch's and OpenVINO's libraries: not before the arguments are known.
+    from fcn_road_seg.inference.calibration import calibrate
+
+    checkpoint = load_checkpoint(checkpoint_path(args.checkpoint))
+    if args.probabilities:
+        checkpoint = fit_probabilities(checkpoint, args.data, split_rule(args))
+    frames_rgb = list(calibration_frames(args.data, split_rule(args)))
+    calibrated = calibrate(checkpoint, frames_rgb, say=print)
+    save_checkpoint(calibrated, args.out, smallest_exact_dtype(checkpoint.model))
+    peaks = calibrated.activation_peaks or ()
     print(f'{args.out}: largest activations {", ".join(f"{peak:.2f}" for peak in peaks)}')
 
 
-def calibration_frames(roots: Sequence[Path]) -> Iterator[np.ndarray]:
+def fit_probabilities(
+    checkpoint: Checkpoint, roots: Sequence[Path], rule: SplitRule
+) -> Checkpoint:
+    """Return the checkpoint with p(road) fitted to the validation frames of the data sets.
+
+    Each data set weighs the same; at most FIT_FRAMES of each are used.
+
+    Raises:
+        ValueError: a data set has no validation frames, no road, or an invalid file.
+    """
+    from fcn_road_seg.evaluation.evaluator import load_examples, measure
+    from fcn_road_seg.evaluation.probability_fit import fit_logit
+    from fcn_road_seg.inference.segmenter import RoadSegmenter
+
+    segmenter = RoadSegmenter(checkpoint, 'cpu', 'float32')
+    histograms = []
+    for root in roots:
+        frames = evenly_spaced(find_frames(root, 'val', rule), FIT_FRAMES)
+        if not frames:
+            raise DatasetError(f'{root} has no validation frames; give --val-fraction')
+        evaluation = measure(segmenter, load_examples(frames, root.name), stress=False)
+        histograms.append(evaluation.pooled())
+    scale, bias = fit_logit(histograms)
+    print(f'logit of p(road): {scale:.4f} * logit {bias:+.4f}')
+    rescaled = rescale_logit(checkpoint.model, scale, bias)
+    return replace(checkpoint, model=rescaled, threshold=Checkpoint.threshold)
+
+
+def calibration_frames(roots: Sequence[Path], rule: SplitRule) -> Iterator[np.ndarray]:
     """Yield (H, W, 3) uint8 RGB frames: equally many of each data set, or rendered ones.
 
     Raises:
@@ -73,7 +130,7 @@ def calibration_frames(roots: Sequence[Path]) -> Iterator[np.ndarray]:
     """
     if not roots:
         yield from (frame_rgb for frame_rgb, _ in rendered_frames(FRAME_COUNT, 0, 'rendered'))
-    found = [find_frames(root, 'train') for root in roots]
+    found = [find_frames(root, 'train', rule) for root in roots]
     for root, frames in zip(roots, found, strict=True):
         if not frames:
             raise DatasetError(f'{root} has no training frames; give another folder')

@@ -113,7 +113,10 @@ def evaluate(args: argparse.Namespace) -> None:
 
     segmenter = build_segmenter(args)
     results = list(measure_all(segmenter, chosen, args))
-    print(f'checkpoint {segmenter.checkpoint_sha256[:12]} on {segmenter.device}')
+    print(
+        f'checkpoint {segmenter.checkpoint_sha256[:12]} on {segmenter.device}, '
+        f'{segmenter.precision}'
+    )
     for result in results:
         print(*format_report(result.title, result.evaluation.report()), sep='\n')
     write_report(args.out, segmenter, results)

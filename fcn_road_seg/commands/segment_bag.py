@@ -13,6 +13,7 @@ from fcn_road_seg.bags.bag_segmenter import (
     camera_topics,
     join_names,
 )
+from fcn_road_seg.bags.grids import GridMaker
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.bags.writer import atomic_bag_writer
@@ -22,6 +23,7 @@ from fcn_road_seg.commands.arguments import (
     build_segmenter,
 )
 from fcn_road_seg.commands.cli import run_command
+from fcn_road_seg.ground.mounting import Mounting
 from fcn_road_seg.viz.video import atomic_video_writer
 
 ERRORS_SHOWN = 10
@@ -58,6 +60,26 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='Write the probability images, 255 * p(road), as well.',
     )
     parser.add_argument(
+        '--grid',
+        action='store_true',
+        help='Write the road from above, as the node does, by the camera_info beside the images; '
+        'needs --camera-height.',
+    )
+    parser.add_argument(
+        '--camera-height',
+        type=float,
+        metavar='M',
+        help='Height of the camera above the road in metres (KITTI: 1.65).',
+    )
+    for name, moved in (('pitch', 'it looks down'), ('roll', 'its right side is lowered')):
+        parser.add_argument(
+            f'--camera-{name}',
+            type=float,
+            default=0.0,
+            metavar='RAD',
+            help=f'Angle by which {moved} (default: %(default)s).',
+        )
+    parser.add_argument(
         '--originals', action='store_true', help='Copy the topics of the input bag as well.'
     )
     parser.add_argument(
@@ -67,7 +89,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='Write the overlays of one camera as a video as well.',
     )
     add_segmenter_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.grid and args.camera_height is None:
+        parser.error('--grid needs the height of the camera; add --camera-height M')
+    if args.camera_height is not None and not args.grid:
+        parser.error('--camera-height has no effect without --grid; add --grid')
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,8 +112,9 @@ def segment(args: argparse.Namespace) -> None:
     """Write what the arguments ask for.
 
     Raises:
-        BagError, CheckpointError, SegmenterError, VideoError, ValueError, OSError: as BagReader,
-            atomic_bag_writer, build_segmenter and atomic_video_writer.
+        BagError, CheckpointError, GroundError, SegmenterError, VideoError, ValueError, OSError: as
+            BagReader, GridMaker, Mounting, atomic_bag_writer, build_segmenter and
+            atomic_video_writer.
     """
     with BagReader(args.bag) as reader:
         cameras = camera_topics(reader.topics, args.topics)
@@ -95,6 +123,11 @@ def segment(args: argparse.Namespace) -> None:
                 f'--video shows one camera; choose it with --topics: {join_names(cameras)}'
             )
         outputs = ['mask']
+        grids = None
+        if args.grid:
+            angles_rad = (args.camera_pitch, args.camera_roll)
+            mounting = Mounting.from_angles(args.camera_height, *angles_rad)
+            grids = {c: GridMaker(reader, c, mounting, args.roi_top) for c in cameras}
         optional = ('confidence', 'road_probability', 'overlay')
         outputs += [name for name in optional if getattr(args, name)]
         with ExitStack() as stack:
@@ -105,7 +138,7 @@ def segment(args: argparse.Namespace) -> None:
                 show = stack.enter_context(atomic_video_writer(args.video, rate_hz))
             # Last, as it imports PyTorch and loads the network, which takes seconds.
             segmenter = build_segmenter(args)
-            bag_segmenter = BagSegmenter(reader, bag, segmenter, cameras, outputs, show)
+            bag_segmenter = BagSegmenter(reader, bag, segmenter, cameras, outputs, show, grids)
             for line in bag_segmenter.copy_originals() if args.originals else ():
                 print(line)
             for camera, topics in bag_segmenter.topics.items():
@@ -132,6 +165,8 @@ def print_summary(out: Path, counts: SegmentationCounts) -> None:
         print(f'bad: {count} x {error}')
     if others := sum(count for _, count in errors[ERRORS_SHOWN:]):
         print(f'bad: {others} more')
+    for reason, count in counts.without_grid.most_common(ERRORS_SHOWN):
+        print(f'without a grid: {count} x {reason}')
     if counts.missing > 0:
         print(f"missing: {counts.missing} messages of the bag's metadata are not in its files")
     size_mb = sum(file.stat().st_size for file in out.iterdir()) / 1e6

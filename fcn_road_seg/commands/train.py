@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 
 from fcn_road_seg.commands.cli import run_command
@@ -24,12 +25,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         options, recipe = build_options(args), build_recipe(args)
         # Lightning takes seconds to import.
         try:
+            from fcn_road_seg.inference.calibration import calibrate
             from fcn_road_seg.training.run import train
         except ImportError as missing:
             raise SystemExit(
                 f'train: {missing}; pip install lightning matplotlib tensorboard torchmetrics'
             ) from missing
-        metrics = train(options, recipe)
+
+        def say(line: str) -> None:
+            print(f'train: {line}')
+
+        metrics = train(options, recipe, partial(calibrate, say=say))
         # Of several processes only one has written the network.
         if metrics is not None:
             print(f'{args.out / CHECKPOINT_NAME}: {metrics}')

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, BagError
 from fcn_road_seg.datasets.frames import DatasetError, find_images
+from fcn_road_seg.demo.ground import CAMERA_HEIGHT_M, camera_info_of, road_cells
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.messages.image import ImageError
 from fcn_road_seg.synthetic import SyntheticDrive
@@ -32,7 +33,7 @@ class DemoError(RuntimeError):
 
 
 def rendered_messages(count: int, seed: int) -> list[CameraMessage]:
-    """Render `count` frames with their labels, RATE_HZ apart.
+    """Render `count` frames with their labels, calibrations and roads from above, RATE_HZ apart.
 
     Each FRAMES_PER_DRIVE frames are a drive of their own, of the seeds `seed` and up.
     """
@@ -40,9 +41,14 @@ def rendered_messages(count: int, seed: int) -> list[CameraMessage]:
     for index in tqdm(range(count), desc='rendering', unit='frame'):
         drive, step = divmod(index, FRAMES_PER_DRIVE)
         if step == 0:
-            scene = SyntheticDrive(seed + drive, CAMERA_HW)
-        frame_bgr, label = scene.render(t_s=step / RATE_HZ)
-        messages.append(CameraMessage.from_frame(frame_bgr, index / RATE_HZ, label))
+            scene = SyntheticDrive(seed + drive, CAMERA_HW, CAMERA_HEIGHT_M)
+            camera_info = camera_info_of(scene, CAMERA_HW)
+        t_s = step / RATE_HZ
+        frame_bgr, label = scene.render(t_s)
+        message = CameraMessage.from_frame(frame_bgr, index / RATE_HZ, label)
+        messages.append(
+            replace(message, camera_info=camera_info, road_cells=road_cells(scene, t_s))
+        )
     return messages
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from fcn_road_seg.datasets.labels import ROAD
 from fcn_road_seg.demo.frames import RATE_HZ, DemoError
+from fcn_road_seg.demo.ground import MAX_DISTANCE_M, grid_iou, write_ground_pictures
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.recorder import Recording
 from fcn_road_seg.utils.percentiles import nearest_rank
@@ -29,7 +30,8 @@ def summarise(
 
     `frame_counts` is the node's own count: a frame without a mask here is not always one that the
     node dropped. Latencies are in ms, from the frame's stamp to the receipt of its mask; `iou` is
-    over all pixels of all frames with a label, None if there are none.
+    over all pixels of all frames with a label, and `grid_iou` over the cells to MAX_DISTANCE_M of
+    all grids whose road is known exactly; None if there are none.
     """
     masks = recording.pictures['mask']
     pairs = [
@@ -51,6 +53,8 @@ def summarise(
             for name, value in percentiles_ms.items()
         },
         'iou': _pooled_iou(pairs),
+        'grids_received': len(recording.grids),
+        'grid_iou': grid_iou(messages, recording),
     }
 
 
@@ -68,6 +72,11 @@ def figure_lines(messages: Sequence[CameraMessage], summary: Mapping[str, Any]) 
     )
     if summary['iou'] is not None:
         yield f'IoU of the masks with the exact labels: {summary["iou"]:.3f}'
+    if summary['grid_iou'] is not None:
+        yield (
+            f'IoU of the grids with the exact road, to {MAX_DISTANCE_M:g} m: '
+            f'{summary["grid_iou"]:.3f}'
+        )
 
 
 def check(
@@ -102,6 +111,8 @@ def check(
 def write_pictures(out: Path, messages: Sequence[CameraMessage], recording: Recording) -> None:
     """Write `contact_sheet.png` (frame, mask, overlay) and `overlay.mp4` to the folder `out`.
 
+    `grid.png` and `grid.mp4` also, if there are grids.
+
     Writes nothing if no frame came back.
 
     Raises:
@@ -128,6 +139,7 @@ def write_pictures(out: Path, messages: Sequence[CameraMessage], recording: Reco
     with atomic_video_writer(out / 'overlay.mp4', rate_hz) as add:
         for _, _, overlay_bgr in shown:
             add(overlay_bgr)
+    write_ground_pictures(out, messages, recording, rate_hz)
 
 
 def mean_rate_hz(messages: Sequence[CameraMessage]) -> float:

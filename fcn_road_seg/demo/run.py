@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fcn_road_seg.demo.ground import CAMERA_HEIGHT_M
 from fcn_road_seg.demo.report import check, figure_lines, summarise, write_pictures
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.diagnostics_listener import frames_between
 from fcn_road_seg.live.errors import LiveError
-from fcn_road_seg.live.recorder import Recording
+from fcn_road_seg.live.recorder import GRID, Recording
 from fcn_road_seg.live.session import live_session
 
 
@@ -19,7 +20,8 @@ def run_demo(
 ) -> Iterator[str]:
     """Send `messages` through a node with `parameters`, each NAME:=VALUE; write files to `out`.
 
-    `out` gets node.log, summary.json, contact_sheet.png and overlay.mp4. Yields lines of text for
+    `out` gets node.log, summary.json, contact_sheet.png, overlay.mp4 and, of frames with a
+    calibration, grid.png and grid.mp4. Yields lines of text for
     the user as the run proceeds.
 
     Raises:
@@ -36,6 +38,8 @@ def run_demo(
     yield from figure_lines(messages, summary)
     check(messages, recording, summary)
     yield f'look at {out}/contact_sheet.png and {out}/overlay.mp4'
+    if recording.grids:
+        yield f'look at {out}/grid.png and {out}/grid.mp4: frame, overlay and the road from above'
 
 
 def play(
@@ -48,7 +52,11 @@ def play(
     """
     # Then a frame can only be dropped for a newer one, never lost by a full socket.
     parameters = ['input_reliability:=reliable', *parameters]
-    with live_session(messages, parameters, log_path, keep_pictures=True) as session:
+    topics = ['mask', 'overlay']
+    if all(message.camera_info is not None for message in messages):
+        topics.append(GRID)
+        parameters = [f'camera_height:={CAMERA_HEIGHT_M}', *parameters]
+    with live_session(messages, parameters, log_path, topics, keep_pictures=True) as session:
         before = session.next_status()
         recording = session.stream([message.offset_s for message in messages])
         frame_counts = frames_between(before, session.next_status())

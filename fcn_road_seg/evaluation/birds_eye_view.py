@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcn_road_seg.evaluation.metrics import check_image
+from fcn_road_seg.ground.pixel_table import KITTI_PIXELS, PixelTable, project_plane
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,5 @@ class BirdsEyeView:
         h, w = self.shape_hw
         x = self.x_m[0] + self.cell_m * (np.arange(w) + 0.5)
         z = self.z_m[1] - self.cell_m * (np.arange(h)[:, None] + 0.5)
-        with np.errstate(over='ignore', invalid='ignore'):
-            u, v, depth = (of_x * x + of_z * z + of_1 for of_x, of_z, of_1 in road_to_image)
-            depth = np.where(depth > 0, depth, np.nan)
-            u, v = u / depth, v / depth
-            inside = (u >= 1) & (u <= image.shape[1]) & (v >= 1) & (v <= image.shape[0])
-        seen = np.full(self.shape_hw, outside, np.uint8)
-        seen[inside] = image[v[inside].astype(np.intp) - 1, u[inside].astype(np.intp) - 1]
-        return seen
+        u, v = project_plane(road_to_image, x, z)
+        return PixelTable(u, v, image.shape, KITTI_PIXELS).look_up(image, outside)

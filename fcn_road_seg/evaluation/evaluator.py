@@ -19,7 +19,7 @@ from fcn_road_seg.datasets.labels import ROAD, VOID
 from fcn_road_seg.datasets.rendered import RENDERED_VAL_SEED, rendered_frames
 from fcn_road_seg.evaluation.birds_eye_view import BirdsEyeView
 from fcn_road_seg.evaluation.corruptions import CORRUPTIONS
-from fcn_road_seg.evaluation.metrics import RoadHistogram
+from fcn_road_seg.evaluation.metrics import CONFIDENCES, RoadHistogram
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.viz.contact_sheet import draw_errors
 
@@ -122,6 +122,7 @@ class Evaluation:
         report: dict[str, Any] = {'frames': self.frames, **masks}
         for view, histograms in self.views():
             report[view] = {name: asdict(h.measures()) for name, h in histograms.items()}
+        report['probability'] = self._probability_figures()
         if self.by_class:
             report['false_positive_rate_by_class'] = {
                 name: wrong / count for name, (count, wrong) in self.by_class.items() if count
@@ -133,6 +134,20 @@ class Evaluation:
             }
         report['worst'] = [{'frame': name, 'iou': iou} for iou, name, _ in self.worst]
         return _rounded(report)
+
+    def _probability_figures(self) -> dict[str, float]:
+        pooled = self.pooled()
+        # The threshold with the highest F1 has the highest IoU: one grows with the other.
+        best = pooled.measures().threshold
+        return {
+            'calibration_error': pooled.calibration_error(),
+            'best_threshold': best / (CONFIDENCES - 1),
+            'best_iou': pooled.mask_measures(best).iou,
+        }
+
+    def pooled(self) -> RoadHistogram:
+        """Return the histogram of p(road) in the images of all categories."""
+        return reduce(add, self.perspective.values(), RoadHistogram())
 
     def views(self) -> Iterator[tuple[str, dict[str, RoadHistogram]]]:
         """Yield the name of each view with its histograms by category, and of all pooled."""

@@ -15,6 +15,7 @@ import numpy as np
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
 
 CONFIDENCES = 256
+CALIBRATION_BINS = 15
 
 
 class Counts(NamedTuple):
@@ -139,6 +140,19 @@ class RoadHistogram:
             fnr=100 * _ratio(fn[best], tp[0]),
             threshold=best,
         )
+
+    def calibration_error(self) -> float:
+        """Return the expected calibration error of p(road) in [0, 1], NaN without pixels.
+
+        Guo et al. 2017 ("On calibration of modern neural networks"): the mean over all pixels of
+        how far the share of road in a pixel's bin, one of 15 of equal width, is from the bin's
+        mean p(road).
+        """
+        bins = np.arange(CONFIDENCES) * CALIBRATION_BINS // CONFIDENCES
+        count = self.road + self.background
+        p_road = np.arange(CONFIDENCES) / (CONFIDENCES - 1)
+        surplus = np.bincount(bins, weights=count * p_road - self.road)
+        return _ratio(np.abs(surplus).sum(), count.sum())
 
     def mask_measures(self, threshold: int) -> MaskMeasures:
         """Return the measures of the masks `confidence >= threshold`, threshold in 0..255.

@@ -32,6 +32,7 @@ def write_report(folder: Path, segmenter: RoadSegmenter, results: Sequence[DataS
     folder.mkdir(parents=True, exist_ok=True)
     report = {
         'checkpoint_sha256': segmenter.checkpoint_sha256,
+        'precision': segmenter.precision,
         'threshold': segmenter.threshold,
         'data': {result.title: result.evaluation.report() for result in results},
     }
@@ -58,6 +59,9 @@ def format_report(title: str, report: dict[str, Any]) -> Iterator[str]:
         for category, measures in report.get(view, {}).items():
             text = ', '.join(f'{k} {_format(v)}' for k, v in measures.items())
             yield f'  {view} {category}: {text}'
+    if 'probability' in report:
+        figures = report['probability'].items()
+        yield '  p(road): ' + ', '.join(f'{k} {_format(v)}' for k, v in figures)
     if 'false_positive_rate_by_class' in report:
         rates = report['false_positive_rate_by_class'].items()
         yield '  taken for road: ' + ', '.join(f'{k} {100 * v:.1f} %' for k, v in rates)

@@ -55,36 +55,34 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def resolve_precision(name: str, device: torch.device) -> str:
-    """Return a key of `PRECISIONS`; auto is float16 on a GPU and float32 on a CPU.
+def check_precision(name: str, device: torch.device) -> None:
+    """Accept a key of `PRECISIONS` in which the device computes.
 
     Raises:
         SegmenterError: the name is unknown, or the device does not compute in this precision.
     """
-    if name == 'auto':
-        # Most CPUs emulate bfloat16, many times slower: it is never chosen automatically.
-        return 'float16' if device.type == 'cuda' else 'float32'
     if name not in PRECISIONS:
         raise SegmenterError(f'precision {name!r} is unknown; use auto or {", ".join(PRECISIONS)}')
-    if name == 'float16' and device.type == 'cpu':
-        raise SegmenterError("precision 'float16' needs a GPU; use auto or float32 on a CPU")
     if name == 'int8' and device.type != 'cpu':
         raise SegmenterError(f"precision 'int8' runs on a CPU only, not on {device}; use auto")
     if name == 'int8' and not has_exact_int8():
         raise SegmenterError(
             "precision 'int8' needs a CPU with VNNI or AMX, or its sums overflow; use float32"
         )
-    return name
 
 
 def check_backend(name: str, device: torch.device, precision: str) -> None:
     """Accept a backend that computes in this precision on this device.
+
+    On a CPU only `torch` computes in float16, slowly: in order to measure what it changes.
 
     Raises:
         SegmenterError: the name is unknown, or the backend does not compute so.
     """
     if name not in BACKENDS:
         raise SegmenterError(f'backend {name!r} is unknown; use {", ".join(BACKENDS)}')
+    if precision == 'float16' and device.type == 'cpu' and name != 'torch':
+        raise SegmenterError("precision 'float16' needs a GPU; use auto or float32 on a CPU")
     computes = _BACKEND_PRECISIONS[name]
     needs_cpu = name in _CPU_BACKENDS
     if precision not in computes or (needs_cpu and device.type != 'cpu'):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fcn_road_seg.inference.auto_precision import PrecisionChoice, choose_precision
 from fcn_road_seg.inference.backends.registry import build_cpu_backend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
@@ -21,14 +22,13 @@ from fcn_road_seg.inference.options import (
     PRECISIONS,
     SegmenterError,
     check_backend,
+    check_precision,
     resolve_device,
-    resolve_precision,
 )
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule, logit_threshold
 from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import DEFAULT, checkpoint_path
-from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 
 CHANNEL_ORDERS = ('bgr', 'rgb')
 
@@ -43,7 +43,8 @@ class RoadSegmenter:
             light one (`checkpoint_path`).
         device: auto, cpu, cuda or cuda:N; auto is the first GPU, or else the CPU.
         precision: auto, float32, float16 (GPU only), bfloat16 or int8 (CPU only, by OpenVINO,
-            with a calibrated checkpoint); auto is float16 on a GPU and float32 on a CPU.
+            with a calibrated checkpoint); auto is the fastest one here whose masks agree with
+            float32's (see `choose_precision`). On a CPU, float16 needs backend torch, and is slow.
         input_hw: the network's input size in multiples of 32, instead of the checkpoint's rule.
         backend: the library that runs the network: auto, ncnn (CPU, float32), openvino (CPU) or
             torch; auto is the fastest one installed for the precision. On a CPU it uses as many
@@ -52,7 +53,8 @@ class RoadSegmenter:
             are background; they cost no time, in steps of 32 rows of the network's input. The
             scale of the other rows stays the same.
 
-    `threshold`, in (0, 1), and `overlay_style` may be set between two calls.
+    `threshold`, in (0, 1), and `overlay_style` may be set between two calls. `precision` is the
+    one that is computed in, and `precision_reason` says in one line why.
 
     Not thread-safe: one call at a time.
 
@@ -75,16 +77,22 @@ class RoadSegmenter:
         if not 0 <= roi_top <= MAX_ROI_TOP:
             raise ValueError(f'roi_top {roi_top} is not in [0, {MAX_ROI_TOP}]; use 0 for all rows')
         self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
-        check_backend(backend, self.device, self.precision)
+        if precision != 'auto':
+            check_precision(precision, self.device)
+        # Float32 is one that auto may take.
+        check_backend(backend, self.device, 'float32' if precision == 'auto' else precision)
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(checkpoint_path(checkpoint))
+        self.precision, self.precision_reason = (
+            choose_precision(self.device, backend, checkpoint.agreements)
+            if precision == 'auto'
+            else PrecisionChoice(precision, 'asked for by name')
+        )
         if self.precision == 'int8' and checkpoint.activation_peaks is None:
             raise SegmenterError(
                 "precision 'int8' needs a calibrated checkpoint, and this one is not; write one "
                 'with fcn-road-seg calibrate, or use auto'
             )
-        self._is_calibrated = checkpoint.activation_peaks is not None
         self.checkpoint_sha256 = checkpoint.sha256
         self.input_rule = InputRule(fixed_hw=input_hw) if input_hw else checkpoint.input_rule
         self.threshold = checkpoint.threshold
@@ -150,18 +158,12 @@ class RoadSegmenter:
         return f'{self.device} ({torch.cuda.get_device_name(self.device)})'
 
     def advice(self) -> str:
-        """Return options that are faster on this machine, as text; '' if there are none."""
-        if self.device.type != 'cpu':
+        """Return a library that is faster for the precision, as text; '' if there is none."""
+        if self.device.type != 'cpu' or self.backend.name != 'torch':
             return ''
-        if self.precision == 'bfloat16' and self.backend.name == 'torch':
+        if self.precision == 'bfloat16':
             return 'backend openvino (pip install openvino), with the same rounding'
-        if self.precision != 'float32':
-            return ''
-        if has_exact_int8() and self._is_calibrated:
-            return 'precision int8 (pip install openvino); the mask differs slightly'
-        if has_fast_bfloat16():
-            return 'precision bfloat16, in hardware on this CPU; the mask differs slightly'
-        if self.backend.name == 'torch':
+        if self.precision == 'float32':
             return 'backend ncnn (pip install ncnn), with the same mask'
         return ''
 

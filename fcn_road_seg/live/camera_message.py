@@ -19,13 +19,16 @@ class CameraMessage:
     """One message of the camera: `type` (Image or CompressedImage), serialised as `cdr`.
 
     `offset_s` is when it is due, in s after the first one. `label` is the exact (H, W) uint8 label
-    of its frame, if there is one.
+    of its frame, and `road_cells` the exact road from above, (H, W) bool, if there are such.
+    `camera_info` is the serialised CameraInfo that is published before it, or None.
     """
 
     cdr: bytes
     offset_s: float = 0.0
     type: type = Image
     label: np.ndarray | None = None
+    camera_info: bytes | None = None
+    road_cells: np.ndarray | None = None
 
     @classmethod
     def from_frame(

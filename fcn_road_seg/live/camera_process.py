@@ -13,7 +13,7 @@ from pathlib import Path
 
 import rclpy
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.utils.child_process import child_process
@@ -23,12 +23,16 @@ from fcn_road_seg.utils.child_process import child_process
 def running_camera(messages: Sequence[CameraMessage], topic: str) -> Iterator[Connection]:
     """Start a process that publishes `messages`, all of one type; terminate it after the block.
 
+    Before a message its `camera_info` is published on `camera_info` beside `topic`, if it has one.
+
     Send it a list of times in s and it publishes one message at each, from the first message on
     and over and over; then it answers with the list of their stamps in ns.
     """
     with tempfile.TemporaryDirectory() as folder:
         for index, message in enumerate(messages):
             Path(folder, f'{index:06d}.cdr').write_bytes(message.cdr)
+            if message.camera_info is not None:
+                Path(folder, f'{index:06d}.camera_info').write_bytes(message.camera_info)
         with child_process(run_camera, Path(folder), topic) as link:
             yield link
 
@@ -42,6 +46,8 @@ def run_camera(folder: Path, topic: str, link: Connection) -> None:
     node = rclpy.create_node('camera')
     image_type = CompressedImage if topic.endswith('/compressed') else Image
     publisher = node.create_publisher(image_type, topic, 1)
+    beside = topic.removesuffix('/compressed').rpartition('/')[0]
+    info_publisher = node.create_publisher(CameraInfo, f'{beside}/camera_info', 1)
     paths = sorted(folder.glob('*.cdr'))
     while True:
         offsets_s: Sequence[float] = link.recv()
@@ -49,8 +55,12 @@ def run_camera(folder: Path, topic: str, link: Connection) -> None:
         start_s = time.monotonic()
         for offset_s, path in zip(offsets_s, cycle(paths), strict=False):
             cdr = path.read_bytes()
+            info_path = path.with_suffix('.camera_info')
+            info = info_path.read_bytes() if info_path.exists() else None
             time.sleep(max(0.0, start_s + offset_s - time.monotonic()))
             stamps_ns.append(time.time_ns())
+            if info is not None:
+                info_publisher.publish(replace_stamp(info, stamps_ns[-1]))
             publisher.publish(replace_stamp(cdr, stamps_ns[-1]))
         link.send(stamps_ns)
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from fcn_road_seg import __version__
+from fcn_road_seg.model.agreement import Agreement
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
 from fcn_road_seg.utils.atomic_write import atomic_write
@@ -54,6 +55,8 @@ class Checkpoint:
         sha256: hash of the tensors' names, types, shapes and bytes as stored; '' before that.
         activation_peaks: largest activation after each convolution of the encoder, in their
             order, which int8 needs; None if they were not measured.
+        agreements: by precision, how far its masks agree with float32's; without those that
+            were not measured.
 
     Raises:
         ValueError: the threshold is out of range, or the peaks do not fit the network.
@@ -66,6 +69,7 @@ class Checkpoint:
     package_version: str = __version__
     sha256: str = ''
     activation_peaks: tuple[float, ...] | None = None
+    agreements: dict[str, Agreement] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
@@ -109,6 +113,7 @@ def save_checkpoint(
         **asdict(checkpoint.provenance),
         'package_version': checkpoint.package_version,
         'activation_peaks': checkpoint.activation_peaks,
+        'agreements': {name: asdict(found) for name, found in checkpoint.agreements.items()},
     }
     metadata = {
         'format': FORMAT,
@@ -119,6 +124,13 @@ def save_checkpoint(
     metadata['content_sha256'] = _sha256_of_content(metadata['content'])
     with atomic_write(path) as part:
         save_file(tensors, part, metadata=metadata)
+
+
+def smallest_exact_dtype(model: RoadFCN) -> torch.dtype:
+    """Return float16 if it represents all weights exactly, as in a file of 16 bits, or float32."""
+    tensors = [t for t in model.state_dict().values() if t.ndim > 1]
+    exact = all(torch.equal(t.half().float(), t) for t in tensors)
+    return torch.float16 if exact else torch.float32
 
 
 def _convert(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -204,8 +216,8 @@ def _build(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Checkp
     }
     rule = content['input_rule']
     fixed_hw = rule['fixed_hw']
-    # Missing in the files of versions before int8.
-    peaks = content.get('activation_peaks')
+    # Both are missing in the files of older versions.
+    peaks, agreements = content.get('activation_peaks'), content.get('agreements', {})
     model = RoadFCN(RoadFCNConfig(**config))
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     if missing or unexpected:
@@ -222,6 +234,7 @@ def _build(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Checkp
         package_version=content['package_version'],
         sha256=metadata['sha256'],
         activation_peaks=None if peaks is None else tuple(map(float, peaks)),
+        agreements={name: Agreement(**found) for name, found in agreements.items()},
     )
 
 

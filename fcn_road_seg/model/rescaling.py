@@ -1,4 +1,4 @@
-"""Brings the decoder's activations to a scale that 16 bits can hold, without another result."""
+"""Changes the scale of activations and of the logit by rewriting weights, at no cost."""
 
 from __future__ import annotations
 
@@ -39,3 +39,23 @@ def _divide(layers: Iterable[nn.Module], norm: nn.BatchNorm2d, scale: Tensor) ->
     mean.div_(scale)
     # The norm adds eps to the variance, which does not shrink with it.
     variance.copy_(((variance + norm.eps) / scale**2 - norm.eps).clamp(min=0))
+
+
+@torch.no_grad()
+def rescale_logit(model: RoadFCN, scale: float, bias: float) -> RoadFCN:
+    """Return a copy whose logit of p(road) is `scale` * logit + `bias`, at no cost.
+
+    The scores are maxima over the channels of the last batch norm, so its weights take both.
+
+    Raises:
+        ValueError: `scale` is not positive; the maxima would become minima.
+    """
+    if not scale > 0:
+        raise ValueError(f'scale {scale} of the logit is not positive')
+    rescaled = copy.deepcopy(model)
+    norm = rescaled.decoder.norms[-1]
+    for parameter in norm.parameters():
+        parameter.mul_(scale)
+    road = norm.get_parameter('bias')[len(norm.get_parameter('bias')) // 2 :]
+    road.add_(bias)
+    return rescaled

@@ -22,9 +22,9 @@ class NodeStatus:
 
     `name` is the node's, with its namespace, and `state` its lifecycle state ('active', ...).
     `incompatible_qos` says which QoS settings keep frames away, and `input_hint` what to change as
-    nobody publishes the topic; either may be empty. `frames_waiting` is
-    the length of the queue, `max_image_age_s` the limit of a frame's age, 0 for none. The first
-    12 characters of the checkpoint's hash are shown.
+    nobody publishes the topic, `ground_problem` why somebody who listens gets no grid; each may be
+    empty. `frames_waiting` is the length of the queue, `max_image_age_s` the limit of a frame's
+    age, 0 for none. The first 12 characters of the checkpoint's hash are shown.
     """
 
     name: str
@@ -34,10 +34,12 @@ class NodeStatus:
     input_reliability: str = ''
     incompatible_qos: str = ''
     input_hint: str = ''
+    ground_problem: str = ''
     frames_waiting: int = 0
     max_image_age_s: float = 0.0
     device: str = ''
     precision: str = ''
+    precision_reason: str = ''
     backend: str = ''
     gpu_memory_mib: float | None = None
     checkpoint_sha256: str = ''
@@ -93,12 +95,15 @@ def _values(frames: StatisticsSnapshot, status: NodeStatus) -> dict[str, str]:
         **{f'frames {name}': str(count) for name, count in frames.totals.items()},
         'frames waiting': str(status.frames_waiting),
         'frames without usable stamp': str(frames.without_stamp),
+        'frames without ground': str(frames.without_ground),
+        'ground problem': status.ground_problem or 'none',
         'last error': frames.last_error or 'none',
         **{f'latency p{p} (ms)': _decimal(ms, 2) for p, ms in frames.latency_ms.items()},
         **{f'inference p{p} (ms)': _decimal(ms, 2) for p, ms in frames.inference_ms.items()},
         **{f'overhead p{p} (ms)': _decimal(ms, 2) for p, ms in frames.overhead_ms.items()},
         'device': status.device or 'n/a',
         'precision': status.precision or 'n/a',
+        'precision reason': status.precision_reason or 'n/a',
         'backend': status.backend or 'n/a',
         'GPU memory (MiB)': _decimal(status.gpu_memory_mib, 0),
         'checkpoint': status.checkpoint_sha256[:12] or 'n/a',
@@ -125,6 +130,8 @@ def _judge(frames: StatisticsSnapshot, status: NodeStatus) -> tuple[bytes, str]:
         hint = f': {status.input_hint}' if status.input_hint else ''
         return DiagnosticStatus.STALE, f'no frame {since}{hint}'
     problems = []
+    if status.ground_problem:
+        problems.append(f'no grid and no points: {status.ground_problem}')
     if recent['dropped']:
         problems.append(f'{_percent(recent["dropped"], ended)} dropped for newer frames')
     if recent['too old']:

@@ -28,6 +28,10 @@ PUBLISHED = (
     'class_mask',
     'mask/compressed',
     'overlay/compressed',
+    'grid',
+    'points',
+    'corridor',
+    'corridor/edges',
     'camera_info',
 )
 COUNTED = ('received', 'segmented', 'dropped', 'too old', 'refused', 'ignored')
@@ -38,14 +42,16 @@ class StatisticsSnapshot:
     """The statistics at one moment.
 
     `totals` and `recent` have the keys COUNTED, `published` has the keys PUBLISHED, and the
-    percentiles have the keys PERCENTILES. `totals`, `published` and `without_stamp` count from
-    the start, all else is of the last WINDOW_S. None stands for what is not known (yet).
+    percentiles have the keys PERCENTILES. `totals`, `published`, `without_stamp` and
+    `without_ground` count from the start, all else is of the last WINDOW_S. None stands for what
+    is not known (yet).
     """
 
     totals: dict[str, int]
     recent: dict[str, int]
     published: dict[str, int]
     without_stamp: int
+    without_ground: int
     last_error: str
     input_hz: float | None
     output_hz: float | None
@@ -72,6 +78,7 @@ class FrameStatistics:
         self._totals: Counter[str] = Counter()
         self._published: Counter[str] = Counter()
         self._without_stamp = 0
+        self._without_ground = 0
         self._last_error = ''
         self.resume()
 
@@ -136,6 +143,11 @@ class FrameStatistics:
             self._count('refused')
             self._last_error = one_line(reason, MAX_ERROR_CHARACTERS)
 
+    def count_without_ground(self) -> None:
+        """Count a frame whose grid or points somebody wanted, and did not get."""
+        with self._lock:
+            self._without_ground += 1
+
     def count_published(self, output: str) -> None:
         """Count a message on `output`.
 
@@ -157,6 +169,7 @@ class FrameStatistics:
                 recent={name: int(sum(w.values(now_s))) for name, w in self._recent.items()},
                 published={output: self._published[output] for output in PUBLISHED},
                 without_stamp=self._without_stamp,
+                without_ground=self._without_ground,
                 last_error=self._last_error,
                 input_hz=self._rate_hz('received', now_s),
                 output_hz=self._rate_hz('segmented', now_s),

@@ -6,10 +6,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from fcn_road_seg.ros.frame_queue import FrameQueue
 from fcn_road_seg.ros.frame_statistics import FrameStatistics
 from fcn_road_seg.ros.frame_worker import FrameFilter, FrameWorker
+from fcn_road_seg.ros.ground_stage import GroundStage
 from fcn_road_seg.ros.image_subscription import ImageSubscription, subscribe_camera_info
 from fcn_road_seg.ros.node_parameters import NodeParameters
 from fcn_road_seg.ros.publishers import Publishers
@@ -34,13 +36,20 @@ class FrameStream:
         publishers: Publishers,
         statistics: FrameStatistics,
         frame_filter: FrameFilter,
+        ground: GroundStage,
     ) -> None:
         every_frame = parameters.process_every_frame
+        queue: FrameQueue[Image | CompressedImage] = FrameQueue(keep_all=every_frame)
         self._worker = FrameWorker(
-            FrameQueue(keep_all=every_frame), segmenter, publishers, statistics, frame_filter, node
+            queue, segmenter, publishers, statistics, frame_filter, ground, node
         )
+
+        def on_camera_info(msg: CameraInfo) -> None:
+            publishers.relay_camera_info(msg)
+            ground.add_camera_info(msg)
+
         with ExitStack() as subscriptions:
-            camera_info = subscribe_camera_info(node, publishers.relay_camera_info)
+            camera_info = subscribe_camera_info(node, on_camera_info)
             subscriptions.callback(node.destroy_subscription, camera_info)
             self.image = ImageSubscription(
                 node,

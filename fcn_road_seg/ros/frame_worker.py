@@ -17,6 +17,7 @@ from fcn_road_seg.messages.decode import decode_message
 from fcn_road_seg.messages.image import Frame, ImageError
 from fcn_road_seg.ros.frame_queue import FrameQueue
 from fcn_road_seg.ros.frame_statistics import FrameStatistics
+from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS, OF_PROBABILITY, FrameGround, GroundStage
 from fcn_road_seg.ros.publishers import CAMERA_INFO, Publishers
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 WARNING_PERIOD_S = 5.0
+NEED_PROBABILITY = {'road_probability', *OF_PROBABILITY}
 
 
 @dataclass
@@ -59,6 +61,7 @@ class FrameWorker:
         publishers: Publishers,
         statistics: FrameStatistics,
         frame_filter: FrameFilter,
+        ground: GroundStage,
         node: Node,
     ) -> None:
         self._queue = queue
@@ -66,6 +69,7 @@ class FrameWorker:
         self._publishers = publishers
         self._statistics = statistics
         self._filter = frame_filter
+        self._ground = ground
         self._node = node
         self._thread = threading.Thread(target=self._run, name='segmenter', daemon=True)
 
@@ -121,10 +125,13 @@ class FrameWorker:
             return
         began_s = time.monotonic()
         frame = decode_message(msg)
+        ground = self._ground.below(wanted, msg.header, frame.pixels.shape[:2])
+        if ground is None and not (wanted := wanted - GROUND_OUTPUTS.keys()):
+            return
         decoded_s = time.monotonic()
         found = self._segment(frame, wanted)
         inference_s = time.monotonic() - decoded_s
-        if not self._publish(wanted, found, msg.header):
+        if not self._publish(wanted, found, msg.header, ground):
             return
         overhead_s = None
         if found.network_s is not None:
@@ -136,12 +143,18 @@ class FrameWorker:
         return self._segmenter(
             frame.pixels,
             channel_order=frame.channel_order,
-            road_probability='road_probability' in wanted,
+            road_probability=not NEED_PROBABILITY.isdisjoint(wanted),
             confidence='confidence' in wanted,
             overlay='overlay' in wanted or 'overlay/compressed' in wanted,
         )
 
-    def _publish(self, wanted: set[str], found: Segmentation | None, header: Header) -> bool:
+    def _publish(
+        self,
+        wanted: set[str],
+        found: Segmentation | None,
+        header: Header,
+        ground: FrameGround | None = None,
+    ) -> bool:
         """Return whether a frame's outputs were published, and count the frame if not."""
         with self._filter.publishing:
             if self._queue.closed:
@@ -153,7 +166,7 @@ class FrameWorker:
                 self._statistics.count_ignored()
                 return False
             for name in self._publishers.in_order(wanted):
-                self._publishers.publish(name, found, header)
+                self._publishers.publish(name, found, header, ground)
                 self._statistics.count_published(name)
         return True
 

@@ -101,6 +101,7 @@ def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
         logger.warning(f'{text}: no usable GPU, so the network runs on the CPU')
     else:
         logger.info(text)
+    logger.info(f'precision {segmenter.precision}: {segmenter.precision_reason}')
     if advice := segmenter.advice():
         logger.info(f'faster here: {advice}')
     loaded_s = time.monotonic()

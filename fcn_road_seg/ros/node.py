@@ -14,10 +14,11 @@ from fcn_road_seg.ros.diagnostics import DiagnosticsPublisher, NodeStatus
 from fcn_road_seg.ros.frame_statistics import FrameStatistics
 from fcn_road_seg.ros.frame_stream import FrameStream
 from fcn_road_seg.ros.frame_worker import FrameFilter
+from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS, GroundStage
 from fcn_road_seg.ros.managed_node import ManagedNode
 from fcn_road_seg.ros.model_loader import LoadedModel, load_in_background, wait_for_model
 from fcn_road_seg.ros.node_parameters import check_changes, declare_parameters, read_parameters
-from fcn_road_seg.ros.parameters import ParameterError
+from fcn_road_seg.ros.parameter import ParameterError
 from fcn_road_seg.ros.publishers import Publishers
 from fcn_road_seg.ros.rclpy_compat import lifecycle_state
 
@@ -48,6 +49,7 @@ class SegmentNode(ManagedNode):
         self._loading: Future[LoadedModel] | None = None
         self._model: LoadedModel | None = None
         self._outputs: Publishers | None = None
+        self._ground: GroundStage | None = None
         self._stream: FrameStream | None = None
         DiagnosticsPublisher(self, self._statistics, self._status)
         self.create_service(SetBool, '~/enable', self._on_enable)
@@ -61,12 +63,14 @@ class SegmentNode(ManagedNode):
         self._outputs = Publishers(
             self, self._model.class_names, every_frame=self._settings.process_every_frame
         )
+        self._ground = GroundStage(self, self._settings, self._statistics)
         self._apply_settings(self._model, self._outputs)
 
     def activate(self) -> None:
         """Subscribe, and start to segment."""
         assert self._model is not None
         assert self._outputs is not None
+        assert self._ground is not None
         self._statistics.resume()
         self._stream = FrameStream(
             self,
@@ -75,6 +79,7 @@ class SegmentNode(ManagedNode):
             self._outputs,
             self._statistics,
             self._filter,
+            self._ground,
         )
         self.get_logger().info(f'waiting for frames on {self._stream.image.topic}')
 
@@ -89,6 +94,9 @@ class SegmentNode(ManagedNode):
         if self._outputs is not None:
             self._outputs.close()
             self._outputs = None
+        if self._ground is not None:
+            self._ground.close()
+            self._ground = None
         if self._model is not None:
             self._model.segmenter.close()
             self._model = None
@@ -132,11 +140,15 @@ class SegmentNode(ManagedNode):
     def _apply_settings(self, model: LoadedModel, outputs: Publishers) -> None:
         self._filter.max_image_age_s = self._settings.max_image_age
         model.apply(self._settings)
+        if self._ground is not None:
+            self._ground.apply(self._settings)
         outputs.publish_label_info(model.segmenter.threshold)
 
     def _status(self) -> NodeStatus:
         segmenter = self._model.segmenter if self._model else None
         source = self._stream.image if self._stream else None
+        wanted = self._outputs.wanted() if self._stream and self._outputs else set()
+        ground = self._ground if not GROUND_OUTPUTS.keys().isdisjoint(wanted) else None
         return NodeStatus(
             name=self.get_fully_qualified_name(),
             state=lifecycle_state(self),
@@ -145,10 +157,12 @@ class SegmentNode(ManagedNode):
             input_reliability=source.reliability if source else '',
             incompatible_qos=source.mismatch if source else '',
             input_hint=source.hint if source else '',
+            ground_problem=ground.problem if ground else '',
             frames_waiting=self._stream.frames_waiting if self._stream else 0,
             max_image_age_s=self._filter.max_image_age_s,
             device=segmenter.device_name if segmenter else '',
             precision=segmenter.precision if segmenter else '',
+            precision_reason=segmenter.precision_reason if segmenter else '',
             backend=str(segmenter.backend) if segmenter else '',
             gpu_memory_mib=segmenter.gpu_memory_mib() if segmenter else None,
             checkpoint_sha256=segmenter.checkpoint_sha256 if segmenter else '',

@@ -12,7 +12,8 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from fcn_road_seg.ros.parameters import PARAMETERS, Parameter, ParameterError, check_together
+from fcn_road_seg.ros.parameter import Parameter, ParameterError
+from fcn_road_seg.ros.parameters import PARAMETERS, check_together
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,16 @@ class NodeParameters:
     threshold: float
     overlay_alpha: float
     overlay_color: list[int]
+    camera_height: float
+    camera_pitch: float
+    camera_roll: float
+    rectified: bool
+    ground_frame: str
+    grid_x_min: float
+    grid_x_max: float
+    grid_width: float
+    grid_resolution: float
+    points_stride: int
     num_threads: int
     autostart: bool
 

@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 
 from fcn_road_seg.messages.compressed_image import jpeg_msg, png_msg
 from fcn_road_seg.messages.image import image_msg
+from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS, FrameGround
 
 if TYPE_CHECKING:
     from fcn_road_seg.inference.interfaces import Segmentation
@@ -65,7 +66,7 @@ LABEL_INFO = 'label_info'
 
 
 class Publishers:
-    """Publishers of OUTPUTS, of the relayed camera_info and of the class names.
+    """Publishers of OUTPUTS and GROUND_OUTPUTS, of the relayed camera_info and the class names.
 
     With `every_frame` a subscriber may lag behind by DEPTH_OF_EVERY_FRAME messages, not DEPTH.
     """
@@ -77,6 +78,7 @@ class Publishers:
         depth = DEPTH_OF_EVERY_FRAME if every_frame else DEPTH
         types = {
             **{name: output.type for name, output in OUTPUTS.items()},
+            **{name: output.type for name, output in GROUND_OUTPUTS.items()},
             CAMERA_INFO: CameraInfo,
         }
         # If one cannot be created, those before it are destroyed.
@@ -102,8 +104,14 @@ class Publishers:
         can_relay = self._camera_info is not None
         return [n for n in self._publishers if n in wanted and (n != CAMERA_INFO or can_relay)]
 
-    def publish(self, name: str, found: Segmentation | None, header: Header) -> None:
-        """Publish one output of a frame with `header`.
+    def publish(
+        self,
+        name: str,
+        found: Segmentation | None,
+        header: Header,
+        ground: FrameGround | None = None,
+    ) -> None:
+        """Publish one output of a frame with `header`, and of the `ground` below it.
 
         The camera_info takes the stamp alone, and is not part of what was `found`.
         """
@@ -112,8 +120,13 @@ class Publishers:
             assert camera_info is not None, 'in_order leaves it out'
             camera_info.header.stamp = header.stamp
             self._publishers[name].publish(camera_info)
+            return
+        assert found is not None, 'the frame was not segmented'
+        if name in GROUND_OUTPUTS:
+            assert ground is not None, 'the worker leaves it out'
+            msg = GROUND_OUTPUTS[name].message(ground, found, header)
+            self._publishers[name].publish(msg)
         else:
-            assert found is not None, 'the frame was not segmented'
             self._publishers[name].publish(OUTPUTS[name].message(found, header))
 
     def publish_label_info(self, threshold: float) -> None:

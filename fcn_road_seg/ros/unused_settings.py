@@ -11,12 +11,14 @@ from typing import Any
 import yaml
 from rclpy.node import Node
 
+from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS
 from fcn_road_seg.ros.parameters import PARAMETERS
 from fcn_road_seg.ros.publishers import CAMERA_INFO, LABEL_INFO, OUTPUTS
 from fcn_road_seg.ros.rclpy_compat import parameter_overrides
 
 INPUTS = ('image', 'image/compressed', 'camera_info')
-REMAPPABLE = (*INPUTS, *(f'~/{name}' for name in (*OUTPUTS, CAMERA_INFO, LABEL_INFO)))
+_OUTPUTS = (*OUTPUTS, *GROUND_OUTPUTS, CAMERA_INFO, LABEL_INFO)
+REMAPPABLE = (*INPUTS, *(f'~/{name}' for name in _OUTPUTS))
 
 _QOS_PREFIX = 'qos_overrides.'
 # Not declared by the rclpy of every distribution.

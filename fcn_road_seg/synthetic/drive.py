@@ -5,6 +5,8 @@ Each frame samples it through the camera, so that frame and label have the same 
 things are painted over it from far to near, in the label as background.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.random import Generator
@@ -26,13 +28,21 @@ from fcn_road_seg.synthetic.world import (
 class SyntheticDrive:
     """A drive along an endless road, which `seed` determines.
 
-    A frame is a pure function of (seed, frame_hw, t_s). The constructor draws the textures, which
-    takes as long as about ten frames.
+    A frame is a pure function of (seed, frame_hw, camera_height_m, t_s); without a height, in
+    metres, the seed determines that, too. The constructor draws the textures, which takes as long
+    as about ten frames.
     """
 
-    def __init__(self, seed: int, frame_hw: tuple[int, int] = (375, 1242)) -> None:
+    def __init__(
+        self,
+        seed: int,
+        frame_hw: tuple[int, int] = (375, 1242),
+        camera_height_m: float | None = None,
+    ) -> None:
         rng = np.random.default_rng([seed, 1])
         self.world = draw_world(rng)
+        if camera_height_m is not None:
+            self.world = replace(self.world, camera_height=camera_height_m)
         self.things = (*draw_roadside(rng, self.world), *draw_traffic(rng, self.world))
         self._hw = frame_hw
         self._focal = frame_hw[1] / 2 / np.tan(self.world.field_of_view / 2)
@@ -72,6 +82,14 @@ class SyntheticDrive:
             frame_hw=self._hw,
             bends=world.bends,
         )
+
+    def is_road(self, t_s: float, ahead_m: np.ndarray, right_m: np.ndarray) -> np.ndarray:
+        """Return whether points of the ground are road at `t_s` seconds, whatever stands on it.
+
+        The points are (...) metres ahead and to the right of the camera, which looks level along
+        the road: its pixel (u, v) shows the point `focal` * `height` / (v - `horizon`) ahead.
+        """
+        return self._ground.is_road(self.camera(t_s), ahead_m, right_m)
 
     def _paint_thing(self, canvas: Canvas, thing: Thing, z: float) -> None:
         if thing.faces:

@@ -51,6 +51,16 @@ class Ground:
         canvas.frame[first:] = cv2.add(bgr, np.repeat(haze[:, None], width, axis=1))
         canvas.label[first:] = texels[..., 3] >= 128
 
+    def is_road(self, camera: Camera, ahead_m: np.ndarray, right_m: np.ndarray) -> np.ndarray:
+        """Return whether points, (...) metres ahead and to the right of the camera, are road."""
+        level = self._mips[0]
+        per_m = self._per_m / 2.0 ** np.array([0, self._across(0)])
+        d = right_m - camera.centre(ahead_m)
+        row = (camera.s + ahead_m) % PERIOD_M * per_m[0] + 0.5
+        column = ((d + self._reach) * per_m[1] - 0.5).clip(0, level.shape[1] - 1)
+        covered: np.ndarray = level[row.round().astype(int), column.round().astype(int), 3] >= 128
+        return covered
+
     def _levels(self, z: np.ndarray) -> np.ndarray:
         along = np.log2(z**2 / (self._focal * self._height) * self._per_m[0])
         levels: np.ndarray = np.clip(along, 0, 7).astype(int)

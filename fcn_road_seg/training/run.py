@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +13,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_info
 
-from fcn_road_seg.model.activation_ranges import (
-    FRAME_COUNT,
-    evenly_spaced,
-    measure_activation_ranges,
-)
+from fcn_road_seg.model.activation_ranges import FRAME_COUNT, evenly_spaced
 from fcn_road_seg.model.checkpoint import (
     Checkpoint,
     Provenance,
@@ -45,10 +41,17 @@ from fcn_road_seg.training.teacher import load_teacher
 from fcn_road_seg.training.trainer import build_trainer, quieten_lightning
 from fcn_road_seg.utils.atomic_write import atomic_write
 
+# Takes a trained network and (H, W, 3) uint8 RGB training frames, and returns it with what smaller
+# precisions need.
+Calibrate = Callable[[Checkpoint, Sequence[np.ndarray]], Checkpoint]
 
-def train(options: TrainingOptions, recipe: Recipe) -> dict[str, dict[str, float]] | None:
+
+def train(
+    options: TrainingOptions, recipe: Recipe, calibrate: Calibrate
+) -> dict[str, dict[str, float]] | None:
     """Train a network, write it to `options.out` and return its metrics, {data set: {'iou': ...}}.
 
+    `calibrate` is given by the caller: the trainer knows the network, not how it is run.
     Of several processes only the first writes the network; the others return None.
 
     Raises:
@@ -83,7 +86,9 @@ def train(options: TrainingOptions, recipe: Recipe) -> dict[str, dict[str, float
     )
     data = RoadData(sources, recipe.batch, options.val_every, options.seed)
     fit(trainer, training, data, options)
-    return write_checkpoint(options, training, sources) if trainer.is_global_zero else None
+    if not trainer.is_global_zero:
+        return None
+    return write_checkpoint(options, training, sources, calibrate)
 
 
 def _say_what_does_not_validate(found: Sequence[FoundSource]) -> None:
@@ -126,7 +131,10 @@ def fit(
 
 
 def write_checkpoint(
-    options: TrainingOptions, training: RoadTraining, sources: Sequence[Source]
+    options: TrainingOptions,
+    training: RoadTraining,
+    sources: Sequence[Source],
+    calibrate: Calibrate,
 ) -> dict[str, dict[str, float]]:
     """Write the network of best.ckpt to CHECKPOINT_NAME with its metrics, and return these."""
     best = read_run_checkpoint(options.out / BEST_NAME)
@@ -141,8 +149,7 @@ def write_checkpoint(
         training.threshold,
         provenance=Provenance(data, options.licence, metrics),
     )
-    peaks = measure_activation_ranges(checkpoint, sample_frames(sources))
-    calibrated = replace(checkpoint, activation_peaks=peaks)
+    calibrated = calibrate(checkpoint, list(sample_frames(sources)))
     with atomic_write(options.out / CHECKPOINT_NAME) as part:
         save_checkpoint(calibrated, part, torch.float16)
         check_written(part)

@@ -38,8 +38,8 @@ def tiny(random_checkpoint_path, tmp_path_factory):
 def test_report_has_the_documented_keys(tiny):
     assert list(tiny.report) == [
         *('format_version', 'began', 'machine', 'versions', 'checkpoint_sha256', 'device'),
-        *('frame', 'backend', 'threads', 'rounds', 'other_processes_share', 'peaks', 'sizes'),
-        'memory',
+        *('frame', 'backend', 'precision', 'threads', 'rounds', 'other_processes_share', 'peaks'),
+        *('sizes', 'ground', 'memory'),
     ]
     assert list(tiny.report['peaks']) == ['float32_gflop_per_s', 'copy_gb_per_s']
     assert list(tiny.report['sizes']) == ['32x64', '64x64']

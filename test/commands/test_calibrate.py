@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from fcn_road_seg.commands import calibrate
+from fcn_road_seg.datasets.splits import SplitRule, find_frames
+from fcn_road_seg.evaluation.evaluator import load_examples, measure
+from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint, save_checkpoint
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 
@@ -28,6 +31,7 @@ def test_checkpoint_gains_peaks_and_is_otherwise_unchanged(random_checkpoint_pat
     assert before.activation_peaks is None
     assert len(after.activation_peaks) == 13
     assert all(0 < peak < 100 for peak in after.activation_peaks)
+    assert 0.9 < after.agreements['float16'].iou <= 1
     assert after.sha256 == before.sha256
     assert after.provenance == before.provenance
     assert after.threshold == before.threshold
@@ -44,17 +48,58 @@ def test_checkpoint_in_16_bits_keeps_its_hash_and_size(random_checkpoint, data, 
     assert path.stat().st_size < size + 1000
 
 
+@pytest.fixture
+def unlike_p_road(data):
+    """Labels that p(road) of a random network knows nothing of: a third is road, by rows."""
+    label = np.zeros((64, 96), np.uint8)
+    label[::3] = 255
+    for path in (data / 'masks').iterdir():
+        cv2.imwrite(str(path), label)
+    return data
+
+
+def test_fitted_p_road_means_what_it_says(random_checkpoint_path, unlike_p_road, tmp_path):
+    out = tmp_path / 'fitted.safetensors'
+    argv = ['--checkpoint', str(random_checkpoint_path), '--data', str(unlike_p_road)]
+    assert calibrate.main([*argv, '--out', str(out), '--probabilities']) == 0
+    before, after = (
+        measure(
+            RoadSegmenter(path, 'cpu', 'float32'),
+            load_examples(find_frames(unlike_p_road, 'val'), 'val'),
+            stress=False,
+        )
+        .pooled()
+        .calibration_error()
+        for path in (random_checkpoint_path, out)
+    )
+    assert before > 0.1
+    assert after < 0.01
+    assert load_checkpoint(out).threshold == 0.5
+
+
+def test_p_road_cannot_be_fitted_to_frames_without_road(random_checkpoint_path, data, tmp_path):
+    argv = ['--checkpoint', str(random_checkpoint_path), '--data', str(data), '--probabilities']
+    with pytest.raises(SystemExit, match=r'^calibrate: p\(road\) cannot be fitted [^\n]*$'):
+        calibrate.main([*argv, '--out', str(tmp_path / 'o.safetensors')])
+
+
+def test_p_road_cannot_be_fitted_without_labels(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        calibrate.main(['--probabilities', '--out', str(tmp_path / 'o.safetensors')])
+    assert '--probabilities needs labels; give --data DIR' in capsys.readouterr().err
+
+
 def test_without_data_rendered_frames_are_taken(monkeypatch):
     monkeypatch.setattr(calibrate, 'FRAME_COUNT', 2)
-    frames = list(calibrate.calibration_frames([]))
+    frames = list(calibrate.calibration_frames([], SplitRule()))
     assert [frame.shape for frame in frames] == [(375, 1242, 3)] * 2
 
 
 def test_each_data_set_gives_equally_many_frames(monkeypatch, data):
     monkeypatch.setattr(calibrate, 'FRAME_COUNT', 6)
     # Of its five frames, the last one validates.
-    assert len(list(calibrate.calibration_frames([data, data]))) == 6
-    assert len(list(calibrate.calibration_frames([data]))) == 4
+    assert len(list(calibrate.calibration_frames([data, data], SplitRule()))) == 6
+    assert len(list(calibrate.calibration_frames([data], SplitRule()))) == 4
 
 
 @pytest.mark.parametrize('missing', ['--checkpoint', '--data'])
@@ -73,4 +118,6 @@ def test_missing_folder_is_an_error_before_anything_is_measured(tmp_path, capsys
 
 
 def test_shipped_checkpoint_is_calibrated():
-    assert len(load_checkpoint(default_checkpoint_path()).activation_peaks) == 13
+    checkpoint = load_checkpoint(default_checkpoint_path())
+    assert len(checkpoint.activation_peaks) == 13
+    assert checkpoint.agreements.keys() == {'int8', 'bfloat16', 'float16'}

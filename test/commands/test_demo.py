@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fcn_road_seg.commands import demo
+from fcn_road_seg.demo.ground import PANEL_HEIGHT
 from fcn_road_seg.demo.report import SHEET_COLUMN_WIDTH
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.camera_bags import PERIOD_NS, jpeg_msgs, raw_msgs, write_bag
@@ -22,6 +23,12 @@ def test_demo_of_real_processes_gives_masks_and_pictures(tmp_path):
     assert 1 <= summary['masks_received'] <= summary['frames_segmented']
     assert summary['iou'] >= 0.8
     assert cv2.imread(str(tmp_path / 'contact_sheet.png')) is not None
+    assert 1 <= summary['grids_received'] <= summary['frames_segmented']
+    # Vehicles hide some of the road, and the vehicle bounces.
+    assert summary['grid_iou'] >= 0.7
+    panel = cv2.imread(str(tmp_path / 'grid.png'))
+    assert panel.shape[0] % PANEL_HEIGHT == 0
+    assert (tmp_path / 'grid.mp4').stat().st_size > 0
 
 
 @pytest.mark.parametrize(
@@ -40,6 +47,9 @@ def test_demo_plays_a_bag_of_raw_or_compressed_images(tmp_path, capsys, topic, m
     # Of stamps of 2011 it would be years.
     assert 0 < summary['latency_ms']['p50'] < 60_000
     assert summary['iou'] is None
+    # Without a calibration.
+    assert (summary['grids_received'], summary['grid_iou']) == (0, None)
+    assert not (out / 'grid.png').exists()
     sheet = cv2.imread(str(out / 'contact_sheet.png'))
     width = SHEET_COLUMN_WIDTH
     shown = cv2.resize(sheet[-width * 3 // 4 :, :width], (160, 120), interpolation=cv2.INTER_AREA)

@@ -2,6 +2,7 @@ import re
 import resource
 import signal
 import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from fcn_road_seg.commands import kitti_to_bag, segment_bag
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from test.helpers.bag_files import (
     STAMP_NS,
+    camera_info,
     claim_messages,
     command_line,
     compressed_image,
@@ -31,6 +33,7 @@ from test.helpers.peer import Peer
 
 # About the median of what the random network says of `rendered`: half of each mask is road.
 THRESHOLD = 0.615
+KITTI_SAMPLE = Path(__file__).parents[3] / 'shared/data/kitti_road_sample'
 
 
 @pytest.fixture(scope='module')
@@ -106,6 +109,58 @@ def test_outputs_are_written_as_asked(tmp_path, run):
     assert set(found) == {
         f'/fcn_road_seg/{n}' for n in ('mask', 'confidence', 'road_probability', 'overlay')
     }
+
+
+@pytest.mark.skipif(not KITTI_SAMPLE.is_dir(), reason=f'no KITTI road sample in {KITTI_SAMPLE}')
+def test_grid_of_a_kitti_bag_is_the_road_under_the_stamps_of_its_masks(tmp_path, run):
+    bag = tmp_path / 'kitti'
+    assert kitti_to_bag.main([str(KITTI_SAMPLE), str(bag)]) == 0
+    argv = ('--grid', '--road-probability', '--camera-height', '1.65', '--originals')
+    found = run(bag, *argv)
+    probabilities = found['/fcn_road_seg/road_probability']
+    grids = found['/fcn_road_seg/grid']
+    infos = found['/kitti/camera_color_left/camera_info']
+    assert len(grids) == len(probabilities) == len(infos) == 2
+    messages = zip(probabilities, grids, infos, strict=True)
+    for (_, source), (time_ns, grid), (_, info) in messages:
+        assert grid.header.stamp == source.header.stamp
+        assert time_ns == grid.header.stamp.sec * 1_000_000_000 + grid.header.stamp.nanosec
+        assert grid.header.frame_id == 'ground'
+        # 10 m ahead on the axis; each frame has its own calibration.
+        p_road = source.data.reshape(source.height, source.width)
+        u = round(info.k[2] + info.k[0] * 0.05 / 10.05)
+        v = round(info.k[5] + info.k[4] * 1.65 / 10.05)
+        cell = grid.data.reshape(200, 400)[99, 40]
+        assert cell == pytest.approx(100 * (1 - p_road[v, u] / 255), abs=0.51)
+
+
+def test_frames_without_a_grid_are_counted_with_the_reason(tmp_path, run, capsys):
+    topics = {'/image': drive_images(2), '/camera_info': [camera_info((60, 60))]}
+    found = run(write_bag(tmp_path / 'bag', topics), '--grid', '--camera-height', '1.65')
+    assert len(found['/fcn_road_seg/mask']) == 2
+    assert found['/fcn_road_seg/grid'] == []
+    assert 'without a grid: 2 x camera_info is of 60 x 60 pixels' in capsys.readouterr().out
+
+
+def test_grid_that_cannot_be_made_is_refused(tmp_path, refusal):
+    bag = write_bag(tmp_path / 'bag', {'/image': drive_images(1)})
+    text = refusal(bag, '--grid', '--camera-height', '1.65')
+    assert text.endswith('--grid needs the calibration of /image: the bag has no /camera_info')
+    text = refusal(bag, '--grid', '--camera-height', '-1')
+    assert 'the camera is -1 m above the ground; use a height above 0' in text
+
+
+@pytest.mark.parametrize(
+    ('argv', 'text'),
+    [
+        (['--grid'], '--grid needs the height of the camera; add --camera-height M'),
+        (['--camera-height', '1.5'], '--camera-height has no effect without --grid; add --grid'),
+    ],
+)
+def test_grid_and_height_need_each_other(capsys, argv, text):
+    with pytest.raises(SystemExit):
+        segment_bag.parse_args(['in', 'out', *argv])
+    assert text in capsys.readouterr().err
 
 
 def test_topics_are_named_in_one_option_or_several(tmp_path, run):

@@ -97,6 +97,11 @@ def test_checkpoint_is_folded_and_ready_for_int8(trained):
     assert len(trained.activation_peaks) == 13
 
 
+def test_checkpoint_records_how_far_other_precisions_agree(trained):
+    # All machines have this one.
+    assert 0.99 < trained.agreements['float16'].iou <= 1
+
+
 @pytest.mark.parametrize('threshold', [0.3, 0.7])
 def test_iou_in_the_checkpoint_is_that_of_its_masks_from_the_segmenter(
     easy_data, tmp_path, threshold

@@ -60,6 +60,8 @@ def test_summary_counts_frames_drops_latency_and_agreement():
         'overlays_received': 2,
         'latency_ms': {'p50': 10.0, 'p95': 40.0},
         'iou': 1.0,
+        'grids_received': 0,
+        'grid_iou': None,
     }
 
 
@@ -75,6 +77,13 @@ def test_agreement_is_over_the_pixels_of_all_frames():
     recording = recording_of([10, 20], [10, 20])
     recording.pictures['mask'][20] = half
     assert summarise(labelled_messages(2), recording, COUNTS)['iou'] == 0.75
+
+
+def test_agreement_of_the_grids_is_printed():
+    messages = labelled_messages(4)
+    summary = summarise(messages, recording_of([10, 20, 30, 40], [10, 40]), COUNTS)
+    *_, line = figure_lines(messages, {**summary, 'grid_iou': 0.8797})
+    assert line == 'IoU of the grids with the exact road, to 20 m: 0.880'
 
 
 def test_figures_are_printed_in_one_line_with_the_agreement_in_another():

@@ -59,6 +59,13 @@ def test_mask_measures_are_at_the_threshold_and_the_kitti_measure_at_the_best_on
     assert 0.3 * 255 < pooled['threshold'] <= 0.4 * 255
 
 
+def test_best_threshold_is_told_with_its_iou_and_the_calibration_error():
+    figures = report([[[0.4, 0.2]]], [example([[ROAD, BACKGROUND]])])
+    assert figures['probability']['best_iou'] == 1
+    assert 0.2 < figures['probability']['best_threshold'] <= 0.4
+    assert figures['probability']['calibration_error'] == pytest.approx((0.6 + 0.2) / 2)
+
+
 def test_void_pixels_change_nothing():
     with_void = report([[[1, 1, 1, 0]]], [example([[ROAD, BACKGROUND, VOID, VOID]])])
     assert with_void == report([[[1, 1]]], [example([[ROAD, BACKGROUND]])])

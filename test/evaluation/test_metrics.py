@@ -126,6 +126,27 @@ def test_mask_measures_are_those_of_one_threshold():
     assert counted.mask_measures(90) == MaskMeasures(iou=2 / 4, f1=4 / 6, accuracy=4 / 6)
 
 
+def test_calibration_error_is_zero_if_p_road_is_the_share_of_road():
+    half, never, always = 127.5, 0, 255
+    assert (
+        histogram(([never] * 2 + [always] * 2, [BACKGROUND] * 2 + [ROAD] * 2)).calibration_error()
+        == 0
+    )
+    # 127 and 128 share a bin; their mean is a half.
+    assert np.mean([127, 128]) == half
+    assert histogram(([127, 128], [ROAD, BACKGROUND])).calibration_error() == pytest.approx(0)
+
+
+def test_calibration_error_weighs_each_bin_by_its_pixels():
+    # Three pixels of p(road) 0.8, of which one is road, and one of 0 that is background.
+    counted = histogram(([204, 204, 204, 0], [ROAD, BACKGROUND, BACKGROUND, BACKGROUND]))
+    assert counted.calibration_error() == pytest.approx(3 / 4 * (0.8 - 1 / 3))
+
+
+def test_calibration_error_without_pixels_is_undefined():
+    assert math.isnan(RoadHistogram().calibration_error())
+
+
 def test_precision_without_a_positive_pixel_is_0():
     precision, recall = histogram(([9, 9], [ROAD, BACKGROUND])).precision_recall()
     assert precision.tolist() == [0.5] * 10 + [0.0] * 246

@@ -16,6 +16,14 @@ def test_each_category_of_a_view_is_one_line():
     assert pooled == '  birds_eye_view pooled: max_f undefined, threshold 0'
 
 
+def test_what_p_road_is_worth_is_one_line():
+    figures = {'calibration_error': 0.0123, 'best_threshold': 0.5, 'best_iou': None}
+    _, line = format_report('camvid', {**MASKS, 'probability': figures})
+    assert line == (
+        '  p(road): calibration_error 0.0123, best_threshold 0.5000, best_iou undefined'
+    )
+
+
 def test_false_positives_are_in_percent_by_class():
     rates = {'sky': 0.0, 'pavement': 0.1234}
     _, line = format_report('camvid', {**MASKS, 'false_positive_rate_by_class': rates})

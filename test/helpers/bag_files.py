@@ -21,7 +21,7 @@ from rosbags.typesys import Stores, get_typestore
 from ruamel.yaml import YAML
 
 from fcn_road_seg.bags.reader import BagMessage, BagReader
-from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, header, message
+from fcn_road_seg.bags.typestore import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, header, message
 from fcn_road_seg.bags.writer import atomic_bag_writer
 from fcn_road_seg.messages.image import image_fields
 from test.helpers.kitti_trees import rendered
@@ -47,6 +47,29 @@ def compressed_image(pixels: np.ndarray, stamp_ns: int = STAMP_NS) -> Any:
         format='png',
         data=cv2.imencode('.png', pixels)[1].ravel(),
     )
+
+
+def camera_info(hw: tuple[int, int], **fields: Any) -> Any:
+    """Return rosbags' CameraInfo of a level pinhole; `fields` replace its own."""
+    h, w = hw
+    own = {
+        'header': header(STAMP_NS, 'camera'),
+        'height': h,
+        'width': w,
+        'distortion_model': 'plumb_bob',
+        'd': np.zeros(5),
+        'k': np.array([120.0, 0, w / 2, 0, 120.0, 25.0, 0, 0, 1]),
+        'r': np.eye(3).ravel(),
+        'p': np.array([120.0, 0, w / 2, 0, 0, 120.0, 25.0, 0, 0, 0, 1, 0]),
+        'binning_x': 0,
+        'binning_y': 0,
+        'roi': message(
+            'sensor_msgs/msg/RegionOfInterest',
+            **dict.fromkeys(('x_offset', 'y_offset', 'height', 'width'), 0),
+            do_rectify=False,
+        ),
+    }
+    return message(CAMERA_INFO, **{**own, **fields})
 
 
 TWO_IMAGES = (image(), image(STAMP_NS + 7))

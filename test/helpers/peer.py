@@ -12,10 +12,11 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from nav_msgs.msg import OccupancyGrid, Path
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
 from fcn_road_seg.live.diagnostics_listener import DiagnosticsListener
@@ -23,6 +24,13 @@ from fcn_road_seg.live.diagnostics_listener import values_of as values_of
 from fcn_road_seg.messages.image import image_msg
 
 TIMEOUT_S = 60.0
+# Of outputs that are no images.
+TYPES = {
+    'camera_info': CameraInfo,
+    'corridor': Path,
+    'grid': OccupancyGrid,
+    'points': PointCloud2,
+}
 
 
 class Peer:
@@ -64,7 +72,7 @@ class Peer:
     def _listen(self, topic: str, depth: int) -> object:
         image_type = CompressedImage if topic.endswith('/compressed') else Image
         return self.node.create_subscription(
-            CameraInfo if topic == 'camera_info' else image_type,
+            TYPES.get(topic, image_type),
             f'fcn_road_seg/{topic}',
             lambda msg: self.received[topic].update({msg.header.stamp.sec: msg}),
             QoSProfile(depth=depth),

@@ -5,8 +5,8 @@ from fcn_road_seg.inference import options
 from fcn_road_seg.inference.options import (
     SegmenterError,
     check_backend,
+    check_precision,
     resolve_device,
-    resolve_precision,
 )
 
 CPU, CUDA = torch.device('cpu'), torch.device('cuda', 0)
@@ -70,11 +70,6 @@ def test_device_of_another_kind_is_refused(name, message):
         resolve_device(name)
 
 
-@pytest.mark.parametrize(('device', 'precision'), [(CPU, 'float32'), (CUDA, 'float16')])
-def test_auto_precision_is_float32_on_a_cpu_and_float16_on_a_gpu(device, precision):
-    assert resolve_precision('auto', device) == precision
-
-
 @pytest.mark.parametrize(
     ('device', 'precision'),
     [
@@ -82,15 +77,14 @@ def test_auto_precision_is_float32_on_a_cpu_and_float16_on_a_gpu(device, precisi
         *[(CUDA, name) for name in ('float32', 'float16', 'bfloat16')],
     ],
 )
-def test_precision_of_the_device_is_taken(exact_int8, device, precision):
-    assert resolve_precision(precision, device) == precision
+def test_precision_of_the_device_is_accepted(exact_int8, device, precision):
+    check_precision(precision, device)
 
 
 @pytest.mark.parametrize(
     ('device', 'precision', 'message'),
     [
         (CPU, 'int4', "'int4' is unknown; use auto or float32, float16, bfloat16, int8"),
-        (CPU, 'float16', "'float16' needs a GPU; use auto or float32 on a CPU"),
         (CUDA, 'int8', "'int8' runs on a CPU only, not on cuda:0; use auto"),
     ],
 )
@@ -98,13 +92,13 @@ def test_precision_that_the_device_does_not_have_is_refused(
     exact_int8, device, precision, message
 ):
     with pytest.raises(SegmenterError, match=message):
-        resolve_precision(precision, device)
+        check_precision(precision, device)
 
 
 def test_int8_is_refused_on_a_cpu_whose_sums_overflow(monkeypatch):
     monkeypatch.setattr(options, 'has_exact_int8', lambda: False)
     with pytest.raises(SegmenterError, match=r'needs a CPU with VNNI or AMX, .*; use float32'):
-        resolve_precision('int8', CPU)
+        check_precision('int8', CPU)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +108,7 @@ def test_int8_is_refused_on_a_cpu_whose_sums_overflow(monkeypatch):
         *[('auto', CUDA, name) for name in ('float32', 'float16', 'bfloat16')],
         ('ncnn', CPU, 'float32'),
         *[('openvino', CPU, name) for name in ('float32', 'bfloat16', 'int8')],
-        *[('torch', CPU, name) for name in ('float32', 'bfloat16')],
+        *[('torch', CPU, name) for name in ('float32', 'float16', 'bfloat16')],
         *[('torch', CUDA, name) for name in ('float32', 'float16', 'bfloat16')],
     ],
 )
@@ -129,6 +123,8 @@ def test_backend_that_computes_so_is_accepted(name, device, precision):
         ('ncnn', CPU, 'bfloat16', 'in float32 on a CPU, not in bfloat16 on cpu; use auto'),
         ('ncnn', CUDA, 'float32', 'in float32 on a CPU, not in float32 on cuda:0; use auto'),
         ('openvino', CUDA, 'float32', 'int8 on a CPU, not in float32 on cuda:0; use auto'),
+        ('auto', CPU, 'float16', "'float16' needs a GPU; use auto or float32 on a CPU"),
+        ('openvino', CPU, 'float16', "'float16' needs a GPU; use auto or float32 on a CPU"),
         ('torch', CPU, 'int8', 'in float32, float16, bfloat16, not in int8 on cpu; use auto'),
     ],
 )

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from fcn_road_seg.inference import options
-from fcn_road_seg.inference import segmenter as segmenter_module
+from fcn_road_seg.inference import auto_precision, options
 from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
 from fcn_road_seg.inference.interfaces import OverlayStyle
 from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.activation_ranges import measure_activation_ranges
+from fcn_road_seg.model.agreement import Agreement
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm
@@ -283,20 +283,9 @@ def test_int8_with_a_checkpoint_that_is_not_calibrated_is_refused(random_checkpo
         RoadSegmenter(random_checkpoint, 'cpu', 'int8')
 
 
-@pytest.mark.parametrize(
-    ('int8', 'bfloat16', 'advice'),
-    [
-        (True, True, 'precision int8 (pip install openvino); the mask differs slightly'),
-        (False, True, 'precision bfloat16, in hardware on this CPU; the mask differs slightly'),
-        (False, False, 'backend ncnn (pip install ncnn), with the same mask'),
-    ],
-)
-def test_advice_is_what_this_cpu_is_fastest_with(
-    calibrated_checkpoint, monkeypatch, int8, bfloat16, advice
-):
-    monkeypatch.setattr(segmenter_module, 'has_exact_int8', lambda: int8)
-    monkeypatch.setattr(segmenter_module, 'has_fast_bfloat16', lambda: bfloat16)
-    assert RoadSegmenter(calibrated_checkpoint, 'cpu', backend='torch').advice() == advice
+def test_ncnn_is_advised_for_float32_by_torch(random_checkpoint):
+    by_torch = RoadSegmenter(random_checkpoint, 'cpu', backend='torch')
+    assert by_torch.advice() == 'backend ncnn (pip install ncnn), with the same mask'
 
 
 def test_openvino_is_advised_for_bfloat16_by_torch(random_checkpoint):
@@ -304,11 +293,24 @@ def test_openvino_is_advised_for_bfloat16_by_torch(random_checkpoint):
     assert by_torch.advice() == 'backend openvino (pip install openvino), with the same rounding'
 
 
-def test_int8_is_not_advised_for_a_checkpoint_that_is_not_calibrated(
-    random_checkpoint, monkeypatch
-):
-    monkeypatch.setattr(segmenter_module, 'has_exact_int8', lambda: True)
-    assert 'int8' not in RoadSegmenter(random_checkpoint, 'cpu', backend='torch').advice()
+def test_auto_is_the_precision_that_is_chosen_with_its_reason(calibrated_checkpoint, monkeypatch):
+    pytest.importorskip(
+        'fcn_road_seg.inference.backends.openvino_import', reason='openvino is not installed'
+    )
+    monkeypatch.setattr(options, 'has_exact_int8', lambda: True)
+    monkeypatch.setattr(auto_precision, 'has_exact_int8', lambda: True)
+    agreements = {'int8': Agreement(0.9991, 0.0002)}
+    segmenter = RoadSegmenter(replace(calibrated_checkpoint, agreements=agreements), 'cpu')
+    assert (segmenter.precision, segmenter.backend.name) == ('int8', 'openvino')
+    assert segmenter.precision_reason == (
+        'the fastest here whose masks agree with those of float32 '
+        '(IoU 0.9991, 0.020 % of the pixels differ)'
+    )
+
+
+def test_precision_that_is_asked_for_needs_no_agreement(calibrated_checkpoint):
+    segmenter = RoadSegmenter(calibrated_checkpoint, 'cpu', 'float32')
+    assert (segmenter.precision, segmenter.precision_reason) == ('float32', 'asked for by name')
 
 
 def test_both_backends_give_the_same_mask(random_checkpoint, frame):

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.camera_process import replace_stamp, running_camera
@@ -41,3 +43,26 @@ def test_stamp_alone_of_a_message_is_replaced():
 def test_stamp_of_a_big_endian_message_is_replaced():
     replaced = replace_stamp(bytes(16), 7_000_000_009)
     assert replaced == bytes([*[0] * 7, 7, *[0] * 3, 9, *[0] * 4])
+
+
+def test_camera_info_comes_under_the_stamp_of_its_image():
+    peer = Peer(namespace='beside', topics=())
+    images, infos = [], []
+    peer.node.create_subscription(Image, '/beside/image', images.append, 10)
+    peer.node.create_subscription(CameraInfo, '/beside/camera_info', infos.append, 10)
+    frame = np.zeros((2, 3, 3), np.uint8)
+    message = CameraMessage.from_frame(frame)
+    info = serialize_message(CameraInfo(width=3, height=2))
+    with running_camera([replace(message, camera_info=info), message], '/beside/image') as link:
+        while not (images and infos):
+            link.send([0.0])
+            link.recv()
+            peer.spin_for(0.2)
+        images.clear()
+        infos.clear()
+        link.send([0.0, 0.1])
+        peer.spin_until(lambda: len(images) == 2 and infos)
+    peer.close()
+    (only,) = infos
+    assert only.width == 3
+    assert only.header.stamp == images[0].header.stamp

@@ -3,10 +3,14 @@ import time
 import numpy as np
 import pytest
 import rclpy
+from builtin_interfaces.msg import Time
+from nav_msgs.msg import OccupancyGrid
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from fcn_road_seg.ground.grid import GroundGrid
 from fcn_road_seg.live.recorder import Recorder, Recording
+from fcn_road_seg.messages.ground import grid_msg
 from fcn_road_seg.messages.image import image_msg
 
 MASK = np.repeat(np.uint8([[0], [255]]), 3, axis=1)
@@ -24,6 +28,7 @@ def record():
         publishers = {
             topic: recorder.create_publisher(Image, f'fcn_road_seg/{topic}', 10)
             for topic in topics
+            if topic != 'grid'
         }
         nodes.append(recorder)
 
@@ -94,3 +99,18 @@ def test_recording_has_the_last_frame_once_every_topic_has_it():
     assert not recording.has_last()
     recording.latency_ms['overlay'][2] = 5.0
     assert recording.has_last()
+
+
+def test_grids_are_kept_as_cells_by_their_stamp(record):
+    recorder, _ = record('mask', 'grid')
+    publisher = recorder.create_publisher(OccupancyGrid, 'fcn_road_seg/grid', 10)
+    recording = recorder.start_recording()
+    stamp_ns = time.time_ns()
+    sec, nanosec = divmod(stamp_ns, 1_000_000_000)
+    cells = np.int8([[-1, 0, 100], [7, 8, 9]])
+    msg = grid_msg(cells, GroundGrid(), Header(stamp=Time(sec=sec, nanosec=nanosec)))
+    publisher.publish(msg)
+    spin_until(recorder, lambda: recording.grids)
+    assert list(recording.grids) == list(recording.latency_ms['grid']) == [stamp_ns]
+    assert np.array_equal(recording.grids[stamp_ns], cells)
+    assert 'grid' not in recording.pictures

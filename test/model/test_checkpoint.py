@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fcn_road_seg.model.agreement import Agreement
 from fcn_road_seg.model.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -56,12 +57,14 @@ def test_everything_beside_the_tensors_comes_back(random_model, tmp_path):
         threshold=0.25,
         provenance=Provenance('some frames', 'research only', {'val': {'iou': 0.5}}),
         activation_peaks=PEAKS,
+        agreements={'int8': Agreement(0.9985, 0.0003), 'bfloat16': Agreement(1.0, 0.0)},
     )
     save_checkpoint(checkpoint, tmp_path / 'c.safetensors')
     loaded = load_checkpoint(tmp_path / 'c.safetensors')
     assert loaded.input_rule == checkpoint.input_rule
     assert loaded.threshold == 0.25
     assert loaded.activation_peaks == PEAKS
+    assert loaded.agreements == checkpoint.agreements
     assert loaded.provenance == checkpoint.provenance
     assert loaded.model.config == random_model.config
     assert len(loaded.sha256) == 64
@@ -180,6 +183,29 @@ def test_width_that_the_network_does_not_offer_is_refused(stored, tmp_path):
 def test_invalid_peaks_are_refused(stored, tmp_path, peaks, message):
     path = tmp_path / 'changed.safetensors'
     rewritten(stored, path, lambda content: content.update(activation_peaks=peaks))
+    refused(path, f'does not describe a network: .*{message}')
+
+
+def test_file_from_before_agreements_loads_without_them(stored, tmp_path):
+    path = tmp_path / 'older.safetensors'
+    rewritten(stored, path, lambda content: content.pop('agreements'))
+    assert load_checkpoint(path).agreements == {}
+
+
+@pytest.mark.parametrize(
+    ('agreement', 'message'),
+    [
+        ({'iou': 1.01, 'pixels_changed': 0.0}, r'IoU 1\.01 is not in \[0, 1\]'),
+        ({'iou': math.nan, 'pixels_changed': 0.0}, 'IoU nan is not'),
+        ({'iou': 0.9, 'pixels_changed': -0.1}, r'share of changed pixels -0\.1 is not'),
+        ({'iou': 0.9}, 'pixels_changed'),
+        ({'iou': 'high', 'pixels_changed': 0.0}, 'not supported'),
+        (0.9985, 'mapping'),
+    ],
+)
+def test_invalid_agreement_is_refused(stored, tmp_path, agreement, message):
+    path = tmp_path / 'changed.safetensors'
+    rewritten(stored, path, lambda content: content.update(agreements={'int8': agreement}))
     refused(path, f'does not describe a network: .*{message}')
 
 

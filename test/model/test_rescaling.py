@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fcn_road_seg.model.rescaling import rescale_norms
-from fcn_road_seg.model.road_fcn import RoadFCNConfig
+from fcn_road_seg.model.rescaling import rescale_logit, rescale_norms
+from fcn_road_seg.model.road_fcn import RoadFCNConfig, road_logit
 from test.helpers.reference import model_of
 
 
@@ -41,3 +41,16 @@ def test_given_network_is_left_as_it_is(grown):
     before = {name: tensor.clone() for name, tensor in grown.state_dict().items()}
     rescale_norms(grown)
     assert all(torch.equal(tensor, before[name]) for name, tensor in grown.state_dict().items())
+
+
+def test_logit_is_scaled_and_shifted():
+    model, frames = model_of(RoadFCNConfig()), torch.rand(1, 3, 64, 96)
+    expected = 1.7 * road_logit(model.scores(frames)) - 0.4
+    actual = road_logit(rescale_logit(model, 1.7, -0.4).scores(frames))
+    assert torch.allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('scale', [0.0, -1.0, float('nan')])
+def test_scale_that_would_turn_the_mask_round_is_refused(scale):
+    with pytest.raises(ValueError, match='of the logit is not positive'):
+        rescale_logit(model_of(RoadFCNConfig()), scale, 0.0)

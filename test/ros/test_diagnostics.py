@@ -49,6 +49,8 @@ def test_keys_are_those_that_dashboards_were_told():
         'frames ignored',
         'frames waiting',
         'frames without usable stamp',
+        'frames without ground',
+        'ground problem',
         'last error',
         'latency p50 (ms)',
         'latency p95 (ms)',
@@ -61,6 +63,7 @@ def test_keys_are_those_that_dashboards_were_told():
         'overhead p99 (ms)',
         'device',
         'precision',
+        'precision reason',
         'backend',
         'GPU memory (MiB)',
         'checkpoint',
@@ -71,6 +74,10 @@ def test_keys_are_those_that_dashboards_were_told():
         'published class_mask',
         'published mask/compressed',
         'published overlay/compressed',
+        'published grid',
+        'published points',
+        'published corridor',
+        'published corridor/edges',
         'published camera_info',
     )
 
@@ -92,11 +99,13 @@ def test_values_of_a_node_not_configured_are_every_key_and_no_numbers_made_up(st
         *(f'{of} p{p} (ms)' for of in ('latency', 'inference', 'overhead') for p in (50, 95, 99)),
         'device',
         'precision',
+        'precision reason',
         'backend',
         'GPU memory (MiB)',
         'checkpoint',
     }
-    assert (found['last error'], found['incompatible QoS']) == ('none', 'none')
+    reasons = ('last error', 'incompatible QoS', 'ground problem')
+    assert [found[key] for key in reasons] == ['none'] * 3
 
 
 def test_status_of_the_node_is_shown_as_it_was_given(statistics):
@@ -110,6 +119,7 @@ def test_status_of_the_node_is_shown_as_it_was_given(statistics):
         frames_waiting=3,
         device='cuda:0 (H200)',
         precision='float16',
+        precision_reason='asked for by name',
         backend='torch 2.15.0',
         gpu_memory_mib=511.6,
         checkpoint_sha256='0123456789abcdef' * 4,
@@ -126,6 +136,7 @@ def test_status_of_the_node_is_shown_as_it_was_given(statistics):
     assert found['frames waiting'] == '3'
     assert found['device'] == 'cuda:0 (H200)'
     assert found['precision'] == 'float16'
+    assert found['precision reason'] == 'asked for by name'
     assert found['backend'] == 'torch 2.15.0'
     assert found['GPU memory (MiB)'] == '512'
     assert found['checkpoint'] == '0123456789ab'

@@ -1,5 +1,6 @@
 import threading
 from concurrent.futures import CancelledError
+from types import SimpleNamespace
 
 import pytest
 from rclpy.logging import get_logger
@@ -26,6 +27,14 @@ def test_loaded_model_is_that_of_the_checkpoint(random_checkpoint_path):
     assert str(model.segmenter.device) == 'cpu'
     assert model.segmenter.threshold == model.checkpoint_threshold == 0.5
     assert model.class_names == CLASS_NAMES
+
+
+def test_precision_and_the_reason_for_it_are_one_line_of_the_log(random_checkpoint_path):
+    lines = []
+    logger = SimpleNamespace(info=lines.append, warning=lines.append)
+    checkpoint = str(random_checkpoint_path)
+    load_model(parameters_with(checkpoint=checkpoint, precision='float32'), logger)
+    assert lines.count('precision float32: asked for by name') == 1
 
 
 def test_parameters_override_the_checkpoints_threshold_and_paint(random_checkpoint_path):

@@ -10,6 +10,7 @@ from sensor_msgs.msg import CameraInfo
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.ros.frame_statistics import PUBLISHED
+from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS
 from fcn_road_seg.ros.publishers import CAMERA_INFO, DEPTH, OUTPUTS, Publishers
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.peer import Peer, pixels_of, values_of
@@ -91,7 +92,7 @@ def test_outputs_are_reliable_and_volatile(peer):
 
 
 def test_diagnostics_count_every_output():
-    assert set(PUBLISHED) == set(EVERY)
+    assert set(PUBLISHED) == {*EVERY, *GROUND_OUTPUTS}
 
 
 def test_qos_of_one_output_can_be_overridden(start_node, random_checkpoint_path):

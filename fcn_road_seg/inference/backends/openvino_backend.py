@@ -9,6 +9,7 @@ import numpy as np
 from fcn_road_seg.inference.backends.openvino_graph import OpenVinoGraph
 from fcn_road_seg.inference.backends.openvino_import import openvino
 from fcn_road_seg.inference.interfaces import BackendInfo
+from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.model.road_fcn import RoadFCN
 
 # Each size holds another copy of the weights, in the order in which its convolutions read them.
@@ -28,6 +29,9 @@ class OpenVinoBackend:
     It is compiled for each new input size (some tenths of a second), which makes it a fifth
     faster; the last KEPT_SIZES sizes are kept. `activation_peaks` are the checkpoint's; only
     int8 needs them.
+
+    Raises:
+        SegmenterError: the CPU does not compute in bfloat16.
     """
 
     info = BackendInfo('openvino', openvino.__version__.partition('-')[0])
@@ -41,6 +45,12 @@ class OpenVinoBackend:
     ) -> None:
         self._model = OpenVinoGraph(model, activation_peaks if precision == 'int8' else None).model
         self._core = openvino.Core()
+        # It would compute in float32 without a word.
+        can = self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        if precision == 'bfloat16' and 'BF16' not in can:
+            raise SegmenterError(
+                "precision 'bfloat16' needs a CPU with AVX-512 for openvino; use float32"
+            )
         self._config = {
             'PERFORMANCE_HINT': 'LATENCY',
             'INFERENCE_PRECISION_HINT': _FLOAT_TYPES[precision],

@@ -1,0 +1,67 @@
+"""The precision that `auto` takes: the fastest one here whose mask is known to agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+
+from fcn_road_seg.model.agreement import MIN_IOU, Agreement
+from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
+
+
+class PrecisionChoice(NamedTuple):
+    """A precision, and why it was chosen or what a faster one needs, as a line of text."""
+
+    precision: str
+    reason: str
+
+
+def choose_precision(
+    device: torch.device, backend: str, agreements: Mapping[str, Agreement]
+) -> PrecisionChoice:
+    """Return the fastest precision of the device that agrees with float32, or else float32.
+
+    On a CPU that is int8 with VNNI or AMX, then bfloat16 with AMX, both by OpenVINO; on a GPU
+    float16, then bfloat16. `agreements` are the checkpoint's, by precision; MIN_IOU is the least.
+    `backend` is the library that was asked for, or auto.
+    """
+    on_cpu = device.type == 'cpu'
+    fast = _fast_on_cpu() if on_cpu else ['float16', 'bfloat16']
+    if not fast:
+        return PrecisionChoice('float32', 'this CPU has neither VNNI nor AMX for a faster one')
+    if on_cpu and backend not in ('auto', 'openvino'):
+        return PrecisionChoice('float32', f'{fast[0]} is faster here, but needs backend openvino')
+    if on_cpu and (missing := _openvino_error()):
+        return PrecisionChoice(
+            'float32', f'{fast[0]} is faster here, but needs openvino ({missing}); pip install it'
+        )
+    refused = []
+    for name in fast:
+        found = agreements.get(name)
+        if found is None:
+            refused.append(f'{name} was not compared with it')
+        elif found.suffices:
+            reason = f'the fastest here whose masks agree with those of float32 ({found})'
+            return PrecisionChoice(name, '; '.join([reason, *refused]))
+        else:
+            refused.append(f'{name} differs too much from it ({found}; {MIN_IOU} is needed)')
+    if agreements.keys().isdisjoint(fast):
+        remedy = 'compare the checkpoint with fcn-road-seg calibrate'
+        return PrecisionChoice('float32', f'{fast[0]} is faster here, but untested; {remedy}')
+    return PrecisionChoice('float32', '; '.join(refused))
+
+
+def _fast_on_cpu() -> list[str]:
+    """Return the precisions that this CPU computes faster than float32, the fastest first."""
+    return ['int8'] * has_exact_int8() + ['bfloat16'] * has_fast_bfloat16()
+
+
+def _openvino_error() -> str:
+    """Return why OpenVINO cannot be imported; '' if it can."""
+    try:
+        import fcn_road_seg.inference.backends.openvino_import  # noqa: F401
+    except ImportError as error:
+        return str(error)
+    return ''

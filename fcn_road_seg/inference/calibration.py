@@ -1,0 +1,70 @@
+"""What precisions below float32 need: a network's activation ranges, and what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fcn_road_seg.inference.options import SegmenterError
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.model.activation_ranges import measure_activation_ranges
+from fcn_road_seg.model.agreement import Agreement
+from fcn_road_seg.model.checkpoint import Checkpoint
+
+
+def calibrate(
+    checkpoint: Checkpoint, frames_rgb: Sequence[np.ndarray], say: Callable[[str], object]
+) -> Checkpoint:
+    """Return the checkpoint with the activation ranges that int8 needs, and with agreements.
+
+    `frames_rgb` are (H, W, 3) uint8. The agreements are those of the masks at the checkpoint's
+    threshold and input rule. `say` gets a line for each precision: how far it agrees, or why it
+    cannot be measured on this machine; nothing is recorded for it then.
+
+    Raises:
+        ValueError: there are no frames.
+    """
+    peaks = measure_activation_ranges(checkpoint, frames_rgb)
+    checkpoint = replace(checkpoint, activation_peaks=peaks)
+    agreements = {}
+    expected = _masks(RoadSegmenter(checkpoint, 'cpu', 'float32'), frames_rgb)
+    for precision, build in _segmenters(checkpoint).items():
+        try:
+            segmenter = build()
+            agreement = _compare(_masks(segmenter, frames_rgb), expected)
+        # RuntimeError: the library fails on this machine. A trained network is at stake.
+        except (SegmenterError, RuntimeError) as error:
+            say(f'{precision} is not measured: {" ".join(str(error).split())}')
+            continue
+        say(f'{precision} by {segmenter.backend} on {segmenter.device_name}: {agreement}')
+        agreements[precision] = agreement
+    return replace(checkpoint, agreements=agreements)
+
+
+def _segmenters(checkpoint: Checkpoint) -> dict[str, Callable[[], RoadSegmenter]]:
+    # Without a GPU PyTorch computes float16 with the same rounding, at some twenty times the time.
+    gpu, torch_ = 'cuda' if torch.cuda.is_available() else 'cpu', 'torch'
+    return {
+        'int8': lambda: RoadSegmenter(checkpoint, 'cpu', 'int8'),
+        'bfloat16': lambda: RoadSegmenter(checkpoint, 'cpu', 'bfloat16', backend='openvino'),
+        'float16': lambda: RoadSegmenter(checkpoint, gpu, 'float16', backend=torch_),
+    }
+
+
+def _masks(segmenter: RoadSegmenter, frames_rgb: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [
+        segmenter(frame_rgb, channel_order='rgb', confidence=False).mask > 0
+        for frame_rgb in frames_rgb
+    ]
+
+
+def _compare(masks: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> Agreement:
+    pairs = list(zip(masks, expected, strict=True))
+    common = sum(np.count_nonzero(a & b) for a, b in pairs)
+    either = sum(np.count_nonzero(a | b) for a, b in pairs)
+    pixels = sum(b.size for _, b in pairs)
+    # Without road in any mask they agree.
+    return Agreement(common / either if either else 1.0, (either - common) / pixels)

@@ -1,0 +1,57 @@
+"""sensor_msgs/CameraInfo -> the camera of the images beside it; checked before it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fcn_road_seg.ground.camera import Camera
+from fcn_road_seg.ground.errors import GroundError
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo
+
+# Of the sides of binned images, which drivers round up or down.
+_MAX_SCALE_DIFFERENCE = 0.01
+
+
+def camera_of_info(msg: CameraInfo, image_hw: tuple[int, int], *, rectified: bool) -> Camera:
+    """Return the camera of images of `image_hw` (rows, columns) that belong to a CameraInfo.
+
+    Its matrix K is of the full sensor: the region of interest is cut out, and what is left is
+    scaled to the images, which binning or a resizing driver has made smaller. A CameraInfo of
+    size 0 x 0 is of the images' size. Of `rectified` images the matrix is P's left part, and they
+    have no distortion.
+
+    Raises:
+        GroundError: the camera is not calibrated (K is zero), the images have another aspect
+            ratio, or a number cannot be one of a camera.
+    """
+    matrix = np.array(msg.p if rectified else msg.k, np.float64)
+    matrix = matrix.reshape(3, 4)[:, :3] if rectified else matrix.reshape(3, 3)
+    if not matrix.any():
+        name = 'projection matrix P' if rectified else 'camera matrix K'
+        raise GroundError(
+            f'the {name} of camera_info is all zero: calibrate the camera with camera_calibration'
+        )
+    height, width = msg.height or image_hw[0], msg.width or image_hw[1]
+    roi = msg.roi
+    if roi.width and roi.height:
+        matrix[:2, 2] -= (roi.x_offset, roi.y_offset)
+        height, width = roi.height, roi.width
+    by_x, by_y = image_hw[1] / width, image_hw[0] / height
+    # Rows and columns of binned images may be rounded.
+    tolerance = _MAX_SCALE_DIFFERENCE * max(by_x, by_y) + 1 / min(height, width)
+    if abs(by_x - by_y) > tolerance:
+        raise GroundError(
+            f'camera_info is of {width} x {height} pixels, and the images have '
+            f'{image_hw[1]} x {image_hw[0]}; remap camera_info to that of the same camera'
+        )
+    # Pixels are counted by their centres: the first one's is 0, and its left edge -0.5.
+    scale = np.array([[by_x, 0, by_x / 2 - 0.5], [0, by_y, by_y / 2 - 0.5], [0, 0, 1]])
+    with np.errstate(invalid='ignore', over='ignore'):
+        scaled = scale @ matrix
+    if rectified:
+        return Camera(scaled, image_hw)
+    return Camera(scaled, image_hw, msg.distortion_model, tuple(map(float, msg.d)))

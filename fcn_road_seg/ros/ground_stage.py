@@ -1,0 +1,198 @@
+"""The ground below the camera's frames: its calibration and mounting, and what is published."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from nav_msgs.msg import OccupancyGrid, Path
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from fcn_road_seg.ground.camera import Camera
+from fcn_road_seg.ground.corridor import Corridor, find_corridor
+from fcn_road_seg.ground.errors import GroundError
+from fcn_road_seg.ground.grid import GroundGrid, GroundView
+from fcn_road_seg.messages.camera_info import camera_of_info
+from fcn_road_seg.messages.corridor import edges_msg, path_msg
+from fcn_road_seg.messages.ground import grid_msg, points_msg
+from fcn_road_seg.ros.camera_mounting import MountingSource
+from fcn_road_seg.ros.frame_statistics import FrameStatistics
+from fcn_road_seg.ros.node_parameters import NodeParameters
+
+if TYPE_CHECKING:
+    from fcn_road_seg.inference.interfaces import Segmentation
+
+# Different cameras, or modes of one, that may publish on one camera_info topic.
+_MAX_CALIBRATIONS = 4
+# At the start, the first frames may come before camera_info and tf have found the node.
+WARN_AFTER_S = 2.0
+
+
+class FrameGround:
+    """The ground below one frame: its view, and how it is published."""
+
+    def __init__(self, view: GroundView, parameters: NodeParameters) -> None:
+        self.view = view
+        self._parameters = parameters
+        self._cells: np.ndarray | None = None
+        self._corridor: Corridor | None = None
+
+    def grid_msg(self, found: Segmentation, header: Header) -> OccupancyGrid:
+        cells = self._occupancy(found)
+        return grid_msg(cells, self.view.grid, self._ground_header(header))
+
+    def points_msg(self, found: Segmentation, header: Header) -> PointCloud2:
+        return points_msg(self.view.points(self._parameters.points_stride), header)
+
+    def path_msg(self, found: Segmentation, header: Header) -> Path:
+        return path_msg(self._find_corridor(found), self._ground_header(header))
+
+    def edges_msg(self, found: Segmentation, header: Header) -> MarkerArray:
+        return edges_msg(self._find_corridor(found), self._ground_header(header))
+
+    def _ground_header(self, header: Header) -> Header:
+        return Header(stamp=header.stamp, frame_id=self._parameters.ground_frame)
+
+    def _find_corridor(self, found: Segmentation) -> Corridor:
+        if self._corridor is None:
+            self._corridor = find_corridor(self._occupancy(found), self.view.grid)
+        return self._corridor
+
+    def _occupancy(self, found: Segmentation) -> np.ndarray:
+        if self._cells is None:
+            assert found.road_probability is not None, 'the segmenter was not asked for it'
+            self._cells = self.view.occupancy(found.road_probability)
+        return self._cells
+
+
+@dataclass(frozen=True)
+class GroundOutput:
+    type: type
+    message: Callable[[FrameGround, Segmentation, Header], Any]
+
+
+# By topic name below the node's.
+GROUND_OUTPUTS = {
+    'grid': GroundOutput(OccupancyGrid, FrameGround.grid_msg),
+    'points': GroundOutput(PointCloud2, FrameGround.points_msg),
+    'corridor': GroundOutput(Path, FrameGround.path_msg),
+    'corridor/edges': GroundOutput(MarkerArray, FrameGround.edges_msg),
+}
+# Those that are made from p(road).
+OF_PROBABILITY = GROUND_OUTPUTS.keys() - {'points'}
+
+
+class GroundStage:
+    """Finds the ground below each frame, from camera_info and the camera's mounting.
+
+    `problem` is why the last frame had none, in one line, or ''. One that lasts for WARN_AFTER_S,
+    by the clock `now_s`, is logged, once.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: NodeParameters,
+        statistics: FrameStatistics,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.problem = ''
+        self._now_s = now_s
+        self._since_s = 0.0
+        self._node = node
+        self._statistics = statistics
+        self._grid = GroundGrid(
+            parameters.grid_x_min,
+            parameters.grid_x_max,
+            parameters.grid_width,
+            parameters.grid_resolution,
+        )
+        self._parameters = parameters
+        self._mounting = MountingSource(node, parameters)
+        # The newest one of each size, the newest first; replaced as a whole, for the worker reads.
+        self._infos: tuple[CameraInfo, ...] = ()
+        self._camera: Camera | None = None
+        self._camera_key: object = None
+        self._mounting_key: object = None
+        self._warned: set[str] = set()
+        self._view: GroundView | None = None
+
+    def apply(self, parameters: NodeParameters) -> None:
+        """Take the dynamic parameters from the next frame on."""
+        self._mounting.parameters = parameters
+
+    def add_camera_info(self, msg: CameraInfo) -> None:
+        """Take a calibration for the images of its size, in place of the last one."""
+        others = (other for other in self._infos if _size(other) != _size(msg))
+        self._infos = (msg, *others)[:_MAX_CALIBRATIONS]
+
+    def below(
+        self, wanted: Collection[str], header: Header, frame_hw: tuple[int, int]
+    ) -> FrameGround | None:
+        """Return the ground below a frame, if one of GROUND_OUTPUTS is `wanted`.
+
+        If it is unknown it is None, the frame is counted, and the reason is in `problem`.
+        """
+        if GROUND_OUTPUTS.keys().isdisjoint(wanted):
+            return None
+        try:
+            view = self._find_view(header, frame_hw)
+        except GroundError as error:
+            self._statistics.count_without_ground()
+            self._note(str(error))
+            return None
+        self.problem = ''
+        return FrameGround(view, self._parameters)
+
+    def close(self) -> None:
+        """Stop to listen to tf."""
+        self._mounting.close()
+
+    def _note(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem, self._since_s = problem, self._now_s()
+        if problem not in self._warned and self._now_s() - self._since_s >= WARN_AFTER_S:
+            self._warned.add(problem)
+            self._node.get_logger().warning(f'no grid and no points: {problem}')
+
+    def _find_view(self, header: Header, frame_hw: tuple[int, int]) -> GroundView:
+        """Return the view of the ground, made again if calibration, mounting or size changed."""
+        mounting = self._mounting.mounting(header)
+        camera = self._find_camera(frame_hw)
+        camera_key = (
+            *(frame_hw, camera.matrix.tobytes()),
+            *(camera.distortion_model, tuple(camera.distortion)),
+        )
+        if self._camera is None or self._camera_key != camera_key:
+            # Otherwise the last one stays, which has the rays of its pixels.
+            self._camera, self._camera_key, self._view = camera, camera_key, None
+        mounting_key = (mounting.rotation.tobytes(), mounting.position.tobytes())
+        if self._view is None or self._mounting_key != mounting_key:
+            roi_top = self._parameters.roi_top
+            self._view = GroundView(self._camera, mounting, self._grid, roi_top)
+            self._mounting_key = mounting_key
+        return self._view
+
+    def _find_camera(self, frame_hw: tuple[int, int]) -> Camera:
+        """Return the camera of the newest camera_info that fits frames of this size."""
+        first_error = GroundError(
+            'no camera_info has arrived; remap camera_info to the topic of the camera'
+        )
+        for number, msg in enumerate(self._infos):
+            try:
+                return camera_of_info(msg, frame_hw, rectified=self._parameters.rectified)
+            except GroundError as error:
+                if number == 0:
+                    first_error = error
+        raise first_error
+
+
+def _size(msg: CameraInfo) -> tuple[int, ...]:
+    roi = msg.roi
+    return msg.width, msg.height, roi.x_offset, roi.y_offset, roi.width, roi.height
