@@ -30,8 +30,9 @@ from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
 from fcn_road_seg.inference.interfaces import BackendInfo, Segmentation, SegmentationRequest
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.activation_ranges import evenly_spaced
-from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.shipped_checkpoints import DEFAULT, checkpoint_path
 from fcn_road_seg.utils.cpu_features import has_exact_int8
 
 ROAD_CLASSES = (1, 3)
@@ -191,10 +192,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--checkpoint',
         nargs='+',
-        type=Path,
-        default=[default_checkpoint_path()],
+        default=[DEFAULT],
         metavar='FILE',
-        help='Our checkpoints (default: the one shipped with the package).',
+        help='Our checkpoints: files, or lite, the light network shipped with the package '
+        '(default: the full one shipped with the package).',
     )
     parser.add_argument(
         '--precision',
@@ -231,9 +232,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     limit_cpu_threads(args.threads)
-    subjects = [ours(path, p, None) for path in args.checkpoint for p in args.precision]
+    paths = [checkpoint_path(checkpoint) for checkpoint in args.checkpoint]
+    subjects = [ours(path, p, None) for path in paths for p in args.precision]
     own_rules = list(dict.fromkeys(subject.rule for subject in subjects))
-    subjects.append(ours(args.checkpoint[0], args.precision[0], args.rival_input[0]))
+    subjects.append(ours(paths[0], args.precision[0], args.rival_input[0]))
     subjects += [
         rival(args.rival, args.road_classes, precision, rule)
         for rule in dict.fromkeys([*own_rules, *args.rival_input])

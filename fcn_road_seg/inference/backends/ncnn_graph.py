@@ -1,15 +1,6 @@
 """A folded network as ncnn's two files: layers as text, weights as bytes.
 
-Three changes, exact in real numbers, make the graph shorter than the network's own:
-
-- A transposed convolution of kernel 2 and stride 2 is a 1x1 convolution to four times the
-  channels and a pixel shuffle, as no two of its inputs reach the same output.
-- For the same reason the batch norm before a transposed convolution folds into its weights and
-  bias.
-- The channels of the last one are ordered so that the maxima and their difference come before the
-  pixel shuffle: it then moves one channel, not sixteen.
-
-ncnn's wiki describes both formats:
+The decoder is written as `pixel_shuffle` says. ncnn's wiki describes both formats:
 https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure.
 """
 
@@ -20,6 +11,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from fcn_road_seg.inference.backends.pixel_shuffle import (
+    CLASSES,
+    SUB_PIXELS,
+    convert_last,
+    convert_to_1x1,
+    gain_and_shift,
+)
 from fcn_road_seg.model.road_fcn import ContextBlock, Decoder, RoadFCN, weight_and_bias
 
 INPUT, OUTPUT = 'frame', 'road_logit'
@@ -30,8 +28,6 @@ _RAW_FLOAT32 = torch.zeros(1)
 # Direct convolution: for three channels, the transforms of Winograd's or of a matrix product cost
 # more than they save.
 _DIRECT = '31=96'
-_CLASSES = 2
-_SUB_PIXELS = 4
 
 
 class NcnnGraph:
@@ -78,7 +74,7 @@ class NcnnGraph:
 
     def _context(self, context: ContextBlock, blob: str) -> str:
         """Add the block, its batch norm folded into the two convolutions before it."""
-        gain, shift = _gain_and_shift(context.norm)
+        gain, shift = gain_and_shift(context.norm)
         self._layer('Split', ['pool5_on', 'pool5_nearby', 'pool5_everywhere'], [blob])
         weight, bias = weight_and_bias(context.nearby)
         size = weight.shape[-1]
@@ -102,7 +98,7 @@ class NcnnGraph:
         norm: nn.Module | None = None
         *inner, last = decoder.deconvs
         for i, deconv in enumerate(inner):
-            weight, bias = _convert_to_1x1(deconv, norm)
+            weight, bias = convert_to_1x1(deconv, norm)
             blob = self._convolution(f'deconv{i}', blob, weight, bias, relu=True)
             blob = self._layer('PixelShuffle', f'shuffle{i}', [blob], '0=2')
             if i < len(skipped):
@@ -111,23 +107,18 @@ class NcnnGraph:
                 other = self._convolution(f'skip{i}', skipped[i], weight, bias, relu=False)
                 blob = self._layer('BinaryOp', f'sum{i}', [blob, other], '0=0')
             norm = decoder.norms[i]
-        weight, bias = _convert_to_1x1(last, norm)
-        self._head(blob, weight, bias, decoder.norms[-1])
+        self._head(blob, *convert_last(last, norm, decoder.norms[-1]))
 
-    def _head(self, blob: str, weight: Tensor, bias: Tensor, norm: nn.Module) -> None:
-        weight, bias = _group_by_candidate(weight), _group_by_candidate(bias)
-        gain, shift = (
-            _group_by_candidate(t.repeat_interleave(_SUB_PIXELS)) for t in _gain_and_shift(norm)
-        )
+    def _head(self, blob: str, weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor) -> None:
         channels = len(bias)
-        size = _CLASSES * _SUB_PIXELS
+        size = CLASSES * SUB_PIXELS
         blob = self._convolution('last_deconv', blob, weight, bias, relu=True)
         blob = self._layer('Scale', 'last_norm', [blob], f'0={channels} 1=1')
         self._weights += [gain, shift]
         candidates = [f'candidate{i}' for i in range(channels // size)]
         self._layer('Slice', candidates, [blob], _sizes([size] * len(candidates)))
         blob = self._layer('Eltwise', 'scores', candidates, '0=2')
-        self._layer('Slice', ['background', 'road'], [blob], _sizes([_SUB_PIXELS] * _CLASSES))
+        self._layer('Slice', ['background', 'road'], [blob], _sizes([SUB_PIXELS] * CLASSES))
         blob = self._layer('BinaryOp', 'difference', ['road', 'background'], '0=1')
         self._layer('PixelShuffle', OUTPUT, [blob], '0=2')
 
@@ -150,34 +141,6 @@ class NcnnGraph:
         self._layers.append(' '.join(map(str, fields)))
         self._blob_count += len(outputs)
         return outputs[0]
-
-
-def _gain_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return the factor and the summand of a batch norm, in float64 to limit rounding errors."""
-    assert isinstance(norm, nn.BatchNorm2d)
-    state = {name: tensor.double() for name, tensor in norm.state_dict().items()}
-    gain = state['weight'] / (state['running_var'] + norm.eps).sqrt()
-    return gain, state['bias'] - gain * state['running_mean']
-
-
-def _convert_to_1x1(deconv: nn.Module, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
-    """Return weight [4 * O, I, 1, 1] and bias [4 * O] of `deconv` after `norm`.
-
-    Channels are ordered (output, row, column), as a pixel shuffle needs them.
-    """
-    weight, bias = (parameter.double() for parameter in weight_and_bias(deconv))
-    bias = bias[:, None, None].expand(weight.shape[1:])
-    if norm is not None:
-        gain, shift = _gain_and_shift(norm)
-        bias = bias + torch.einsum('i,ioyx->oyx', shift, weight)
-        weight = weight * gain[:, None, None, None]
-    return weight.permute(1, 2, 3, 0).reshape(-1, len(weight), 1, 1), bias.reshape(-1)
-
-
-def _group_by_candidate(channels: Tensor) -> Tensor:
-    """Return (class, candidate, sub-pixel) channels in the order (candidate, class, sub-pixel)."""
-    grouped = channels.reshape(_CLASSES, -1, _SUB_PIXELS, *channels.shape[1:])
-    return grouped.transpose(0, 1).reshape(channels.shape)
 
 
 def _sizes(sizes: list[int]) -> str:

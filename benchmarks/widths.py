@@ -1,0 +1,84 @@
+"""Time networks of each width on a CPU, by OpenVINO, with random weights.
+
+    PYTHONPATH=. taskset -c 1 python benchmarks/widths.py --input 160x512 --threads 1
+
+Each round runs every network once, and every second round in reverse order. The ratio is the
+median of each round's own, so that a load which comes and goes affects both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+import torch
+
+from fcn_road_seg.commands.arguments import size_hw, whole_number
+from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
+from fcn_road_seg.model.road_fcn import WIDTHS, RoadFCN, RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
+
+# Any range: the time does not depend on it.
+PEAKS = (3.0,) * 13
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        '--input',
+        type=size_hw,
+        default=(160, 512),
+        metavar='HxW',
+        help='Network input size (default: 160x512).',
+    )
+    parser.add_argument(
+        '--threads',
+        type=whole_number(1),
+        default=1,
+        metavar='N',
+        help='Number of CPU threads (default: 1).',
+    )
+    parser.add_argument(
+        '--rounds',
+        type=whole_number(1),
+        default=60,
+        metavar='N',
+        help='Number of rounds (default: 60).',
+    )
+    args = parser.parse_args()
+    if not has_fast_bfloat16():
+        print('this CPU emulates bfloat16, in many times the time')
+    precisions = ['float32', 'bfloat16'] + ['int8'] * has_exact_int8()
+    configs = [RoadFCNConfig(width=w, context=c) for w in WIDTHS for c in (False, True)]
+    frame_rgb = np.random.default_rng(0).integers(0, 256, (*args.input, 3), np.uint8)
+    torch.manual_seed(0)
+    models = [fold_batch_norm(RoadFCN(config).requires_grad_(False)) for config in configs]
+    networks = {
+        (config, precision): OpenVinoBackend(model, precision, PEAKS, args.threads)
+        for config, model in zip(configs, models, strict=True)
+        for precision in precisions
+    }
+    times_s = {key: [] for key in networks}
+    for i in range(args.rounds + 1):
+        for key in list(networks)[:: -1 if i % 2 else 1]:
+            began_s = time.perf_counter()
+            networks[key].road_logit(frame_rgb)
+            # The first round compiles.
+            if i:
+                times_s[key].append(time.perf_counter() - began_s)
+    print('| width | precision | median (ms) | of width 1 | with context, of width 1 |')
+    print('| --- | --- | --- | --- | --- |')
+    for precision in precisions:
+        full = np.array(times_s[configs[0], precision])
+        for width in WIDTHS:
+            plain, context = (
+                np.array(times_s[RoadFCNConfig(width=width, context=c), precision])
+                for c in (False, True)
+            )
+            ratios = ' | '.join(f'{np.median(taken / full):.3f}' for taken in (plain, context))
+            print(f'| {width:g} | {precision} | {1e3 * np.median(plain):.1f} | {ratios} |')
+
+
+if __name__ == '__main__':
+    main()

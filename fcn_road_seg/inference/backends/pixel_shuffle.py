@@ -1,0 +1,61 @@
+"""The decoder's layers in a form that libraries compute faster, exact in real numbers.
+
+A transposed convolution of kernel 2 and stride 2 is a 1x1 convolution to four times the channels
+and a pixel shuffle, as no two of its inputs reach the same output. For the same reason the batch
+norm before a transposed convolution folds into its weights and bias.
+
+After the last one the maxima and their difference come before the pixel shuffle, which then moves
+one channel, not sixteen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fcn_road_seg.model.road_fcn import weight_and_bias
+
+CLASSES = 2
+SUB_PIXELS = 4
+
+
+def gain_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the factor and the summand of a batch norm, in float64 to limit rounding errors."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    state = {name: tensor.double() for name, tensor in norm.state_dict().items()}
+    gain = state['weight'] / (state['running_var'] + norm.eps).sqrt()
+    return gain, state['bias'] - gain * state['running_mean']
+
+
+def convert_to_1x1(deconv: nn.Module, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
+    """Return weight [4 * O, I, 1, 1] and bias [4 * O], float64, of `deconv` after `norm`.
+
+    Channels are ordered (output, row, column), as a pixel shuffle needs them.
+    """
+    weight, bias = (parameter.double() for parameter in weight_and_bias(deconv))
+    bias = bias[:, None, None].expand(weight.shape[1:])
+    if norm is not None:
+        gain, shift = gain_and_shift(norm)
+        bias = bias + torch.einsum('i,ioyx->oyx', shift, weight)
+        weight = weight * gain[:, None, None, None]
+    return weight.permute(1, 2, 3, 0).reshape(-1, len(weight), 1, 1), bias.reshape(-1)
+
+
+def convert_last(
+    deconv: nn.Module, norm_before: nn.Module | None, norm_after: nn.Module
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return weight and bias of the last 1x1 convolution, and gain and shift after its ReLU.
+
+    All are float64. Their channels are ordered (candidate, class, sub-pixel), so that the maxima
+    are those over the candidates.
+    """
+    weight, bias = convert_to_1x1(deconv, norm_before)
+    gain, shift = (t.repeat_interleave(SUB_PIXELS) for t in gain_and_shift(norm_after))
+    weight, bias, gain, shift = map(_group_by_candidate, (weight, bias, gain, shift))
+    return weight, bias, gain, shift
+
+
+def _group_by_candidate(channels: Tensor) -> Tensor:
+    """Return (class, candidate, sub-pixel) channels in the order (candidate, class, sub-pixel)."""
+    grouped = channels.reshape(CLASSES, -1, SUB_PIXELS, *channels.shape[1:])
+    return grouped.transpose(0, 1).reshape(channels.shape)
