@@ -87,8 +87,8 @@ def check(
     Frames may be dropped for newer ones, so only the last frame must have come back.
 
     Raises:
-        DemoError: the last frame's mask or overlay is missing, one fits no frame, or the masks'
-            IoU with the labels is below MIN_IOU.
+        DemoError: the last frame's mask, overlay or, of a calibrated camera, grid is missing, one
+            fits no frame, or the masks' IoU with the labels is below MIN_IOU.
     """
     stamps_ns = recording.stamps_ns
     sent = dict(zip(stamps_ns, messages, strict=True))
@@ -101,6 +101,8 @@ def check(
                     f'the {name} of size {picture.shape[:2]} with the stamp {stamp} ns '
                     'fits no frame'
                 )
+    if messages[-1].camera_info is not None and stamps_ns[-1] not in recording.grids:
+        raise DemoError(f'the last of {len(stamps_ns)} frames came back without its grid')
     if summary['iou'] is not None and summary['iou'] < MIN_IOU:
         raise DemoError(
             f'the masks agree with the exact labels only to IoU {summary["iou"]}; '

@@ -121,7 +121,8 @@ class GroundStage:
         self._camera_key: object = None
         self._mounting_key: object = None
         self._warned: set[str] = set()
-        self._view: GroundView | None = None
+        # An error, if nothing of the grid is in view: to find that out costs as much as a table.
+        self._view: GroundView | GroundError | None = None
 
     def apply(self, parameters: NodeParameters) -> None:
         """Take the dynamic parameters from the next frame on."""
@@ -175,8 +176,13 @@ class GroundStage:
         mounting_key = (mounting.rotation.tobytes(), mounting.position.tobytes())
         if self._view is None or self._mounting_key != mounting_key:
             roi_top = self._parameters.roi_top
-            self._view = GroundView(self._camera, mounting, self._grid, roi_top)
+            try:
+                self._view = GroundView(self._camera, mounting, self._grid, roi_top)
+            except GroundError as error:
+                self._view = error
             self._mounting_key = mounting_key
+        if isinstance(self._view, GroundError):
+            raise self._view
         return self._view
 
     def _find_camera(self, frame_hw: tuple[int, int]) -> Camera:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -126,6 +128,17 @@ def test_check_fails_on_a_stamp_that_no_frame_has():
 def test_check_fails_on_wrong_masks():
     with pytest.raises(DemoError, match=r'only to IoU 0\.0; at least 0\.8'):
         run_check(1, recording_of([10], [10], 255 - PERFECT))
+
+
+def test_check_fails_without_the_last_grid_of_a_calibrated_camera():
+    messages = [replace(message, camera_info=b'') for message in labelled_messages(2)]
+    recording = recording_of([10, 20], [10, 20])
+    recording.grids[10] = np.zeros((2, 3), np.int8)
+    summary = summarise(messages, recording, COUNTS)
+    with pytest.raises(DemoError, match='the last of 2 frames came back without its grid'):
+        check(messages, recording, summary)
+    recording.grids[20] = recording.grids[10]
+    check(messages, recording, summary)
 
 
 @pytest.fixture

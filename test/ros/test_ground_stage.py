@@ -7,6 +7,8 @@ import pytest
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from fcn_road_seg.ground.grid import GroundView
+from fcn_road_seg.ros import ground_stage
 from fcn_road_seg.ros.frame_statistics import FrameStatistics
 from fcn_road_seg.ros.ground_stage import GroundStage
 from test.helpers.counted_frames import ManualClock
@@ -126,6 +128,22 @@ def test_missing_ground_is_explained_in_one_warning(node, infos, parameters, pro
     assert node.warnings == [f'no grid and no points: {stage.problem}']
     assert '\n' not in stage.problem
     assert node.statistics.snapshot().without_ground == 4
+
+
+def test_view_of_nothing_is_not_made_again_for_each_frame(node, monkeypatch):
+    made = []
+
+    def view(*args):
+        made.append(args)
+        return GroundView(*args)
+
+    monkeypatch.setattr(ground_stage, 'GroundView', view)
+    stage = stage_of(node, info(), parameters=replace(WITH_HEIGHT, camera_pitch=-0.7))
+    for _ in range(3):
+        assert stage.below(WANTED, Header(), HW) is None
+    assert len(made) == 1
+    stage.apply(WITH_HEIGHT)
+    assert stage.below(WANTED, Header(), HW) is not None
 
 
 def test_nothing_is_looked_for_while_nobody_wants_it(node):
