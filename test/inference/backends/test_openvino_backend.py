@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.road_fcn import RoadFCNConfig, fold_batch_norm
@@ -22,6 +23,7 @@ pytest.importorskip(
     'fcn_road_seg.inference.backends.openvino_import', reason='openvino is not installed'
 )
 
+from fcn_road_seg.inference.backends import openvino_backend
 from fcn_road_seg.inference.backends.openvino_backend import KEPT_SIZES, OpenVinoBackend
 
 CONVOLUTIONS = 13
@@ -117,6 +119,15 @@ def test_frame_whose_rows_are_padded_is_read_as_it_is(network):
     padded = np.random.default_rng(2).integers(0, 256, (32, 80, 3), np.uint8)
     expected = network.road_logit(padded[:, :64].copy()).copy()
     assert np.array_equal(network.road_logit(padded[:, :64]), expected)
+
+
+def test_bfloat16_is_refused_on_a_cpu_that_would_compute_in_float32(shipped, monkeypatch):
+    capabilities = ['FP32', 'INT8', 'BIN', 'EXPORT_IMPORT']
+    monkeypatch.setattr(openvino_backend.openvino.Core, 'get_property', lambda *_: capabilities)
+    model = fold_batch_norm(shipped.model)
+    with pytest.raises(SegmenterError, match=r"'bfloat16' needs a CPU with AVX-512 .*float32"):
+        OpenVinoBackend(model, 'bfloat16', None, 1)
+    assert OpenVinoBackend(model, 'float32', None, 1)
 
 
 def test_other_threads_go_on_while_it_computes(shipped):
