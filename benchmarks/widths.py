@@ -48,7 +48,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     if not has_fast_bfloat16():
-        print('this CPU emulates bfloat16, in many times the time')
+        print('this CPU has no AMX: the times in bfloat16 say little')
     precisions = ['float32', 'bfloat16'] + ['int8'] * has_exact_int8()
     configs = [RoadFCNConfig(width=w, context=c) for w in WIDTHS for c in (False, True)]
     frame_rgb = np.random.default_rng(0).integers(0, 256, (*args.input, 3), np.uint8)
