@@ -17,7 +17,7 @@ import torch
 from fcn_road_seg.commands.arguments import size_hw, whole_number
 from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
 from fcn_road_seg.model.road_fcn import WIDTHS, RoadFCN, RoadFCNConfig, fold_batch_norm
-from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
+from fcn_road_seg.utils.cpu_features import has_exact_int8
 
 # Any range: the time does not depend on it.
 PEAKS = (3.0,) * 13
@@ -47,8 +47,6 @@ def main() -> None:
         help='Number of rounds (default: 60).',
     )
     args = parser.parse_args()
-    if not has_fast_bfloat16():
-        print('this CPU has no AMX: the times in bfloat16 say little')
     precisions = ['float32', 'bfloat16'] + ['int8'] * has_exact_int8()
     configs = [RoadFCNConfig(width=w, context=c) for w in WIDTHS for c in (False, True)]
     frame_rgb = np.random.default_rng(0).integers(0, 256, (*args.input, 3), np.uint8)
