@@ -167,7 +167,7 @@ def load_frames(frames: Sequence[LabelledFrame], text: str) -> Iterator[Sample]:
         DatasetError: a file is unreadable or its label is invalid; the message names the file.
     """
     with ThreadPoolExecutor() as pool:
-        loaded = pool.map(LabelledFrame.load, frames)
+        loaded = pool.map(lambda frame: frame.load(), frames)
         yield from tqdm(loaded, desc=text, total=len(frames), unit='frame')
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fcn_road_seg.datasets.frames import DatasetError
-from fcn_road_seg.datasets.splits import SplitRule
+from fcn_road_seg.datasets.splits import SplitRule, find_frames
+from test.helpers.labelled_frames import write_image
 
 pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
@@ -25,6 +26,21 @@ def own_frames(root, count=5):
         for i in range(count):
             cv2.imwrite(str(root / f'{folder}/{i}.png'), np.zeros((32, 48), np.uint8))
     return str(root)
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_frames_are_read_as_their_data_set_reads_them(tmp_path, split):
+    # Image pairs read both frame and label in a way of their own.
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        pair_bgr = rng.integers(0, 256, (16, 32, 3), np.uint8)
+        write_image(tmp_path / f'train/{number}.jpg', pair_bgr)
+    (source,) = find_sources([str(tmp_path)], None, SplitRule())
+    expected = [frame.load() for frame in find_frames(tmp_path, split)]
+    read = list(getattr(source, split))
+    for (frame_rgb, label), (expected_rgb, expected_label) in zip(read, expected, strict=True):
+        assert np.array_equal(frame_rgb, expected_rgb)
+        assert np.array_equal(label, expected_label)
 
 
 @pytest.mark.parametrize(
