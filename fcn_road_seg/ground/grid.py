@@ -99,13 +99,22 @@ class GroundView:
                 'check its pitch and roll, and the range of the grid'
             )
 
+    @property
+    def pixels(self) -> np.ndarray:
+        """The pixel at the centre of each cell, (H * W,) intp, by its number row by row."""
+        return self._table.pixels
+
     def occupancy(self, road_probability: np.ndarray) -> np.ndarray:
-        """Return the grid's cells, (H, W) int8, of an image of 255 * p(road), uint8.
+        """Return the grid's cells, (H, W) int8, of an image of 255 * p(road), uint8."""
+        return self.occupancy_at(self._table.look_up(road_probability, outside=0).reshape(-1))
+
+    def occupancy_at(self, road_probability_at: np.ndarray) -> np.ndarray:
+        """Return the grid's cells, (H, W) int8, of 255 * p(road) at `pixels`, (H * W,) uint8.
 
         A cell is round(100 * (1 - p(road))) of the pixel at its centre: 0 is free and 100 is
         occupied; -1 is not seen. Rows are along y from the right, columns along x.
         """
-        cells = _OCCUPANCY.take(self._table.look_up(road_probability, outside=0))
+        cells = _OCCUPANCY.take(road_probability_at).reshape(self.grid.shape_hw)
         return self._table.fill(cells, UNSEEN)
 
     def points(self, stride: int = 1) -> np.ndarray:

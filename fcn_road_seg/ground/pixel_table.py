@@ -44,7 +44,8 @@ class PixelTable:
     """For each point, the pixel of images of `image_hw` that shows it; made once, used often.
 
     `u` and `v` are the (...) coordinates of the points, NaN for what is not seen. Points above
-    row `first_row` are not seen either.
+    row `first_row` are not seen either. `pixels`, (N,) intp, is the pixel of each of the N points
+    in turn, by its number row by row; 0 for a point that is not seen.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class PixelTable:
         column = np.where(inside, u + rule.rounding, 0).astype(np.intp)
         row = np.where(inside, v + rule.rounding, 0).astype(np.intp)
         self.inside: np.ndarray = inside
-        self._index = row * w + column
+        self.pixels: np.ndarray = (row * w + column).reshape(-1)
         self._outside = np.flatnonzero(~inside)
 
     def look_up(self, image: np.ndarray, outside: int) -> np.ndarray:
@@ -72,7 +73,8 @@ class PixelTable:
         The result has the table's shape and the image's type.
         """
         assert image.shape == self.image_hw, (image.shape, self.image_hw)
-        return self.fill(np.ascontiguousarray(image).reshape(-1).take(self._index), outside)
+        shown = np.ascontiguousarray(image).reshape(-1).take(self.pixels)
+        return self.fill(shown.reshape(self.inside.shape), outside)
 
     def fill(self, values: np.ndarray, outside: int) -> np.ndarray:
         """Set the `values` of points that are not seen, in place, to `outside`; return them."""

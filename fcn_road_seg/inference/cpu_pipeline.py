@@ -45,11 +45,15 @@ class CpuPipeline:
             probability = _road_probability(logit)
             # In 8 bits ~p is 255 - p.
             confidence = np.maximum(probability, ~probability) if request.confidence else None
+        probability_at = None
+        if request.pixels is not None:
+            probability_at = _road_probability(logit.reshape(-1).take(request.pixels))
         return Segmentation(
             mask,
             road_probability=probability if request.road_probability else None,
             confidence=confidence,
             overlay_bgr=overlay,
+            road_probability_at=probability_at,
             network_s=network_s,
         )
 

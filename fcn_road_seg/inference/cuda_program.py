@@ -53,12 +53,22 @@ class CudaProgram:
             pixels * request.road_probability,
             pixels * request.confidence,
             3 * pixels * (request.overlay is not None),
+            _count(request.pixels),
         ]
         self._result_ends = np.cumsum(sizes).tolist()
         self.results = torch.empty(sum(sizes), dtype=torch.uint8, device=device)
+        self._pixels = torch.empty(sizes[-1], dtype=torch.int64, device=device)
+        self._staged_pixels: np.ndarray | None = None
 
     def stage(self, frame: np.ndarray, request: SegmentationRequest, staged: np.ndarray) -> None:
-        """Write the bytes of `uploaded` to `staged`: the frame, threshold and overlay style."""
+        """Write the bytes of `uploaded` to `staged`: the frame, threshold and overlay style.
+
+        The pixels of `road_probability_at` are uploaded here, if they are not those of the last
+        frame: they stay the same until a camera moves.
+        """
+        if request.pixels is not None and request.pixels is not self._staged_pixels:
+            self._pixels.copy_(torch.from_numpy(request.pixels))
+            self._staged_pixels = request.pixels
         style = staged[:_STYLE_BYTES].view(np.float32)
         style[0] = request.logit_threshold
         if request.overlay is not None:
@@ -69,13 +79,15 @@ class CudaProgram:
 
     def segmentation(self, downloaded: np.ndarray) -> Segmentation:
         """Return the results as views of `downloaded`, a copy of `results`."""
-        mask, probability, confidence, overlay, _ = np.split(downloaded, self._result_ends)
+        parts = np.split(downloaded, self._result_ends)
+        mask, probability, confidence, overlay, probability_at, _ = parts
         frame_hw = self._frame_shape[:2]
         return Segmentation(
             mask.reshape(frame_hw),
             road_probability=probability.reshape(frame_hw) if probability.size else None,
             confidence=confidence.reshape(frame_hw) if confidence.size else None,
             overlay_bgr=overlay.reshape(self._frame_shape) if overlay.size else None,
+            road_probability_at=probability_at if self._staged_pixels is not None else None,
         )
 
     def __call__(self) -> None:
@@ -104,7 +116,8 @@ class CudaProgram:
 
     def write_results(self, logit: Tensor) -> None:
         """Fill `results` from the logit at the frame's size."""
-        mask, probability, confidence, overlay, _ = self.results.tensor_split(self._result_ends)
+        parts = self.results.tensor_split(self._result_ends)
+        mask, probability, confidence, overlay, probability_at, _ = parts
         road = logit >= self._threshold
         mask.view(road.shape).copy_(road).mul_(255)
         if probability.numel() or confidence.numel():
@@ -113,6 +126,9 @@ class CudaProgram:
                 probability.view(road.shape).copy_(p_road)
             if confidence.numel():
                 confidence.view(road.shape).copy_(torch.maximum(p_road, 255 - p_road))
+        if probability_at.numel():
+            p_road = torch.sigmoid(logit.take(self._pixels)).mul_(255).round_()
+            probability_at.copy_(p_road)
         if overlay.numel():
             frame_bgr = self._frame if self._is_bgr else self._frame.flip(2)
             # Fused multiply-add, as OpenCV on most CPUs; without it, one value of thousands
@@ -133,4 +149,9 @@ def frame_kind(frame_hw: tuple[int, int], request: SegmentationRequest) -> tuple
         request.road_probability,
         request.confidence,
         request.overlay is not None,
+        _count(request.pixels),
     )
+
+
+def _count(pixels: np.ndarray | None) -> int:
+    return 0 if pixels is None else pixels.size

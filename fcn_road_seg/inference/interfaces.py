@@ -47,7 +47,8 @@ class Segmentation:
     `mask` is (H, W) uint8, 255 = road, 0 = background. `road_probability` is (H, W) uint8,
     round(255 * p(road)), and `confidence` is (H, W) uint8, 255 * max(p(road), 1 - p(road)): the
     certainty of the more likely class, 128 to 255. With a threshold of 0.5 that is the class in
-    the mask. `overlay_bgr` is (H, W, 3) uint8. `network_s` is the time in seconds that the
+    the mask. `overlay_bgr` is (H, W, 3) uint8. `road_probability_at` is (N,) uint8, that of the N
+    pixels that were asked for. `network_s` is the time in seconds that the
     network alone took, None on a GPU, which does not measure it.
     """
 
@@ -55,6 +56,7 @@ class Segmentation:
     road_probability: np.ndarray | None = None
     confidence: np.ndarray | None = None
     overlay_bgr: np.ndarray | None = None
+    road_probability_at: np.ndarray | None = None
     network_s: float | None = None
 
 
@@ -65,7 +67,8 @@ class SegmentationRequest:
     The whole frame is resized to `input_hw`; the network sees all rows of that but the topmost
     `hidden_input_rows`, a multiple of its stride of 32. The topmost `hidden_rows` of the frame
     are background, whatever the network says. Road is where the logit of p(road) is at least
-    `logit_threshold`. `channel_order` is bgr or rgb.
+    `logit_threshold`. `channel_order` is bgr or rgb. `pixels` are those of
+    `road_probability_at`, (N,) intp, by their number row by row.
     """
 
     input_hw: tuple[int, int]
@@ -76,6 +79,7 @@ class SegmentationRequest:
     road_probability: bool
     confidence: bool
     overlay: OverlayStyle | None
+    pixels: np.ndarray | None = None
 
 
 class Pipeline(Protocol):

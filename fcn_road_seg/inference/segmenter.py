@@ -114,11 +114,13 @@ class RoadSegmenter:
         road_probability: bool = False,
         confidence: bool = True,
         overlay: bool = False,
+        pixels: np.ndarray | None = None,
     ) -> Segmentation:
         """Segment one (H, W, 3) uint8 frame, whose rows may be padded (any row stride).
 
         Road is where p(road) >= `threshold`. `channel_order` is bgr or rgb. `road_probability`,
-        `confidence` and `overlay` cost time only if they are asked for.
+        `confidence` and `overlay` cost time only if they are asked for. `pixels`, (N,) intp, are
+        pixels by their number, row by row, for `road_probability_at`.
 
         Raises:
             ValueError: the frame has another shape or type, or the channel order is unknown.
@@ -141,6 +143,7 @@ class RoadSegmenter:
             road_probability=road_probability,
             confidence=confidence,
             overlay=self.overlay_style if overlay else None,
+            pixels=pixels,
         )
         with torch.inference_mode():
             return self._pipeline.run(frame, request)

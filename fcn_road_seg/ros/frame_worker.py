@@ -17,7 +17,7 @@ from fcn_road_seg.messages.decode import decode_message
 from fcn_road_seg.messages.image import Frame, ImageError
 from fcn_road_seg.ros.frame_queue import FrameQueue
 from fcn_road_seg.ros.frame_statistics import FrameStatistics
-from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS, OF_PROBABILITY, FrameGround, GroundStage
+from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS, FrameGround, GroundStage
 from fcn_road_seg.ros.publishers import CAMERA_INFO, Publishers
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 WARNING_PERIOD_S = 5.0
-NEED_PROBABILITY = {'road_probability', *OF_PROBABILITY}
 
 
 @dataclass
@@ -129,7 +128,7 @@ class FrameWorker:
         if ground is None and not (wanted := wanted - GROUND_OUTPUTS.keys()):
             return
         decoded_s = time.monotonic()
-        found = self._segment(frame, wanted)
+        found = self._segment(frame, wanted, ground)
         inference_s = time.monotonic() - decoded_s
         if not self._publish(wanted, found, msg.header, ground):
             return
@@ -139,13 +138,16 @@ class FrameWorker:
         age_s = self._age_s(msg.header.stamp)
         self._statistics.count_segmented(age_s, inference_s, overhead_s)
 
-    def _segment(self, frame: Frame, wanted: Collection[str]) -> Segmentation:
+    def _segment(
+        self, frame: Frame, wanted: Collection[str], ground: FrameGround | None
+    ) -> Segmentation:
         return self._segmenter(
             frame.pixels,
             channel_order=frame.channel_order,
-            road_probability=not NEED_PROBABILITY.isdisjoint(wanted),
+            road_probability='road_probability' in wanted,
             confidence='confidence' in wanted,
             overlay='overlay' in wanted or 'overlay/compressed' in wanted,
+            pixels=None if ground is None else ground.pixels(wanted),
         )
 
     def _publish(

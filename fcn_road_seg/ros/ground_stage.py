@@ -43,6 +43,10 @@ class FrameGround:
         self._cells: np.ndarray | None = None
         self._corridor: Corridor | None = None
 
+    def pixels(self, wanted: Collection[str]) -> np.ndarray | None:
+        """Return the pixels at which the `wanted` outputs need p(road); None if they do not."""
+        return None if OF_PROBABILITY.isdisjoint(wanted) else self.view.pixels
+
     def grid_msg(self, found: Segmentation, header: Header) -> OccupancyGrid:
         cells = self._occupancy(found)
         return grid_msg(cells, self.view.grid, self._ground_header(header))
@@ -66,8 +70,8 @@ class FrameGround:
 
     def _occupancy(self, found: Segmentation) -> np.ndarray:
         if self._cells is None:
-            assert found.road_probability is not None, 'the segmenter was not asked for it'
-            self._cells = self.view.occupancy(found.road_probability)
+            assert found.road_probability_at is not None, 'the segmenter was not asked for it'
+            self._cells = self.view.occupancy_at(found.road_probability_at)
         return self._cells
 
 

@@ -58,3 +58,12 @@ def test_only_what_is_asked_for_is_there(only):
     found, both = run(**asked), run()
     assert np.array_equal(getattr(found, only), getattr(both, only))
     assert [name for name in asked if getattr(found, name) is not None] == [only]
+
+
+@pytest.mark.parametrize('road_probability', [True, False])
+def test_road_probability_at_pixels_is_that_of_the_image(road_probability):
+    pixels = np.array([5000, 0, 96, 96])
+    found = run(road_probability=road_probability, hidden_rows=1, pixels=pixels)
+    expected = run(hidden_rows=1).road_probability.reshape(-1)[pixels]
+    assert np.array_equal(found.road_probability_at, expected)
+    assert found.road_probability_at[1] == 0

@@ -132,6 +132,17 @@ def test_narrow_network_gives_what_the_cpus_pipeline_gives(device):
 
 
 @pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
+def test_pixels_to_look_up_may_change_from_frame_to_frame(segmenter):
+    frame, rng = picture((90, 130)), np.random.default_rng(0)
+    # The third frame replays a captured graph, the fourth one with another table.
+    tables = [rng.integers(0, 90 * 130, 500)] * 3 + [rng.integers(0, 90 * 130, 500)]
+    for pixels in tables:
+        found = segmenter(frame, road_probability=True, pixels=pixels)
+        expected = found.road_probability.reshape(-1)[pixels]
+        assert np.array_equal(found.road_probability_at, expected)
+
+
+@pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
 @pytest.mark.parametrize('hw', [(1, 1), (37, 211), (375, 1242)])
 def test_results_have_the_size_of_any_frame(segmenter, hw):
     for _ in range(3):

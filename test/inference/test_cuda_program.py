@@ -91,6 +91,24 @@ def test_what_is_not_asked_for_is_neither_made_nor_downloaded(random_model, fram
     assert program.results.numel() == pixels * (3 if 'overlay' in changes else 5)
 
 
+def test_road_probability_at_pixels_is_that_of_the_image_for_every_table(random_model, frame):
+    tables = [np.array([700, 0, 96, 96]), np.array([1, 2, 3, 4])]
+    program = CudaProgram(random_model, FRAME_HW, changed(pixels=tables[0]))
+    for pixels in [*tables, tables[0]]:
+        found = run(program, frame, changed(pixels=pixels))
+        expected = found.road_probability.reshape(-1)[pixels]
+        assert np.array_equal(found.road_probability_at, expected)
+    assert (
+        run(CudaProgram(random_model, FRAME_HW, REQUEST), frame, REQUEST).road_probability_at
+        is None
+    )
+
+
+def test_frames_with_as_many_pixels_to_look_up_share_a_program():
+    kinds = [frame_kind(FRAME_HW, changed(pixels=np.arange(n))) for n in (3, 3, 4)]
+    assert kinds[0] == kinds[1] != kinds[2] != frame_kind(FRAME_HW, REQUEST)
+
+
 def test_confidence_is_the_certainty_of_the_more_likely_class(random_model, frame):
     logit = torch.linspace(-8, 8, FRAME_HW[0] * FRAME_HW[1]).reshape(FRAME_HW)
     program = CudaProgram(random_model, FRAME_HW, REQUEST)
