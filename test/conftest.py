@@ -45,6 +45,16 @@ else:  # Humble's pytest 6.
         return _module_of(path.basename, parent, fspath=path)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    outcome = yield
+    report = outcome.get_result()
+    # pytest-xdist cannot send what a test printed of a path that is not UTF-8.
+    report.sections = [
+        (title, text.encode(errors='backslashreplace').decode()) for title, text in report.sections
+    ]
+
+
 @pytest.fixture(autouse=True, scope='session')
 def _own_ros_domain() -> None:
     # Tests must not hear, nor be heard by, a vehicle (mostly in domain 0) or another test run on
