@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 WARNING_PERIOD_S = 5.0
+OVERLAYS = {'overlay', 'overlay/compressed'}
 
 
 @dataclass
@@ -146,7 +147,7 @@ class FrameWorker:
             channel_order=frame.channel_order,
             road_probability='road_probability' in wanted,
             confidence='confidence' in wanted,
-            overlay='overlay' in wanted or 'overlay/compressed' in wanted,
+            overlay=not OVERLAYS.isdisjoint(wanted),
             pixels=None if ground is None else ground.pixels(wanted),
         )
 
@@ -193,6 +194,5 @@ class FrameWorker:
 
     def _refuse(self, reason: str) -> None:
         self._statistics.count_refused(reason)
-        self._node.get_logger().warning(
-            f'frame refused: {reason}', throttle_duration_sec=WARNING_PERIOD_S
-        )
+        logger = self._node.get_logger()
+        logger.warning(f'frame refused: {reason}', throttle_duration_sec=WARNING_PERIOD_S)

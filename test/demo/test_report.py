@@ -178,4 +178,4 @@ def test_mean_rate_is_that_of_the_messages():
 
 
 def test_single_message_has_the_default_rate():
-    assert mean_rate_hz(labelled_messages(1)) == 10.0
+    assert mean_rate_hz(labelled_messages(1)) == 30.0
