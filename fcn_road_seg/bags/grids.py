@@ -9,13 +9,11 @@ import numpy as np
 
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import CAMERA_INFO, BagError, message
-from fcn_road_seg.ground.grid import GroundGrid, GroundView
+from fcn_road_seg.ground.grid import GROUND_FRAME, GroundGrid, GroundView
 from fcn_road_seg.ground.mounting import Mounting
 from fcn_road_seg.messages.camera_info import camera_of_info
 
 GRID = 'nav_msgs/msg/OccupancyGrid'
-# The node's default.
-FRAME_ID = 'ground'
 
 
 class GridMaker:
@@ -64,7 +62,7 @@ class GridMaker:
         orientation = message('geometry_msgs/msg/Quaternion', x=0.0, y=0.0, z=0.0, w=1.0)
         return message(
             GRID,
-            header=message('std_msgs/msg/Header', stamp=stamp, frame_id=FRAME_ID),
+            header=message('std_msgs/msg/Header', stamp=stamp, frame_id=GROUND_FRAME),
             info=message(
                 'nav_msgs/msg/MapMetaData',
                 map_load_time=stamp,

@@ -11,6 +11,8 @@ from fcn_road_seg.ground.errors import GroundError
 from fcn_road_seg.ground.mounting import Mounting
 from fcn_road_seg.ground.pixel_table import PixelTable
 
+# The frame of a grid, unless another name is given.
+GROUND_FRAME = 'ground'
 MAX_CELLS = 4_000_000
 # Values of an occupancy grid.
 FREE, OCCUPIED, UNSEEN = 0, 100, -1

@@ -87,7 +87,7 @@ class CudaProgram:
             road_probability=probability.reshape(frame_hw) if probability.size else None,
             confidence=confidence.reshape(frame_hw) if confidence.size else None,
             overlay_bgr=overlay.reshape(self._frame_shape) if overlay.size else None,
-            road_probability_at=probability_at if self._staged_pixels is not None else None,
+            road_probability_at=probability_at if probability_at.size else None,
         )
 
     def __call__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fcn_road_seg.ground.errors import GroundError
-from fcn_road_seg.ground.grid import GroundGrid
+from fcn_road_seg.ground.grid import GROUND_FRAME, GroundGrid
 from fcn_road_seg.ros.parameter import Parameter, ParameterError, Value
 
 PARAMETERS = (
@@ -151,7 +151,7 @@ PARAMETERS = (
     ),
     Parameter(
         'ground_frame',
-        'ground',
+        GROUND_FRAME,
         'Frame of the grid: x ahead, y left, z up, the road at z = 0. With camera_height it is '
         'right below the camera; otherwise tf must know it.',
     ),
