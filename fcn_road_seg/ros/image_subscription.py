@@ -57,7 +57,7 @@ class ImageSubscription:
             self._name = f'{node.resolve_topic_name("image")}/compressed'
         # What create_subscription makes of the name, which it remaps: /image/compressed, too.
         self.topic = node.resolve_topic_name(self._name)
-        overridden = self._overridden_reliability()
+        overridden = _overridden_reliability(node, self.topic)
         self._auto = reliability == 'auto' and overridden == _NOT_OVERRIDDEN
         if overridden != _NOT_OVERRIDDEN:
             reliability = overridden
@@ -133,17 +133,6 @@ class ImageSubscription:
             qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
         )
 
-    def _overridden_reliability(self) -> str:
-        name = f'qos_overrides.{self.topic}.subscription.reliability'
-        if not self._node.has_parameter(name):
-            # As rclpy declares it, but its default would hold for all later subscriptions.
-            read_only = ParameterDescriptor(read_only=True)
-            self._node.declare_parameter(name, _NOT_OVERRIDDEN, read_only)
-        value = str(self._node.get_parameter(name).value)
-        if value not in (_NOT_OVERRIDDEN, *_RELIABILITIES):
-            raise ValueError(f'{name} {value!r} is unknown; use {" or ".join(_RELIABILITIES)}')
-        return value
-
     def _offered(self) -> ReliabilityPolicy | None:
         offered = {
             info.qos_profile.reliability
@@ -178,6 +167,17 @@ class ImageSubscription:
             f'requested {self.reliability}; set input_reliability to auto or best_effort'
         )
         self._node.get_logger().warning(self.mismatch)
+
+
+def _overridden_reliability(node: Node, topic: str) -> str:
+    name = f'qos_overrides.{topic}.subscription.reliability'
+    if not node.has_parameter(name):
+        # As rclpy declares it, but its default would hold for all later subscriptions.
+        node.declare_parameter(name, _NOT_OVERRIDDEN, ParameterDescriptor(read_only=True))
+    value = str(node.get_parameter(name).value)
+    if value not in (_NOT_OVERRIDDEN, *_RELIABILITIES):
+        raise ValueError(f'{name} {value!r} is unknown; use {" or ".join(_RELIABILITIES)}')
+    return value
 
 
 def subscribe_camera_info(node: Node, on_message: Callable[[CameraInfo], None]) -> Any:
