@@ -220,7 +220,7 @@ def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
 
 def test_killed_training_resumes_to_the_weights_of_an_unbroken_one(easy_data, tmp_path):
     arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--batch', '2']
-    arguments += ['--steps', '24', '--val-every', '2']
+    arguments += ['--steps', '8', '--val-every', '2']
     whole, cut = tmp_path / 'whole', tmp_path / 'cut'
     finish(start_training(arguments, whole))
     assert kill_after_a_checkpoint(arguments, cut, random.Random(1))

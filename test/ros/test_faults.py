@@ -126,29 +126,41 @@ def test_best_effort_publisher_beside_a_reliable_one_is_heard_too(start_node, ch
     peer.close()
 
 
-@pytest.mark.parametrize('fault', ['slow', 'stopped', 'killed'])
-def test_listener_that_takes_nothing_costs_the_others_no_frame(shared, fault):
-    words = ('--pause', 1) if fault == 'slow' else ()
-    with running_bystander('listener', '/shared/fcn_road_seg/overlay', *words) as listener:
-        before = values_of(shared.next_diagnostics())
-        while published(values := values_of(shared.next_diagnostics())) == published(before):
-            shared.answer(shared.send(LARGE))
-        listener.stdout.readline()
-        if fault != 'slow':
-            listener.send_signal(signal.SIGSTOP if fault == 'stopped' else signal.SIGKILL)
-        # More than the 5 that wait for a listener that takes none.
-        for _ in range(15):
-            shared.answer(shared.send(LARGE))
-        values = values_of(shared.next_diagnostics())
-        # A publisher that waited for the listener would wait 100 ms.
-        assert float(values['overhead p50 (ms)']) < 90
-    # That a listener was killed is known after 20 s.
-    assert fault == 'killed' or published(values) >= published(before) + 15
-    shared.answer(shared.send(LARGE))
+def send_until_heard(peer, listener):
+    """Send frames until a listener of the overlay has got one."""
+    before = values_of(peer.next_diagnostics())['published overlay']
+    while values_of(peer.next_diagnostics())['published overlay'] == before:
+        peer.answer(peer.send(LARGE))
+    listener.stdout.readline()
 
 
-def published(values):
-    return int(values['published overlay'])
+def send_beside_a_bad_listener(peer):
+    """Send more frames than the 5 that wait for a listener; fail if a mask of one is missing."""
+    for _ in range(15):
+        peer.answer(peer.send(LARGE))
+    # A publisher that waited for the listener would wait 100 ms.
+    assert float(values_of(peer.next_diagnostics())['overhead p50 (ms)']) < 90
+
+
+def test_slow_listener_costs_the_others_no_frame(shared):
+    words = ('listener', '/shared/fcn_road_seg/overlay', '--pause', 1)
+    with running_bystander(*words) as listener:
+        send_until_heard(shared, listener)
+        send_beside_a_bad_listener(shared)
+
+
+@pytest.mark.parametrize('number', [signal.SIGSTOP, signal.SIGKILL])
+def test_listener_that_is_stopped_or_killed_costs_the_others_no_frame(
+    monkeypatch, connected, checkpoint, number
+):
+    # In shared memory, Fast DDS waits for what such a process holds (see docs/reliability.md).
+    monkeypatch.setenv('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
+    _, peer = connected(*checkpoint, topics=('mask',))
+    with running_bystander('listener', '/fcn_road_seg/overlay') as listener:
+        send_until_heard(peer, listener)
+        listener.send_signal(number)
+        send_beside_a_bad_listener(peer)
+    peer.answer(peer.send(LARGE))
 
 
 def test_node_that_was_killed_starts_again_beside_what_it_left(start_node, checkpoint):
