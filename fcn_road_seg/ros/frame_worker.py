@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from builtin_interfaces.msg import Time
 from rclpy.clock import Clock, ClockType
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from fcn_road_seg.inference.interfaces import Segmentation
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
-WARNING_PERIOD_S = 5.0
-# After a jump back, the system's clock would suppress the warnings for as long as it jumped.
-STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
+WARNING_THROTTLE: dict[str, Any] = {
+    'throttle_duration_sec': 5.0,
+    # After a jump back, the system's clock would suppress the warnings for as long as it jumped.
+    'throttle_time_source_type': Clock(clock_type=ClockType.STEADY_TIME),
+}
 OVERLAYS = {'overlay', 'overlay/compressed'}
 
 
@@ -198,8 +200,4 @@ class FrameWorker:
     def _refuse(self, reason: str) -> None:
         self._statistics.count_refused(reason)
         logger = self._node.get_logger()
-        logger.warning(
-            f'frame refused: {reason}',
-            throttle_duration_sec=WARNING_PERIOD_S,
-            throttle_time_source_type=STEADY_CLOCK,
-        )
+        logger.warning(f'frame refused: {reason}', **WARNING_THROTTLE)
