@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,8 +10,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
+from uuid import uuid4
 
 import pytest
+
+# Others in the network shall not use the cluster. Ray reads this when it is imported.
+os.environ |= {'RAY_AUTH_MODE': 'token', 'RAY_AUTH_TOKEN': uuid4().hex}
 
 PORTS = (
     *('port', 'dashboard-agent-grpc-port', 'dashboard-agent-listen-port', 'metrics-export-port'),
@@ -33,8 +38,7 @@ def cluster_address() -> Iterator[str]:
     head = subprocess.Popen(
         [
             *(str(Path(sys.executable).with_name('ray')), 'start', '--head', '--block', *options),
-            *('--node-ip-address=127.0.0.1', '--num-cpus=2', '--include-dashboard=false'),
-            '--disable-usage-stats',
+            *('--num-cpus=2', '--include-dashboard=false', '--disable-usage-stats'),
         ],
         stdout=subprocess.DEVNULL,
     )
