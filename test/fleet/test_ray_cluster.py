@@ -1,3 +1,4 @@
+import shutil
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from fcn_road_seg.bags.options import BagOptions
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.fleet.labeller import Labeller, Outcome, Progress
 from fcn_road_seg.fleet.ray_cluster import label_on_ray, ray_cluster, task_resources
+from test.helpers.bag_files import write_damaged_bag
 from test.helpers.fleet import contents, jobs_of, write_drives
 from test.helpers.grey_segmenter import grey_assignment
 
@@ -48,10 +50,8 @@ def test_bags_are_those_of_one_process(tmp_path, drives, task_frames, originals)
 
 @pytest.mark.parametrize('task_frames', [0, 2])
 def test_bag_that_cannot_be_read_fails_alone(tmp_path, drives, task_frames):
-    data = drives[1] / 'drive_01.mcap'
-    content = bytearray(data.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    data.write_bytes(content)
+    shutil.rmtree(drives[1])
+    write_damaged_bag(drives[1])
     outcomes = [e for e in label(tmp_path, drives, task_frames) if isinstance(e, Outcome)]
     errors = {outcome.job.source.name: outcome.error for outcome in outcomes}
     assert errors['drive_00'] == errors['drive_02'] == ''
