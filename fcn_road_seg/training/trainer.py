@@ -22,7 +22,7 @@ from fcn_road_seg.training.callbacks import (
 from fcn_road_seg.training.options import TrainingOptions
 from fcn_road_seg.training.recipes import Recipe
 from fcn_road_seg.training.run_folder import BEST_NAME, LAST_NAME
-from fcn_road_seg.utils.cpu_features import has_fast_bfloat16
+from fcn_road_seg.utils.cpu_features import has_bfloat16
 
 # What Lightning says before each training that helps nobody who trains.
 _NOISE = ('💡', 'TPU available', 'Loading `train_dataloader`', 'Seed set to')
@@ -108,5 +108,5 @@ def lightning_precision(name: str, recipe: Recipe, on_cpu: bool) -> str:
         raise ValueError('16-mixed needs a GPU; use bf16-mixed')
     if name != 'auto':
         return name
-    is_fast = has_fast_bfloat16() if on_cpu else True
+    is_fast = has_bfloat16() if on_cpu else True
     return 'bf16-mixed' if recipe.mixed_precision and is_fast else '32-true'
