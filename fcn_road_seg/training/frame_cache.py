@@ -6,7 +6,9 @@ import fcntl
 import functools
 import hashlib
 import os
+import shutil
 from pathlib import Path
+from typing import TextIO
 
 import cv2
 import numpy as np
@@ -21,6 +23,8 @@ _HEADER_BYTES = 2 * _HEADER.itemsize
 _SIZE_NAME = 'size'
 # The processes of one training do not start in the same moment.
 _SPARED_BEFORE_S = 60.0
+# What is left of the disk: the run needs some for its checkpoints.
+_FREE_BYTES = 5 * 10**9
 # When the oldest files give way, so many of the bytes at once: to list the folder takes long.
 _FREED_SHARE = 0.02
 
@@ -44,7 +48,8 @@ class FrameCache:
 
     Any number of processes may use one folder at a time. When it is full, the files that were not
     used since a minute before this object was made give way, the least recently used first; if
-    there are none left, nothing more is stored. A file that somebody removes is only missing.
+    there are none left, or little of the disk is, nothing more is stored. A file that somebody
+    removes is only missing.
 
     Raises:
         ValueError: the folder cannot be written to.
@@ -65,7 +70,7 @@ class FrameCache:
         # What the number counts and no longer exists, after a kill or an rm, is found out here.
         with size_file.open('r+') as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            _write_number(file.fileno(), sum(size for _, size, _ in self._files()))
+            _write_number(file.fileno(), self.used_bytes())
 
     @property
     def is_used(self) -> bool:
@@ -104,16 +109,22 @@ class FrameCache:
 
         It is there completely or not at all.
         """
+        if self._is_full:
+            return
         frame_rgb, label = sample
         size = _HEADER_BYTES + frame_rgb.nbytes + label.nbytes
         try:
-            if self._is_full or not self._reserve(size):
-                self._is_full = True
-                return
-            with atomic_write(self.folder / key, durable=False) as part, part.open('wb') as file:
-                file.write(np.array(label.shape, _HEADER).tobytes())
-                file.write(np.ascontiguousarray(frame_rgb).data)
-                file.write(np.ascontiguousarray(label).data)
+            with (self.folder / _SIZE_NAME).open('r+') as file:
+                # Processes write in turn: that takes far less time than decoding.
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not self._count(size, file):
+                    self._is_full = True
+                    return
+                path = self.folder / key
+                with atomic_write(path, durable=False) as part, part.open('wb') as frame_file:
+                    frame_file.write(np.array(label.shape, _HEADER).tobytes())
+                    frame_file.write(np.ascontiguousarray(frame_rgb).data)
+                    frame_file.write(np.ascontiguousarray(label).data)
         except OSError:
             # Mostly a full disk. The training goes on, and decodes the frame again.
             self._is_full = True
@@ -122,17 +133,18 @@ class FrameCache:
         """Return the bytes of all files."""
         return sum(size for _, size, _ in self._files())
 
-    def _reserve(self, size: int) -> bool:
+    def _count(self, size: int, file: TextIO) -> bool:
         """Count `size` more bytes, if there is room or can be made; return whether there is."""
-        with (self.folder / _SIZE_NAME).open('r+') as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            text = file.read()
-            used = int(text) if text.isdecimal() else self.used_bytes()
-            if used + size > self.max_bytes:
-                used = self._remove_unused(self.max_bytes - size)
-            fits = used + size <= self.max_bytes
-            _write_number(file.fileno(), used + size if fits else used)
-            return fits
+        text = file.read()
+        used = int(text) if text.isdecimal() else self.used_bytes()
+        if used + size > self.max_bytes:
+            used = self._remove_unused(self.max_bytes - size)
+        has_room = (
+            used + size <= self.max_bytes
+            and shutil.disk_usage(self.folder).free >= size + _FREE_BYTES
+        )
+        _write_number(file.fileno(), used + size if has_room else used)
+        return has_room
 
     def _remove_unused(self, goal: int) -> int:
         """Remove files that this run has not used, down to `goal` bytes and below; return them."""

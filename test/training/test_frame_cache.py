@@ -142,6 +142,14 @@ def test_disk_that_is_full_costs_the_frames_only(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
+def test_last_of_the_disk_is_left_to_the_run(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    for free, kept in ((5 * 10**9 + 407, []), (5 * 10**9 + 408, ['a'])):
+        monkeypatch.setattr(shutil, 'disk_usage', lambda _, free=free: usage._replace(free=free))
+        FrameCache(tmp_path, 10_000).store('a', sample())
+        assert names(tmp_path) == kept
+
+
 def test_cache_of_size_0_touches_nothing(tmp_path):
     FrameCache(tmp_path, 10_000).store('a', sample())
     cache = FrameCache(tmp_path, 0)
