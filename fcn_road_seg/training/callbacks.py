@@ -70,10 +70,11 @@ class DataWait(Callback):
     def on_train_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        rank_zero_info(
-            f'train: {self._batches / self._seconds:.2f} steps/s, of which '
-            f'{self._waited_s / self._seconds:.1%} waited for frames'
-        )
+        if self._seconds:
+            rank_zero_info(
+                f'train: {self._batches / self._seconds:.2f} steps/s; '
+                f'{self._waited_s / self._seconds:.1%} of the time went to waiting for frames'
+            )
 
 
 def _waited_s(trainer: lightning.Trainer) -> float:
