@@ -45,11 +45,11 @@ def test_folder_comes_back_as_a_data_set_with_the_masks_of_the_network(
     assert capsys.readouterr().out == f'{out}: {COUNT} of {COUNT} frames\n'
     found = find_frames(out, 'all')
     assert [frame.name for frame in found] == ['0', '1', '2', '3', '4', 'sub_5']
-    for frame, frame_bgr in zip(found, frames_bgr, strict=True):
+    masks = [expected_mask(frame_bgr, random_checkpoint_path) for frame_bgr in frames_bgr]
+    assert 0 < np.mean(masks) < 255
+    for frame, frame_bgr, mask in zip(found, frames_bgr, masks, strict=True):
         frame_rgb, label = frame.load()
         assert np.array_equal(frame_rgb, frame_bgr[..., ::-1])
-        mask = expected_mask(frame_bgr, random_checkpoint_path)
-        assert 0 < mask.mean() < 255
         assert np.array_equal(label, mask // 255)
 
 

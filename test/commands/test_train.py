@@ -520,9 +520,7 @@ def test_dry_run_goes_through_all_parts_on_a_few_frames_and_leaves_nothing(
     monkeypatch.setattr(training_run, 'write_checkpoint', note)
     arguments = [*TINY, '--data', str(easy_data), '--rendered', '40=0.5', '--crop', '32x32']
     out = tmp_path / 'a/run'
-    began_s = time.monotonic()
     train.main([*arguments, '--out', str(out), '--fast-dev-run'])
-    assert time.monotonic() - began_s < 60
     said = capsys.readouterr().out
     # The last part.
     assert 'train: float16 by torch' in said
@@ -680,7 +678,8 @@ def test_lightning_warns_of_nothing_and_advertises_nothing(easy_data, tmp_path):
     command += ['--crop', '32x32', '--batch', '1', '--steps', '1', '--out', str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
-    said = [line for line in ended.stderr.splitlines() if line and 'frame/s' not in line]
+    lines = [line for line in ended.stderr.splitlines() if line and 'frame/s' not in line]
+    said = [line for line in lines if not line.startswith('train: ')]
     assert len(said) <= 2, said
     assert said[0].startswith('GPU available: ')
     assert 'stopped' in said[-1]
