@@ -13,7 +13,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from fcn_road_seg.training.data_module import TimedLoader
+from fcn_road_seg.training.data_module import FrameLoader
 from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.lightning_module import PREVIEWS_A_SOURCE, RoadTraining
 from fcn_road_seg.training.run_folder import LAST_NAME, best_score, read_run_checkpoint
@@ -78,7 +78,7 @@ class DataWait(Callback):
 
 
 def _waited_s(trainer: lightning.Trainer) -> float:
-    assert isinstance(trainer.train_dataloader, TimedLoader)
+    assert isinstance(trainer.train_dataloader, FrameLoader)
     return trainer.train_dataloader.waited_s
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import lightning
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Sampler, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset
 
 from fcn_road_seg.training.sources import Source
 
@@ -49,39 +50,62 @@ def seeded_generator(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-class TimedLoader(DataLoader[object]):
-    """A loader that measures how long its consumer has waited for batches: `waited_s` seconds."""
+# A batch: frames and labels, which differ in size until the augmentation crops them.
+Batch = tuple[list[Tensor], list[Tensor]]
+
+
+class FrameLoader(DataLoader[object]):
+    """A loader whose batches are lists of frames and of labels, as `RoadFrames` has them.
+
+    It measures how long its consumer has waited for batches: `waited_s` seconds.
+    """
 
     waited_s = 0.0
 
-    def __iter__(self) -> Iterator[object]:  # type: ignore[override]
+    def __init__(self, dataset: Dataset[tuple[Tensor, Tensor]], **options: Any) -> None:
+        super().__init__(dataset, collate_fn=_pack, **options)
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         asked_s = time.monotonic()
-        for batch in super().__iter__():
+        for packed in super().__iter__():
+            batch = _unpack(*packed)
             self.waited_s += time.monotonic() - asked_s
             yield batch
             asked_s = time.monotonic()
 
 
+def _pack(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[torch.Size]]:
+    """Return the bytes of all frames and labels in one tensor, and the labels' sizes.
+
+    From one process to another each tensor takes a file descriptor, of which a process has 1024.
+    """
+    parts = [part.ravel() for frame, label in samples for part in (frame.permute(1, 2, 0), label)]
+    return torch.cat(parts), [label.shape for _, label in samples]
+
+
+def _unpack(data: Tensor, sizes_hw: list[torch.Size]) -> Batch:
+    frames, labels = [], []
+    for h, w in sizes_hw:
+        frame, label, data = data.split([3 * h * w, h * w, len(data) - 4 * h * w])
+        frames.append(frame.view(h, w, 3).permute(2, 0, 1))
+        labels.append(label.view(h, w))
+    return frames, labels
+
+
 def train_loader(
     sources: Sequence[Source], batch: int, steps: int, seed: int, rank: int = 0, workers: int = 0
-) -> TimedLoader:
+) -> FrameLoader:
     """Return a loader of `steps` batches per epoch, in which each source has its share.
 
     Batches do not depend on the number of `workers`, the processes that read frames.
     """
-    return TimedLoader(
+    return FrameLoader(
         ConcatDataset([source.train for source in sources]),
         batch_size=batch,
         sampler=ShareSampler(sources, batch * steps, seed, rank),
         num_workers=workers,
         persistent_workers=workers > 0,
-        collate_fn=collate,
     )
-
-
-def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    """Return frames and labels as lists: they differ in size until the augmentation crops them."""
-    return [frame for frame, _ in samples], [label for _, label in samples]
 
 
 class RoadData(lightning.LightningDataModule):
@@ -105,13 +129,13 @@ class RoadData(lightning.LightningDataModule):
         self.seed = seed
         self.workers = workers
 
-    def train_dataloader(self) -> DataLoader[object]:
+    def train_dataloader(self) -> FrameLoader:
         rank = self.trainer.global_rank  # type: ignore[union-attr]
         return train_loader(
             self.sources, self.batch, self.steps_per_epoch, self.seed, rank, self.workers
         )
 
-    def val_dataloader(self) -> list[DataLoader[object]]:
+    def val_dataloader(self) -> list[FrameLoader]:
         # Each process validates a part; the metrics sum the counts of all processes.
         rank, world = self.trainer.global_rank, self.trainer.world_size  # type: ignore[union-attr]
         parts = [
@@ -120,8 +144,6 @@ class RoadData(lightning.LightningDataModule):
             if len(source.val)
         ]
         return [
-            DataLoader(
-                part, batch_size=1, collate_fn=collate, num_workers=min(self.workers, len(part))
-            )
+            FrameLoader(part, batch_size=1, num_workers=min(self.workers, len(part)))
             for part in parts
         ]

@@ -1,3 +1,4 @@
+import os
 import time
 
 import numpy as np
@@ -63,6 +64,27 @@ def test_frames_keep_their_layout_in_memory_from_another_process(cache):
     assert frames[0].shape == (3, 3, 4)
     assert frames[0].stride() == (1, 12, 3)
     assert frames[0][:, 1, 2].tolist() == [18, 19, 20]
+
+
+def test_frames_of_a_batch_keep_their_own_sizes(cache):
+    made = [made_frame(value, hw) for value, hw in enumerate([(3, 5), (8, 2), (1, 1)])]
+    sources = [source('a', made, cache)]
+    ((frames, labels),) = train_loader(sources, batch=30, steps=1, seed=0, workers=1)
+    assert len(frames) == len(labels) == 30
+    for frame, label in zip(frames, labels, strict=True):
+        hw = made[int(frame[0, 0, 0])].pixels.shape[:2]
+        assert tuple(frame.shape) == (3, *hw)
+        assert tuple(label.shape) == hw
+
+
+def test_batch_takes_few_file_descriptors_however_many_frames_it_has(cache):
+    sources = [source('a', [made_frame(0)], cache)]
+    batches = iter(train_loader(sources, batch=200, steps=4, seed=0, workers=1))
+    held = [next(batches)]
+    before = len(os.listdir('/proc/self/fd'))
+    held.append(next(batches))
+    assert len(os.listdir('/proc/self/fd')) - before < 10
+    assert len(held[1][0]) == 200
 
 
 def test_time_that_the_consumer_waits_is_measured_and_its_own_is_not(cache):
