@@ -15,7 +15,10 @@ _LABEL_MAP = (
     '# label:color_rgb:parts:actions\n'
     f'background:0,0,0::\n{ROAD_CLASS}:{",".join(map(str, ROAD_RGB))}::\n'
 )
-_MASKS, _LIST = 'SegmentationClass', 'ImageSets/Segmentation/default.txt'
+# The first instance in VOC's palette (RGB). Without instances, the background would become one.
+_INSTANCE_RGB = (128, 0, 0)
+_MASKS, _INSTANCES = 'SegmentationClass', 'SegmentationObject'
+_LIST = 'ImageSets/Segmentation/default.txt'
 
 
 class VocFolder(LabelFolder):
@@ -25,13 +28,15 @@ class VocFolder(LabelFolder):
 
     def __init__(self, root: Path, name: str) -> None:
         super().__init__(root, name)
-        (root / _MASKS).mkdir()
+        for folder in (_MASKS, _INSTANCES):
+            (root / folder).mkdir()
 
     def add_mask(self, file_name: str, mask: np.ndarray) -> None:
-        """Write the mask in the colours of the label map."""
-        mask_rgb = (mask > 0)[..., None] * np.array(ROAD_RGB, np.uint8)
-        path = self.root / _MASKS / file_name
-        path.with_suffix('.png').write_bytes(png(mask_rgb[..., ::-1]))
+        """Write the mask in the colour of its class, and as one instance."""
+        for folder, rgb in ((_MASKS, ROAD_RGB), (_INSTANCES, _INSTANCE_RGB)):
+            mask_rgb = (mask > 0)[..., None] * np.array(rgb, np.uint8)
+            path = self.root / folder / file_name
+            path.with_suffix('.png').write_bytes(png(mask_rgb[..., ::-1]))
 
     def finish(self) -> None:
         """Write the label map and the list of the frames."""

@@ -31,7 +31,7 @@ def test_files_are_where_cvat_looks_for_them(tmp_path):
     out = tmp_path / 'out'
     assert {str(p.relative_to(out)) for p in out.rglob('*') if p.is_file()} == {
         *('labelmap.txt', 'JPEGImages/a.jpg', 'SegmentationClass/a.png'),
-        'ImageSets/Segmentation/default.txt',
+        *('ImageSets/Segmentation/default.txt', 'SegmentationObject/a.png'),
     }
     assert (out / 'JPEGImages/a.jpg').read_bytes() == b'jpeg'
     assert (out / 'ImageSets/Segmentation/default.txt').read_text() == 'a\n'
@@ -51,5 +51,7 @@ def test_datumaro_by_which_cvat_imports_reads_the_masks(tmp_path):
     assert item.id == 'a'
     labels = dataset.categories()[datumaro.AnnotationType.label]
     road = labels.find('road')[0]
-    masks = [a.image for a in item.annotations if a.label == road]
-    assert np.array_equal(np.logical_or.reduce(masks), mask > 0)
+    # The background is no region that somebody would have to correct.
+    (region,) = item.annotations
+    assert region.label == road
+    assert np.array_equal(region.image, mask > 0)
