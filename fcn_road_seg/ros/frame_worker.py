@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builtin_interfaces.msg import Time
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 WARNING_PERIOD_S = 5.0
+# After a jump back, the system's clock would suppress the warnings for as long as it jumped.
+STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 OVERLAYS = {'overlay', 'overlay/compressed'}
 
 
@@ -195,4 +198,8 @@ class FrameWorker:
     def _refuse(self, reason: str) -> None:
         self._statistics.count_refused(reason)
         logger = self._node.get_logger()
-        logger.warning(f'frame refused: {reason}', throttle_duration_sec=WARNING_PERIOD_S)
+        logger.warning(
+            f'frame refused: {reason}',
+            throttle_duration_sec=WARNING_PERIOD_S,
+            throttle_time_source_type=STEADY_CLOCK,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ def atomic_write(path: str | Path, durable: bool = True) -> Iterator[Path]:
         part.chmod(0o644)
         os.replace(part, path)
     finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what `atomic_write` calls of killed processes left of `path`.
+
+    Call it only while nobody writes `path`.
+    """
+    for part in path.parent.glob(f'{glob.escape(path.name)}.*.part'):
         part.unlink(missing_ok=True)
 
 

@@ -1,6 +1,7 @@
 import csv
 import logging
 import os
+import random
 import re
 import shutil
 import signal
@@ -10,7 +11,6 @@ import time
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -26,6 +26,13 @@ from fcn_road_seg.model.checkpoint import (
 )
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from test.helpers.easy_data import TINY, write_easy_data
+from test.helpers.killed_training import (
+    assert_same_run,
+    finish,
+    kill_after_a_checkpoint,
+    start_training,
+)
 from test.helpers.reference import model_of
 
 pytest.importorskip('lightning', reason='lightning is not installed')
@@ -35,29 +42,12 @@ from fcn_road_seg.training import road_frames
 from fcn_road_seg.training import run as training_run
 from fcn_road_seg.training.lightning_module import RoadTraining
 
-# A quarter of the channels: a step and a checkpoint take a tenth.
-TINY = [
-    *('--encoder=vgg16_bn', '--weights=none', '--pixels=6144', '--batch=4'),
-    *('--accelerator=cpu', '--devices=1', '--width=0.25', '--workers=0'),
-]
 OTHER_NETWORK = 'has another network; give the --encoder, --fcn, --width and --context'
 
 
 @pytest.fixture(scope='module')
 def easy_data(tmp_path_factory):
-    """Frames whose lower part is grey road under a green background."""
-    root = tmp_path_factory.mktemp('easy')
-    for folder in ('images', 'masks'):
-        (root / folder).mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(10):
-        mask = np.zeros((64, 96), np.uint8)
-        mask[rng.integers(20, 44) :, rng.integers(0, 30) : rng.integers(60, 96)] = 255
-        frame_bgr = np.where(mask[..., None] > 0, [120, 120, 120], [40, 160, 60])
-        noisy = frame_bgr + rng.normal(0, 10, frame_bgr.shape)
-        cv2.imwrite(str(root / f'images/{i}.png'), noisy.clip(0, 255).astype(np.uint8))
-        cv2.imwrite(str(root / f'masks/{i}.png'), mask)
-    return root
+    return write_easy_data(tmp_path_factory.mktemp('easy'))
 
 
 def test_training_without_validation_frames_says_so_and_still_gives_a_checkpoint(
@@ -228,6 +218,19 @@ def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
         whole['state_dict']['net.decoder.deconvs.0.weight'],
         whole['current_model_state']['net.decoder.deconvs.0.weight'],
     )
+
+
+def test_killed_training_resumes_to_the_weights_of_an_unbroken_one(easy_data, tmp_path):
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--batch', '2']
+    arguments += ['--steps', '8', '--val-every', '2']
+    whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+    finish(start_training(arguments, whole))
+    assert kill_after_a_checkpoint(arguments, cut, random.Random(1))
+    # As if it had been killed while it wrote.
+    (cut / 'last.ckpt.abcdefgh.part').write_bytes(b'half')
+    finish(start_training(arguments, cut))
+    assert_same_run(whole, cut)
+    assert not list(cut.glob('*.part'))
 
 
 @pytest.fixture(scope='module')
