@@ -15,9 +15,21 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fcn_road_seg.model import checkpoint as checkpoint_file
+from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
 
 Content = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
+
+
+def write_narrow_checkpoint(path: Path) -> Path:
+    """Write a checkpoint of a network of random weights in 4 MB, and return `path`."""
+    torch.manual_seed(1)
+    model = RoadFCN(RoadFCNConfig(width=0.25)).eval()
+    checkpoint_file.save_checkpoint(
+        checkpoint_file.Checkpoint(model, InputRule(pixels=6144)), path
+    )
+    return path
 
 
 def header_of(stored: bytes) -> tuple[dict[str, Any], int]:

@@ -3,27 +3,14 @@
 from random import Random
 
 import pytest
-import torch
 
-from fcn_road_seg.model.checkpoint import (
-    MAX_FILE_BYTES,
-    Checkpoint,
-    CheckpointError,
-    load_checkpoint,
-    save_checkpoint,
-)
-from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
-from test.helpers.corrupt_checkpoints import DAMAGES, FORGERIES, forge
+from fcn_road_seg.model.checkpoint import MAX_FILE_BYTES, CheckpointError, load_checkpoint
+from test.helpers.corrupt_checkpoints import DAMAGES, FORGERIES, forge, write_narrow_checkpoint
 
 
 @pytest.fixture(scope='module')
 def narrow_checkpoint_path(tmp_path_factory):
-    torch.manual_seed(1)
-    model = RoadFCN(RoadFCNConfig(width=0.25)).eval()
-    path = tmp_path_factory.mktemp('narrow') / 'narrow.safetensors'
-    save_checkpoint(Checkpoint(model, InputRule(pixels=6144)), path)
-    return path
+    return write_narrow_checkpoint(tmp_path_factory.mktemp('narrow') / 'narrow.safetensors')
 
 
 def refusal_of(path):
