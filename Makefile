@@ -1,6 +1,8 @@
 # make demo    Sends camera frames through the node over ROS 2 and writes pictures to demo_out/.
 #              Your own data: IMAGES=folder, or BAG=rosbag2 and TOPIC=name; FRAMES=maximum number.
 # make test    Runs lint, type checks and all tests.
+# make stress  Throws hostile and damaged input at the package and prints what became of it (about
+#              an hour). SHARE=0.01 throws a hundredth; ONLY=words chooses tests by pytest -k.
 # make lint    Runs ruff and mypy.
 # make python  Prints the path of the environment's interpreter.
 # make clean   Removes the environment and all generated files.
@@ -16,6 +18,8 @@ BAG ?=
 TOPIC ?=
 FRAMES ?=
 OUT ?= demo_out
+SHARE ?=
+ONLY ?=
 
 MAKEFLAGS += --no-print-directory
 PYTHON := $(abspath $(VENV))/bin/python
@@ -27,7 +31,7 @@ CHECK_OWN = if [ -e '$(VENV)' ] && [ ! -e '$(READY)' ] && [ -n "$$(ls -A '$(VENV
 comma := ,
 EXTRAS := bags,fleet,train,pretrained,export,test$(if $(ROS_DISTRO),,$(comma)ros)
 
-.PHONY: demo test lint clean python
+.PHONY: demo test stress lint clean python
 
 demo: $(READY)
 	@$(PYTHON) -m fcn_road_seg demo --out '$(OUT)' \
@@ -37,6 +41,9 @@ demo: $(READY)
 # One process for each core, but not more memory than a small machine has.
 test: lint
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+stress: $(READY)
+	@STRESS_SHARE='$(SHARE)' $(PYTHON) -m pytest -m stress -k '$(ONLY)' test/stress
 
 lint: $(READY)
 	@$(PYTHON) -m ruff check .

@@ -37,7 +37,7 @@ testing = [
     'setuptools<80',
 ]
 
-commands = ['bench', 'calibrate', 'demo', 'evaluate', 'export']
+commands = ['bench', 'calibrate', 'demo', 'evaluate', 'export', 'export_labels']
 commands += ['kitti_to_bag', 'segment', 'segment_bag', 'train']
 scripts = ['fcn-road-seg = fcn_road_seg.__main__:main']
 # colcon and bloom run `install` or `develop`, and setup.cfg has them put the scripts into
