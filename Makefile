@@ -1,8 +1,8 @@
 # make demo    Sends camera frames through the node over ROS 2 and writes pictures to demo_out/.
 #              Your own data: IMAGES=folder, or BAG=rosbag2 and TOPIC=name; FRAMES=maximum number.
 # make test    Runs lint, type checks and all tests.
-# make stress  Throws hostile and damaged input at the package and prints what became of it (about
-#              an hour). SHARE=0.01 throws a hundredth; ONLY=words chooses tests by pytest -k.
+# make stress  Throws hostile and damaged input, faults and load at the package and prints what became
+#              of it (about two hours). SHARE=0.01 throws a hundredth; ONLY=words chooses tests by pytest -k.
 # make lint    Runs ruff and mypy.
 # make python  Prints the path of the environment's interpreter.
 # make clean   Removes the environment and all generated files.
