@@ -94,6 +94,7 @@ class RoadSegmenter:
                 'with fcn-road-seg calibrate, or use auto'
             )
         self.checkpoint_sha256 = checkpoint.sha256
+        self.licence = checkpoint.provenance.licence
         self.input_rule = InputRule(fixed_hw=input_hw) if input_hw else checkpoint.input_rule
         self.threshold = checkpoint.threshold
         self.overlay_style = OverlayStyle()
