@@ -29,7 +29,7 @@ CHECK_OWN = if [ -e '$(VENV)' ] && [ ! -e '$(READY)' ] && [ -n "$$(ls -A '$(VENV
     echo 'make: this Makefile did not make $(VENV); run make with VENV=NEW_FOLDER' >&2; \
     exit 1; fi
 comma := ,
-EXTRAS := bags,train,pretrained,export,test$(if $(ROS_DISTRO),,$(comma)ros)
+EXTRAS := bags,fleet,train,pretrained,export,test$(if $(ROS_DISTRO),,$(comma)ros)
 
 .PHONY: demo test stress lint clean python
 

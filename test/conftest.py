@@ -159,8 +159,8 @@ def connected(start_node: Callable[..., NodeProcess]) -> Iterator[Callable[..., 
 
     peers = []
 
-    def connect(*ros_args: str, **peer_args: object) -> tuple:
-        node = start_node('-p', 'input_reliability:=reliable', *ros_args)
+    def connect(*ros_args: str, command: tuple[str, ...] = (), **peer_args: object) -> tuple:
+        node = start_node('-p', 'input_reliability:=reliable', *ros_args, command=command)
         peers.append(Peer(**peer_args))
         peers[-1].connect()
         return node, peers[-1]

@@ -33,7 +33,7 @@ INSTALLED = [
 # What pip installs for some commands and the tests, and package.xml does not list.
 EXTRAS = {
     *('catkin_pkg', 'h5py', 'lightning', 'ncnn', 'onnx', 'onnxruntime', 'onnxscript', 'openvino'),
-    *('rosbags', 'ruamel', 'tensorboard', 'torchmetrics', 'uv'),
+    *('ray', 'rosbags', 'ruamel', 'tensorboard', 'torchmetrics', 'uv'),
 }
 
 needs_colcon = pytest.mark.skipif(COLCON is None, reason='colcon is not installed')

@@ -34,7 +34,7 @@ PUBLISHED = (
     'corridor/edges',
     'camera_info',
 )
-COUNTED = ('received', 'segmented', 'dropped', 'too old', 'refused', 'ignored')
+COUNTED = ('received', 'segmented', 'dropped', 'too old', 'refused', 'ignored', 'lost')
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class FrameStatistics:
     """Counts what happens to each frame; any thread may call any method.
 
     Each frame counts as received, and then as one of segmented, dropped, too old, refused and
-    ignored, or as none of them if nobody listens. Totals run from the start; rates and
-    percentiles (nearest-rank) are over the last WINDOW_S of `now_s`, a clock in s that must not
-    jump, which ROS time may do.
+    ignored, or as none of them if nobody listens; one that did not arrive counts as lost. Totals
+    run from the start; rates and percentiles (nearest-rank) are over the last WINDOW_S of
+    `now_s`, a clock in s that must not jump, which ROS time may do.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -131,6 +131,11 @@ class FrameStatistics:
         """Count a frame older than max_image_age."""
         with self._lock:
             self._count('too old')
+
+    def count_lost(self, count: int) -> None:
+        """Count frames that were published and did not arrive; `count` is at least 0."""
+        with self._lock:
+            self._count('lost', count)
 
     def count_ignored(self) -> None:
         """Count a frame that arrived while the node was disabled."""

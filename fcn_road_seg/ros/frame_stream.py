@@ -54,6 +54,7 @@ class FrameStream:
             self.image = ImageSubscription(
                 node,
                 self._worker.put,
+                statistics.count_lost,
                 parameters.image_transport,
                 parameters.input_reliability,
                 keep_all=every_frame,

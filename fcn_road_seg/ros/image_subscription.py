@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
@@ -13,6 +13,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from fcn_road_seg.ros.input_hint import IMAGE_TYPES, input_hint
+from fcn_road_seg.ros.lost_frames import LostFrames
 from fcn_road_seg.ros.rclpy_compat import SubscriptionEventCallbacks, qos_policy_name
 
 FOLLOW_PERIOD_S = 1.0
@@ -28,7 +29,8 @@ class ImageSubscription:
     With `reliability` 'auto' it requests what all publishers offer, reliable if every one of
     them is reliable and best effort otherwise, and resubscribes when that changes. A QoS override
     parameter for the reliability of the topic takes precedence. With `keep_all` no frame is
-    overwritten while it waits for the executor.
+    overwritten while it waits for the executor. `on_lost` is called with the number of frames
+    that were published and did not arrive, as soon as a later one does.
 
     Raises:
         ValueError, RuntimeError: the value of a QoS override parameter is invalid.
@@ -38,6 +40,7 @@ class ImageSubscription:
         self,
         node: Node,
         on_message: Callable[[Any], None],
+        on_lost: Callable[[int], None],
         transport: str,
         reliability: str,
         *,
@@ -45,6 +48,8 @@ class ImageSubscription:
     ) -> None:
         self._node = node
         self._on_message = on_message
+        self._on_lost = on_lost
+        self._lost_frames = LostFrames()
         self._transport = transport
         self._keep_all = keep_all
         self._name = 'image'
@@ -52,7 +57,7 @@ class ImageSubscription:
             self._name = f'{node.resolve_topic_name("image")}/compressed'
         # What create_subscription makes of the name, which it remaps: /image/compressed, too.
         self.topic = node.resolve_topic_name(self._name)
-        overridden = self._overridden_reliability()
+        overridden = _overridden_reliability(node, self.topic)
         self._auto = reliability == 'auto' and overridden == _NOT_OVERRIDDEN
         if overridden != _NOT_OVERRIDDEN:
             reliability = overridden
@@ -81,6 +86,11 @@ class ImageSubscription:
         """End the subscription."""
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
+
+    def _receive(self, msg: Any, info: Mapping[str, Any]) -> None:
+        if lost := self._lost_frames.count(info, self._subscription.get_publisher_count()):
+            self._on_lost(lost)
+        self._on_message(msg)
 
     def _on_timer(self) -> None:
         self._follow()
@@ -111,26 +121,17 @@ class ImageSubscription:
             self.mismatch = ''
 
     def _subscribe(self) -> Any:
+        # rclpy's annotation has only callbacks that take a message alone.
+        receive: Any = self._receive
         history = HistoryPolicy.KEEP_ALL if self._keep_all else HistoryPolicy.KEEP_LAST
         return self._node.create_subscription(
             Image if self._transport == 'raw' else CompressedImage,
             self._name,
-            self._on_message,
+            receive,
             QoSProfile(depth=1, history=history, reliability=self._reliability),
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
             qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
         )
-
-    def _overridden_reliability(self) -> str:
-        name = f'qos_overrides.{self.topic}.subscription.reliability'
-        if not self._node.has_parameter(name):
-            # As rclpy declares it, but its default would hold for all later subscriptions.
-            read_only = ParameterDescriptor(read_only=True)
-            self._node.declare_parameter(name, _NOT_OVERRIDDEN, read_only)
-        value = str(self._node.get_parameter(name).value)
-        if value not in (_NOT_OVERRIDDEN, *_RELIABILITIES):
-            raise ValueError(f'{name} {value!r} is unknown; use {" or ".join(_RELIABILITIES)}')
-        return value
 
     def _offered(self) -> ReliabilityPolicy | None:
         offered = {
@@ -166,6 +167,17 @@ class ImageSubscription:
             f'requested {self.reliability}; set input_reliability to auto or best_effort'
         )
         self._node.get_logger().warning(self.mismatch)
+
+
+def _overridden_reliability(node: Node, topic: str) -> str:
+    name = f'qos_overrides.{topic}.subscription.reliability'
+    if not node.has_parameter(name):
+        # As rclpy declares it, but its default would hold for all later subscriptions.
+        node.declare_parameter(name, _NOT_OVERRIDDEN, ParameterDescriptor(read_only=True))
+    value = str(node.get_parameter(name).value)
+    if value not in (_NOT_OVERRIDDEN, *_RELIABILITIES):
+        raise ValueError(f'{name} {value!r} is unknown; use {" or ".join(_RELIABILITIES)}')
+    return value
 
 
 def subscribe_camera_info(node: Node, on_message: Callable[[CameraInfo], None]) -> Any:

@@ -98,8 +98,9 @@ class SegmentNode(ManagedNode):
             self._ground.close()
             self._ground = None
         if self._model is not None:
-            self._model.segmenter.close()
-            self._model = None
+            # Closing fails on a GPU that is lost, and must not be tried again then.
+            model, self._model = self._model, None
+            model.segmenter.close()
 
     def shut_down(self) -> None:
         """Stop, and let the process end; `end` waits for the current frame."""

@@ -12,7 +12,7 @@ import torch
 
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.training.options import TrainingOptions
-from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder
+from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder, remove_unfinished
 
 LAST_NAME, BEST_NAME = 'last.ckpt', 'best.ckpt'
 CHECKPOINT_NAME = 'road_fcn.safetensors'
@@ -24,6 +24,8 @@ _CURRENT_WEIGHTS_KEY = 'current_model_state'
 
 def check_run_folder(out: Path, resume: Path | None) -> None:
     """Check that a run may write to `out`, and continue `resume`.
+
+    Files that the run could not finish, because it was killed, are removed if it is continued.
 
     Raises:
         ValueError: `out` holds another run, whose files would be lost, or cannot be written to.
@@ -45,6 +47,10 @@ def check_run_folder(out: Path, resume: Path | None) -> None:
                 go_on = f'continue it with --resume {last}, or ' if last.exists() else ''
                 raise ValueError(f'{out} holds another run ({name}); {go_on}use another --out')
     refuse_unwritable_folder(out)
+    if resume is not None:
+        for name in (LAST_NAME, BEST_NAME, CHECKPOINT_NAME):
+            # Each is as large as the network, or three times that.
+            remove_unfinished(out / name)
 
 
 def _refuse_odd_path(out: Path) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMon
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from fcn_road_seg.training.callbacks import (
+    DataWait,
     ProgressPictures,
     RunCheckpoint,
     WholeCheckpoints,
@@ -21,7 +22,7 @@ from fcn_road_seg.training.callbacks import (
 from fcn_road_seg.training.options import TrainingOptions
 from fcn_road_seg.training.recipes import Recipe
 from fcn_road_seg.training.run_folder import BEST_NAME, LAST_NAME
-from fcn_road_seg.utils.cpu_features import has_fast_bfloat16
+from fcn_road_seg.utils.cpu_features import has_bfloat16
 
 # What Lightning says before each training that helps nobody who trains.
 _NOISE = ('💡', 'TPU available', 'Loading `train_dataloader`', 'Seed set to')
@@ -46,7 +47,7 @@ def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> 
     """Return Lightning's trainer, whose epochs are `options.val_every` steps long.
 
     Raises:
-        ValueError: accelerator, devices or precision cannot be used on this machine.
+        ValueError: accelerator, devices, strategy or precision cannot be used on this machine.
     """
     # Absolute: Lightning takes some relative paths for URLs.
     out = options.out.absolute()
@@ -56,6 +57,7 @@ def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> 
             accelerator=options.accelerator,
             devices=options.devices,
             num_nodes=options.nodes,
+            strategy=options.strategy,
             sync_batchnorm=not on_cpu,
             precision=lightning_precision(options.precision, recipe, on_cpu),  # type: ignore[arg-type]
             max_epochs=math.ceil(options.steps / options.val_every),
@@ -72,8 +74,9 @@ def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> 
     # Lightning's word that it has no such accelerator, or not that many devices.
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
         raise ValueError(
-            f'--accelerator {options.accelerator} --devices {options.devices} --precision '
-            f'{options.precision} cannot be used on this machine: {error}'
+            f'--accelerator {options.accelerator} --devices {options.devices} --strategy '
+            f'{options.strategy} --precision {options.precision} cannot be used on this machine: '
+            f'{error}'
         ) from error
 
 
@@ -85,6 +88,7 @@ def build_callbacks(options: TrainingOptions, recipe: Recipe, validates: bool) -
         RunCheckpoint(out, LAST_NAME),
         RunCheckpoint(out, BEST_NAME, 'val/iou' if validates else None),
         LearningRateMonitor('step'),
+        DataWait(),
         ProgressPictures(out),
     ]
     if recipe.ema_decay:
@@ -104,5 +108,5 @@ def lightning_precision(name: str, recipe: Recipe, on_cpu: bool) -> str:
         raise ValueError('16-mixed needs a GPU; use bf16-mixed')
     if name != 'auto':
         return name
-    is_fast = has_fast_bfloat16() if on_cpu else True
+    is_fast = has_bfloat16() if on_cpu else True
     return 'bf16-mixed' if recipe.mixed_precision and is_fast else '32-true'

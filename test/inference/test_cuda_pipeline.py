@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
@@ -20,7 +21,7 @@ from fcn_road_seg.inference.interfaces import OverlayStyle
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.reference import model_of
@@ -360,6 +361,39 @@ def test_memory_stays_under_a_gibibyte(random_checkpoint):
                 segmenter(frame, **options)
     assert len(graphs_of(segmenter)) == 6
     assert segmenter.gpu_memory_mib() - others_mib < 1024
+
+
+class FullMemory(TorchDispatchMode):
+    """PyTorch whose allocator fails in the `number`-th operation, and counts them in `count`."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        if self.count == self.number:
+            raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20 MiB.')
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('known', [False, True], ids=['new size', 'known size'])
+def test_memory_that_is_full_in_any_operation_costs_its_frame_alone(known):
+    torch.manual_seed(1)
+    model = RoadFCN(RoadFCNConfig(width=0.25)).eval().requires_grad_(False)
+    segmenter = segmenter_on('cpu', Checkpoint(model, InputRule(pixels=32 * 32)))
+    frame, options = picture((40, 60)), {'overlay': True, 'road_probability': True}
+    expected = segmenter(frame, **options)
+    with FullMemory(0) as operations:
+        segmenter(frame, **options)
+    assert operations.count > 50
+    for number in range(1, operations.count + 1):
+        if not known:
+            segmenter._pipeline._slots.clear()
+        with pytest.raises(torch.OutOfMemoryError), FullMemory(number):
+            segmenter(frame, **options)
+        assert_same(segmenter(frame, **options), expected)
 
 
 @gpu_only

@@ -47,6 +47,7 @@ def test_keys_are_those_that_dashboards_were_told():
         'frames too old',
         'frames refused',
         'frames ignored',
+        'frames lost',
         'frames waiting',
         'frames without usable stamp',
         'frames without ground',
@@ -325,6 +326,17 @@ def test_frames_dropped_and_too_old_are_told_apart(statistics, clock):
     )
 
 
+def test_frames_that_did_not_arrive_are_a_warning_with_their_share(statistics, clock):
+    run_camera(statistics, clock, 12)
+    statistics.count_received()
+    statistics.count_lost(20)
+    assert level_and_message(statistics) == (
+        WARN,
+        'input 8.0 Hz, output 7.9 Hz: 20 % lost on the way',
+    )
+    assert values(statistics)['frames lost'] == '20'
+
+
 def test_one_dropped_frame_is_not_zero_percent(statistics, clock):
     run_camera(statistics, clock, 2)
     statistics.count_dropped()
@@ -413,7 +425,7 @@ def test_publisher_sends_the_diagnosis_under_the_time_of_its_node(statistics):
 EVENTS = st.one_of(
     st.tuples(st.just('wait'), st.floats(0, 30)),
     st.tuples(st.sampled_from(['count_received', 'count_too_old', 'count_ignored', 'resume'])),
-    st.tuples(st.just('count_dropped'), st.integers(0, 10**6)),
+    st.tuples(st.sampled_from(['count_dropped', 'count_lost']), st.integers(0, 10**6)),
     st.tuples(st.just('count_refused'), st.text(st.characters())),
     st.tuples(st.just('count_published'), st.sampled_from(PUBLISHED)),
     st.tuples(st.just('count_segmented'), st.none() | st.floats(), st.floats(0, 1e6)),

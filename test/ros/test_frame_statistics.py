@@ -46,6 +46,7 @@ def test_totals_count_from_the_start(statistics, clock):
     run_camera(statistics, clock, 4, outcomes)
     clock.s += 2 * WINDOW_S
     statistics.count_dropped(7)
+    statistics.count_lost(2)
     statistics.count_dropped(0)
     statistics.resume()
     assert statistics.snapshot().totals == {
@@ -55,6 +56,7 @@ def test_totals_count_from_the_start(statistics, clock):
         'too old': 5,
         'refused': 5,
         'ignored': 5,
+        'lost': 2,
     }
 
 
@@ -70,6 +72,7 @@ def test_recent_counts_are_those_of_the_window(statistics, clock):
         'too old': 0,
         'refused': 0,
         'ignored': 0,
+        'lost': 0,
     }
 
 

@@ -1,14 +1,22 @@
 import signal
+import time
 from array import array
 
 import numpy as np
 import pytest
+import rclpy
 from builtin_interfaces.msg import Time
-from rosgraph_msgs.msg import Clock
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rosgraph_msgs.msg import Clock as ClockMsg
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from fcn_road_seg.messages.image import image_msg
+from fcn_road_seg.ros import frame_worker
+from fcn_road_seg.ros.frame_queue import FrameQueue
+from fcn_road_seg.ros.frame_statistics import FrameStatistics
+from fcn_road_seg.ros.frame_worker import FrameFilter, FrameWorker
 from test.helpers.peer import Peer, values_of
 
 RELIABLE = ('-p', 'input_reliability:=reliable')
@@ -71,8 +79,8 @@ def simulated(start_module_node, random_checkpoint_path):
     start_module_node(*RELIABLE, *namespace, *checkpoint, '-p', 'use_sim_time:=true')
     peer = Peer('simulated', ('mask',))
     peer.now_s = 100
-    clock = peer.node.create_publisher(Clock, '/clock', 10)
-    peer.node.create_timer(0.02, lambda: clock.publish(Clock(clock=Time(sec=peer.now_s))))
+    clock = peer.node.create_publisher(ClockMsg, '/clock', 10)
+    peer.node.create_timer(0.02, lambda: clock.publish(ClockMsg(clock=Time(sec=peer.now_s))))
     peer.connect()
     yield peer
     peer.close()
@@ -119,3 +127,44 @@ def test_frame_without_a_stamp_is_segmented_without_a_latency(simulated):
     peer.publish(image_msg(FRAME, 'bgr8', Header()))
     peer.spin_until(lambda: 0 in peer.received['mask'])
     assert without_usable_stamp(peer) == count + 1
+
+
+def test_jump_ahead_of_the_clock_costs_the_frames_from_before_it_alone(simulated):
+    peer = simulated
+    set_simulated_time(peer, now_s=100, last_stamp_s=99)
+    assert peer.set_parameter('max_image_age', double_value=5.0).successful
+    peer.answer(peer.send(FRAME))
+    set_simulated_time(peer, now_s=4000, last_stamp_s=100)
+    too_old = int(values_of(peer.next_diagnostics())['frames too old'])
+    for _ in range(3):
+        peer.send(FRAME)
+        peer.spin_for(0.3)
+    assert int(values_of(peer.next_diagnostics())['frames too old']) == too_old + 3
+    peer._stamp = 3999
+    peer.answer(peer.send(FRAME))
+    assert peer.set_parameter('max_image_age', double_value=0.0).successful
+
+
+def test_refusals_are_told_after_the_systems_clock_has_jumped_back(monkeypatch, capfd):
+    now = Clock.now
+    jump_s = 0
+
+    def now_after_the_jump(clock):
+        jumps = clock.clock_type == ClockType.SYSTEM_TIME
+        return now(clock) - Duration(seconds=jump_s if jumps else 0)
+
+    monkeypatch.setattr(Clock, 'now', now_after_the_jump)
+    monkeypatch.setattr(frame_worker, 'WARNING_PERIOD_S', 0.05)
+    context = rclpy.Context()
+    context.init()
+    node = rclpy.create_node('jumps', context=context)
+    worker = FrameWorker(FrameQueue(), None, None, FrameStatistics(), FrameFilter(), None, node)
+    worker._refuse('before')
+    time.sleep(0.1)
+    jump_s = 3600
+    worker._refuse('after')
+    node.destroy_node()
+    context.try_shutdown()
+    told = capfd.readouterr().err
+    assert 'frame refused: before' in told
+    assert 'frame refused: after' in told

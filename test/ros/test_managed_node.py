@@ -4,6 +4,7 @@ import pytest
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 
+from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.ros import frame_stream
 from fcn_road_seg.ros.frame_stream import FrameStream
 from fcn_road_seg.ros.managed_node import StartError
@@ -112,6 +113,18 @@ def test_node_that_fails_to_deactivate_is_unconfigured_and_can_start_again(node,
     assert lifecycle_state(node) == 'unconfigured'
     assert entities_of(node) == before
     assert node.start()
+
+
+def test_node_whose_gpu_is_lost_is_unconfigured_after_cleaning_up(node, monkeypatch):
+    before = entities_of(node)
+    assert node.start()
+    assert node.trigger_deactivate() == SUCCESS
+    # From now on every call of CUDA fails, in this process.
+    monkeypatch.setattr(RoadSegmenter, 'close', fail_once)
+    assert node.trigger_cleanup() == ERROR
+    assert node.failure == 'RuntimeError: it fails'
+    assert lifecycle_state(node) == 'unconfigured'
+    assert entities_of(node) == before
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fcn_road_seg.utils.atomic_write import atomic_write, refuse_unwritable_folder
+from fcn_road_seg.utils.atomic_write import (
+    atomic_write,
+    refuse_unwritable_folder,
+    remove_unfinished,
+)
 
 
 def test_file_appears_under_its_name_readable_by_all(tmp_path):
@@ -47,6 +51,15 @@ with atomic_write({str(path)!r}) as part:
 """
     assert subprocess.run([sys.executable, '-c', program]).returncode == -9
     assert path.read_bytes() == b'old'
+
+
+def test_what_killed_writers_left_of_a_file_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / 'a[1].bin'
+    kept = {path, tmp_path / 'a[1].bin.part', tmp_path / 'a1.bin.x.part', tmp_path / 'b.x.part'}
+    for file in (*kept, tmp_path / 'a[1].bin.abc.part', tmp_path / 'a[1].bin.def.part'):
+        file.write_bytes(b'x')
+    remove_unfinished(path)
+    assert set(tmp_path.iterdir()) == kept
 
 
 def test_disk_with_no_room_keeps_the_earlier_file(tmp_path):

@@ -1,6 +1,11 @@
 import pytest
 
-from fcn_road_seg.utils.cpu_features import cpu_flags, has_exact_int8, has_fast_bfloat16
+from fcn_road_seg.utils.cpu_features import (
+    cpu_flags,
+    has_bfloat16,
+    has_exact_int8,
+    has_fast_bfloat16,
+)
 
 
 def cpu_info(folder, flags):
@@ -19,6 +24,18 @@ def cpu_info(folder, flags):
 )
 def test_bfloat16_is_fast_with_amx_alone(tmp_path, flags, expected):
     assert has_fast_bfloat16(cpu_info(tmp_path, flags)) is expected
+
+
+@pytest.mark.parametrize(
+    ('flags', 'expected'),
+    [
+        ('avx512f avx512_bf16', True),
+        ('avx512f amx_bf16 amx_tile', True),
+        ('avx512f avx512_vnni amx_int8', False),
+    ],
+)
+def test_bfloat16_is_in_hardware_with_avx512_bf16_or_amx(tmp_path, flags, expected):
+    assert has_bfloat16(cpu_info(tmp_path, flags)) is expected
 
 
 @pytest.mark.parametrize(

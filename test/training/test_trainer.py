@@ -1,0 +1,24 @@
+import pytest
+
+pytest.importorskip('lightning', reason='lightning is not installed')
+pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
+
+from fcn_road_seg.training import trainer
+from fcn_road_seg.training.recipes import CLASSIC, STRONG
+from fcn_road_seg.training.trainer import lightning_precision
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'in_hardware', 'on_cpu', 'expected'),
+    [
+        (STRONG, True, True, 'bf16-mixed'),
+        (STRONG, False, True, '32-true'),
+        (STRONG, False, False, 'bf16-mixed'),
+        (CLASSIC, True, True, '32-true'),
+    ],
+)
+def test_auto_trains_in_bfloat16_if_the_device_and_the_recipe_have_it(
+    monkeypatch, recipe, in_hardware, on_cpu, expected
+):
+    monkeypatch.setattr(trainer, 'has_bfloat16', lambda: in_hardware)
+    assert lightning_precision('auto', recipe, on_cpu) == expected
