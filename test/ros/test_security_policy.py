@@ -18,7 +18,7 @@ OPTIONAL = {
         '/bond',
         '/parameter_events',
     },
-    'publish': {'/bond'},
+    'publish': {'/bond', '/fcn_road_seg/label_info'},
     # Jazzy and newer.
     'reply': {'/fcn_road_seg/get_type_description'},
 }
