@@ -28,6 +28,7 @@ testing = [
     'colcon-common-extensions>=0.3',
     'hypothesis>=6,<7',
     'mypy>=1.11,<3',
+    'pip-audit>=2.7,<3',
     # launch_testing's plugin does not know pytest 9.
     'pytest>=7,<9',
     'pytest-xdist>=3,<4',

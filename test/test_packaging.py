@@ -22,6 +22,7 @@ INSTALLED = [
     'launch/kitti_playback.launch.py',
     'launch/segment.launch.py',
     'config/kitti_qos.yaml',
+    'config/security_policy.xml',
     'config/segment.yaml',
     'config/segment.rviz',
     'package.xml',
