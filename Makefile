@@ -43,7 +43,7 @@ test: lint
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 stress: $(READY)
-	@STRESS_SHARE='$(SHARE)' $(PYTHON) -m pytest -m stress -k '$(ONLY)' test/stress
+	@STRESS_SHARE='$(SHARE)' $(PYTHON) -m pytest -m stress -k '$(ONLY)' test/stress test/fleet
 
 lint: $(READY)
 	@$(PYTHON) -m ruff check .

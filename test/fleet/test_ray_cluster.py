@@ -1,6 +1,7 @@
 import shutil
 import sys
 
+import psutil
 import pytest
 
 pytest.importorskip('ray', reason='ray is not installed')
@@ -12,6 +13,7 @@ from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.fleet.labeller import Labeller, Outcome, Progress
 from fcn_road_seg.fleet.ray_cluster import label_on_ray, ray_cluster, task_resources
 from test.helpers.bag_files import write_damaged_bag
+from test.helpers.chaos import KILLS, check_survival
 from test.helpers.fleet import contents, jobs_of, write_drives
 from test.helpers.grey_segmenter import grey_assignment
 
@@ -97,3 +99,10 @@ def test_missing_ray_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)
     with pytest.raises(BagError, match=r"ray cannot be imported .*; pip install 'ray>=2"):
         ray_cluster('auto').__enter__()
+
+
+@pytest.mark.parametrize(('bag_count', 'kills'), KILLS)
+def test_killed_tasks_and_driver_leave_each_message_once(
+    tmp_path, cluster_address, bag_count, kills
+):
+    check_survival(tmp_path, bag_count, kills, 'ray::_', cluster_address, psutil.Process())
