@@ -3,7 +3,7 @@
 # make test    Runs lint, type checks and all tests.
 # make stress  Throws hostile and damaged input, faults and load at the package and prints what became
 #              of it (about two hours). SHARE=0.01 throws a hundredth; ONLY=words chooses tests by pytest -k.
-# make lint    Runs ruff and mypy.
+# make lint    Runs ruff and mypy, and prints what pip-audit knows of the packages.
 # make python  Prints the path of the environment's interpreter.
 # make clean   Removes the environment and all generated files.
 # The first target that needs it creates the environment in .venv (VENV=folder: in another new folder)
@@ -29,7 +29,7 @@ CHECK_OWN = if [ -e '$(VENV)' ] && [ ! -e '$(READY)' ] && [ -n "$$(ls -A '$(VENV
     echo 'make: this Makefile did not make $(VENV); run make with VENV=NEW_FOLDER' >&2; \
     exit 1; fi
 comma := ,
-EXTRAS := bags,train,pretrained,export,test$(if $(ROS_DISTRO),,$(comma)ros)
+EXTRAS := bags,fleet,train,pretrained,export,test$(if $(ROS_DISTRO),,$(comma)ros)
 
 .PHONY: demo test stress lint clean python
 
@@ -43,12 +43,13 @@ test: lint
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 stress: $(READY)
-	@STRESS_SHARE='$(SHARE)' $(PYTHON) -m pytest -m stress -k '$(ONLY)' test/stress
+	@STRESS_SHARE='$(SHARE)' $(PYTHON) -m pytest -m stress -k '$(ONLY)' test/stress test/fleet
 
 lint: $(READY)
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
+	@$(PYTHON) .ci/audit
 
 clean:
 	@$(CHECK_OWN)

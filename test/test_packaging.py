@@ -22,6 +22,7 @@ INSTALLED = [
     'launch/kitti_playback.launch.py',
     'launch/segment.launch.py',
     'config/kitti_qos.yaml',
+    'config/security_policy.xml',
     'config/segment.yaml',
     'config/segment.rviz',
     'package.xml',
@@ -32,7 +33,7 @@ INSTALLED = [
 # What pip installs for some commands and the tests, and package.xml does not list.
 EXTRAS = {
     *('catkin_pkg', 'h5py', 'lightning', 'ncnn', 'onnx', 'onnxruntime', 'onnxscript', 'openvino'),
-    *('rosbags', 'ruamel', 'tensorboard', 'torchmetrics', 'uv'),
+    *('ray', 'rosbags', 'ruamel', 'tensorboard', 'torchmetrics', 'uv'),
 }
 
 needs_colcon = pytest.mark.skipif(COLCON is None, reason='colcon is not installed')

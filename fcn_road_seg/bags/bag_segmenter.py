@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping, 
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +63,21 @@ class SegmentationCounts:
     errors: Counter[str] = field(default_factory=Counter)
     without_grid: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+
+    def add(self, other: SegmentationCounts) -> None:
+        """Add the counts of another part of the same bag."""
+        self.segmented += other.segmented
+        self.missing += other.missing
+        self.errors += other.errors
+        self.without_grid += other.without_grid
+        self.seconds += other.seconds
+
+    def refuse_none(self, total: int) -> None:
+        """Raise BagError, with the most frequent reason, if none of `total` was segmented."""
+        if not self.segmented:
+            missing = 'its files do not contain them; copy the bag again, or give another one'
+            ((reason, _),) = self.errors.most_common(1) or [(missing, 0)]
+            raise BagError(f'none of the {total} frames of the bag can be read: {reason}')
 
 
 def camera_topics(topics: Mapping[str, Topic], names: Sequence[str]) -> list[str]:
@@ -172,21 +188,45 @@ class BagSegmenter:
                 )
         return left_out
 
+    @property
+    def frame_count(self) -> int:
+        """Number of frames, by the bag's metadata."""
+        return self._count_in_metadata(self.topics)
+
+    @property
+    def message_count(self) -> int:
+        """Number of frames and copied messages, by the bag's metadata."""
+        return self._count_in_metadata(self.topics.keys() | self._copied)
+
     def run(self) -> None:
         """Segment every frame, with a progress bar.
 
         Raises:
             BagError: the bag is damaged, or none of its frames can be read.
         """
+        with tqdm(total=self.frame_count, desc='segment_bag', unit='frame') as progress:
+            self.run_range(progress.update)
+        self.counts.refuse_none(self.frame_count)
+
+    def run_range(
+        self, advance: Callable[[], object], first: int = 0, end: int | None = None
+    ) -> None:
+        """Segment and copy the messages from number `first` to before `end` (None: to the last).
+
+        All frames and copied messages are numbered together, in the order of their times. What
+        is written of a message depends on no other one, except for the bag's CameraInfo, so ranges
+        one after another are the whole bag. `advance` is called after each frame.
+
+        Raises:
+            BagError: the bag is damaged.
+        """
         cameras = self.topics.keys()
-        topics = cameras | self._copied
-        total = self._count_in_metadata(cameras)
-        self.counts.missing = self._count_in_metadata(topics)
+        total = self.message_count
+        stop = total if end is None else min(end, total)
+        self.counts.missing = stop - min(first, total)
         began_s = time.monotonic()
-        with (
-            tqdm(total=total, desc='segment_bag', unit='frame') as progress,
-            closing(decode_ahead(self._reader.messages(topics), cameras)) as items,
-        ):
+        messages = islice(self._reader.messages(cameras | self._copied), first, end)
+        with closing(decode_ahead(messages, cameras)) as items:
             for item in items:
                 self.counts.missing -= 1
                 if item.message.topic in self._copied:
@@ -198,12 +238,8 @@ class BagSegmenter:
                     self.counts.errors[f'{camera}{item.error}'] += 1
                 else:
                     self._segment(item, item.frame)
-                progress.update()
+                advance()
         self.counts.seconds = time.monotonic() - began_s
-        if not self.counts.segmented:
-            missing = 'its files do not contain them; copy the bag again, or give another one'
-            ((reason, _),) = self.counts.errors.most_common(1) or [(missing, 0)]
-            raise BagError(f'none of the {total} frames of the bag can be read: {reason}')
 
     def _count_in_metadata(self, topics: Iterable[str]) -> int:
         return sum(self._reader.topics[topic].count for topic in topics)

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 
-def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `out` and `--storage`, the arguments of `atomic_bag_writer`."""
+def add_output_arguments(parser: argparse.ArgumentParser, more: str = '') -> None:
+    """Add `out` (`more` is of its help) and `--storage`, which `atomic_bag_writer` takes."""
     parser.add_argument(
-        'out', type=Path, metavar='OUT', help='Folder of the bag to write; it must not exist.'
+        'out',
+        type=Path,
+        metavar='OUT',
+        help=f'Folder of the bag to write; it must not exist{more}.',
     )
     parser.add_argument(
         '--storage',

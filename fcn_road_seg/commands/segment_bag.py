@@ -13,7 +13,7 @@ from fcn_road_seg.bags.bag_segmenter import (
     camera_topics,
     join_names,
 )
-from fcn_road_seg.bags.grids import GridMaker
+from fcn_road_seg.bags.options import BagOptions, GridOptions
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.bags.writer import atomic_bag_writer
@@ -23,7 +23,11 @@ from fcn_road_seg.commands.arguments import (
     build_segmenter,
 )
 from fcn_road_seg.commands.cli import run_command
-from fcn_road_seg.ground.mounting import Mounting
+from fcn_road_seg.commands.segment_bags import (
+    add_fleet_arguments,
+    asks_for_many,
+    segment_many,
+)
 from fcn_road_seg.viz.video import atomic_video_writer
 
 ERRORS_SHOWN = 10
@@ -37,9 +41,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'stamps of their frames, go to a new rosbag2, which ROS 2 Humble and newer can play.',
     )
     parser.add_argument(
-        'bag', type=Path, metavar='IN', help='Folder of the bag to read, or a .mcap or .db3 file.'
+        'bags',
+        nargs='+',
+        type=Path,
+        metavar='IN',
+        help='Folder of the bag to read, or a .mcap or .db3 file; or several, or folders of bags.',
     )
-    add_output_arguments(parser)
+    add_output_arguments(parser, '; of many bags, the folder for theirs, which may exist')
     parser.add_argument(
         '--topics',
         nargs='+',
@@ -89,6 +97,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='Write the overlays of one camera as a video as well.',
     )
     add_segmenter_arguments(parser)
+    add_fleet_arguments(parser)
     args = parser.parse_args(argv)
     if args.grid and args.camera_height is None:
         parser.error('--grid needs the height of the camera; add --camera-height M')
@@ -98,48 +107,66 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the bag and print how many frames were segmented; return the exit status."""
+    """Write the bag, or many, and print how many frames were segmented; return the status."""
     args = parse_args(argv)
     return run_command(
         'segment_bag',
-        lambda: segment(args),
+        lambda: (segment_many if asks_for_many(args) else segment)(args, bag_options(args)),
         (ValueError, OSError),
-        lambda: f'interrupted; {args.out} is not written',
+        lambda: f'interrupted; {what_is_written(args)}',
     )
 
 
-def segment(args: argparse.Namespace) -> None:
-    """Write what the arguments ask for.
+def what_is_written(args: argparse.Namespace) -> str:
+    """Return what an interrupted run leaves, as text."""
+    if asks_for_many(args):
+        return f'the bags in {args.out} are whole; run it again to continue'
+    return f'{args.out} is not written'
+
+
+def bag_options(args: argparse.Namespace) -> BagOptions:
+    """Return what the arguments ask for about each bag."""
+    optional = ('confidence', 'road_probability', 'overlay')
+    grid = None
+    if args.grid:
+        angles_rad = (args.camera_pitch, args.camera_roll)
+        grid = GridOptions(args.camera_height, *angles_rad, args.roi_top)
+    return BagOptions(
+        topics=tuple(args.topics),
+        outputs=('mask', *(name for name in optional if getattr(args, name))),
+        originals=args.originals,
+        storage=args.storage,
+        grid=grid,
+    )
+
+
+def segment(args: argparse.Namespace, options: BagOptions) -> None:
+    """Write the one bag that the arguments ask for.
 
     Raises:
         BagError, CheckpointError, GroundError, SegmenterError, VideoError, ValueError, OSError: as
             BagReader, GridMaker, Mounting, atomic_bag_writer, build_segmenter and
             atomic_video_writer.
     """
-    with BagReader(args.bag) as reader:
-        cameras = camera_topics(reader.topics, args.topics)
+    with BagReader(args.bags[0]) as reader:
+        cameras = camera_topics(reader.topics, options.topics)
         if args.video and len(cameras) > 1:
             raise BagError(
                 f'--video shows one camera; choose it with --topics: {join_names(cameras)}'
             )
-        outputs = ['mask']
-        grids = None
-        if args.grid:
-            angles_rad = (args.camera_pitch, args.camera_roll)
-            mounting = Mounting.from_angles(args.camera_height, *angles_rad)
-            grids = {c: GridMaker(reader, c, mounting, args.roi_top) for c in cameras}
-        optional = ('confidence', 'road_probability', 'overlay')
-        outputs += [name for name in optional if getattr(args, name)]
+        grids = options.grid.makers(reader, cameras) if options.grid else None
         with ExitStack() as stack:
-            bag = stack.enter_context(atomic_bag_writer(args.out, args.storage))
+            bag = stack.enter_context(atomic_bag_writer(args.out, options.storage))
             show = None
             if args.video:
                 rate_hz = mean_rate_hz(reader, cameras[0])
                 show = stack.enter_context(atomic_video_writer(args.video, rate_hz))
             # Last, as it imports PyTorch and loads the network, which takes seconds.
             segmenter = build_segmenter(args)
-            bag_segmenter = BagSegmenter(reader, bag, segmenter, cameras, outputs, show, grids)
-            for line in bag_segmenter.copy_originals() if args.originals else ():
+            bag_segmenter = BagSegmenter(
+                reader, bag, segmenter, cameras, options.outputs, show, grids
+            )
+            for line in bag_segmenter.copy_originals() if options.originals else ():
                 print(line)
             for camera, topics in bag_segmenter.topics.items():
                 print(f'{camera} -> {join_names(topics.values())}')

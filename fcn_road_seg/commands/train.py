@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Lightning takes seconds to import.
         try:
             from fcn_road_seg.inference.calibration import calibrate
+            from fcn_road_seg.training.dry_run import dry_run
             from fcn_road_seg.training.run import train
         except ImportError as missing:
             raise SystemExit(
@@ -35,9 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         def say(line: str) -> None:
             print(f'train: {line}')
 
-        metrics = train(options, recipe, partial(calibrate, say=say))
+        run = dry_run if args.fast_dev_run else train
+        metrics = run(options, recipe, partial(calibrate, say=say))
         # Of several processes only one has written the network.
-        if metrics is not None:
+        if metrics is not None and args.fast_dev_run:
+            say('dry run: all parts work; start the real one without --fast-dev-run')
+        elif metrics is not None:
             print(f'{args.out / CHECKPOINT_NAME}: {metrics}')
 
     return run_command('train', work, (ValueError, OSError, TrainingError))

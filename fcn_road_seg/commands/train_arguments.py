@@ -10,15 +10,16 @@ from pathlib import Path
 
 from fcn_road_seg.commands.arguments import (
     add_split_arguments,
-    probability,
     size_hw,
     split_rule,
     whole_number,
 )
+from fcn_road_seg.commands.train_run_arguments import add_loop_arguments, add_output_arguments
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import ENCODERS, SKIPS, WIDTHS, RoadFCNConfig
-from fcn_road_seg.training.options import PRECISIONS, TrainingOptions
+from fcn_road_seg.training.options import TrainingOptions
 from fcn_road_seg.training.recipes import PIECES, RECIPES, Recipe
+from fcn_road_seg.training.road_frames import MAX_DEFAULT_WORKERS
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -30,9 +31,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_recipe_arguments(
         parser.add_argument_group('recipe', 'These options override the values of the recipe.')
     )
-    _add_loop_arguments(parser.add_argument_group('training'))
-    _add_output_arguments(parser.add_argument_group('output'))
-    return parser.parse_args(argv)
+    add_loop_arguments(parser.add_argument_group('training'))
+    add_output_arguments(parser.add_argument_group('output'))
+    args = parser.parse_args(argv)
+    if args.fast_dev_run and args.resume:
+        parser.error('--fast-dev-run starts a run of its own; leave --resume out')
+    return args
 
 
 def _add_data_arguments(group: argparse._ActionsContainer) -> None:
@@ -50,6 +54,27 @@ def _add_data_arguments(group: argparse._ActionsContainer) -> None:
         help='Also train on COUNT rendered scenes, drawn by SHARE.',
     )
     add_split_arguments(group)
+    group.add_argument(
+        '--cache',
+        type=Path,
+        metavar='DIR',
+        help='Folder for decoded frames, which trainings share (default: fcn_road_seg/frames in '
+        '$XDG_CACHE_HOME or ~/.cache).',
+    )
+    group.add_argument(
+        '--cache-size',
+        type=float,
+        default=TrainingOptions.cache_gb,
+        metavar='GB',
+        help='Maximum size of this folder; 0 keeps no frames (default: %(default)g).',
+    )
+    group.add_argument(
+        '--workers',
+        type=whole_number(0),
+        metavar='N',
+        help='Number of processes that read frames, for each device; 0 reads them in the training '
+        f'process (default: number of cores, at most {MAX_DEFAULT_WORKERS}).',
+    )
 
 
 def _add_network_arguments(group: argparse._ActionsContainer) -> None:
@@ -149,98 +174,6 @@ def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _add_loop_arguments(group: argparse._ActionsContainer) -> None:
-    group.add_argument(
-        '--steps',
-        type=whole_number(1),
-        default=TrainingOptions.steps,
-        metavar='N',
-        help='Number of steps, rounded up to a multiple of --val-every (default: %(default)s).',
-    )
-    group.add_argument(
-        '--val-every',
-        type=whole_number(1),
-        default=TrainingOptions.val_every,
-        metavar='STEPS',
-        help='Validate and write checkpoints every STEPS steps (default: %(default)s).',
-    )
-    group.add_argument(
-        '--freeze',
-        type=int,
-        default=TrainingOptions.freeze_steps,
-        metavar='STEPS',
-        help='Keep the encoder frozen for the first STEPS steps (default: %(default)s).',
-    )
-    group.add_argument(
-        '--patience',
-        type=whole_number(1),
-        metavar='N',
-        help='End the training after N validations without a better IoU (default: never).',
-    )
-    group.add_argument(
-        '--precision',
-        default=TrainingOptions.precision,
-        metavar='NAME',
-        help=f'Precision: {", ".join(PRECISIONS)}; auto uses bf16-mixed where it is fast '
-        '(default: %(default)s).',
-    )
-    group.add_argument(
-        '--accelerator',
-        default=TrainingOptions.accelerator,
-        metavar='NAME',
-        help="Lightning's name of an accelerator, such as cpu or gpu (default: %(default)s).",
-    )
-    group.add_argument(
-        '--devices',
-        default=TrainingOptions.devices,
-        help='Number of devices, or their indices as Lightning takes them (default: %(default)s).',
-    )
-    group.add_argument(
-        '--nodes',
-        type=whole_number(1),
-        default=TrainingOptions.nodes,
-        metavar='N',
-        help='Number of machines (default: %(default)s).',
-    )
-    group.add_argument(
-        '--seed',
-        type=int,
-        default=TrainingOptions.seed,
-        metavar='N',
-        help='Random seed (default: %(default)s).',
-    )
-    group.add_argument(
-        '--resume',
-        type=Path,
-        metavar='CKPT',
-        help="Continue the run in --out from its last.ckpt; give the run's other options again.",
-    )
-
-
-def _add_output_arguments(group: argparse._ActionsContainer) -> None:
-    group.add_argument(
-        '--out',
-        type=Path,
-        default=TrainingOptions.out,
-        metavar='DIR',
-        help='Output folder (default: %(default)s).',
-    )
-    group.add_argument(
-        '--licence',
-        default=TrainingOptions.licence,
-        metavar='TEXT',
-        help='Licence of the training data, kept in the checkpoint (default: %(default)s).',
-    )
-    group.add_argument(
-        '--threshold',
-        type=probability,
-        default=TrainingOptions.threshold,
-        metavar='P',
-        help='Lowest p(road) that counts as road, in validation and in the written checkpoint '
-        '(default: %(default)s).',
-    )
-
-
 def build_recipe(args: argparse.Namespace) -> Recipe:
     """Return the recipe that the arguments name, with the values that they override.
 
@@ -274,6 +207,9 @@ def build_options(args: argparse.Namespace) -> TrainingOptions:
         data=tuple(args.data),
         rendered=args.rendered,
         split=split_rule(args),
+        cache=args.cache,
+        cache_gb=args.cache_size,
+        workers=args.workers,
         network=RoadFCNConfig(args.encoder, skips, scales, context=args.context, width=args.width),
         weights=args.weights,
         teacher=args.teacher,
@@ -285,6 +221,7 @@ def build_options(args: argparse.Namespace) -> TrainingOptions:
         accelerator=args.accelerator,
         devices=args.devices,
         nodes=args.nodes,
+        strategy=args.strategy,
         seed=args.seed,
         resume=args.resume,
         out=args.out,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -81,6 +81,28 @@ class LabelledFrame:
             DatasetError: the file is not an image.
         """
         return read_image(self.label_path, unchanged=True)
+
+    def version(self) -> tuple[object, ...]:
+        """Return what the result of `load` depends on, apart from the code that reads the files.
+
+        That are the fields of the frame, and both files' times of change (ns) and sizes (bytes).
+
+        Raises:
+            DatasetError: a file is gone.
+        """
+        # The address of a function differs from process to process.
+        function = getattr(self.decode, 'func', self.decode)
+        code = type(self).__name__, function.__qualname__, getattr(self.decode, 'keywords', None)
+        values = [getattr(self, field.name) for field in fields(self) if field.name != 'decode']
+        try:
+            files = [path.stat() for path in (self.frame_path, self.label_path)]
+        except OSError as error:
+            raise DatasetError(f'{error.filename} cannot be read ({error.strerror})') from error
+        return (
+            code,
+            *(value.absolute() if isinstance(value, Path) else value for value in values),
+            *((file.st_mtime_ns, file.st_size) for file in files),
+        )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, refuse_sha
 from fcn_road_seg.datasets.idd_lite import find_idd_lite_frames
 from fcn_road_seg.datasets.image_mask import find_image_mask_frames
 from fcn_road_seg.datasets.kitti_road import find_kitti_road_frames
+from fcn_road_seg.datasets.label_studio import find_label_studio_frames, is_label_studio
 from fcn_road_seg.datasets.voc import find_voc_frames, is_voc
 
 SPLITS = ('train', 'val', 'all')
@@ -76,8 +77,9 @@ def find_frames(
 
     The layout identifies the data set: `training/image_2` is KITTI road, with `semantic` KITTI's
     semantics; `trainannot` CamVid; `gtFine` Cityscapes or IDD Lite, by the labels' names;
-    `labels/drivable` or `labels/sem_seg` BDD100K; `JPEGImages` a VOC export; `imgs` + `masks`
-    comma10k; `images` + `masks` own frames; numbered pairs in `train` Cityscapes image pairs.
+    `labels/drivable` or `labels/sem_seg` BDD100K; `JPEGImages` a VOC export; `label_config.xml`
+    Label Studio's labels; `imgs` + `masks` comma10k; `images` + `masks` own frames; numbered pairs
+    in `train` Cityscapes image pairs.
 
     Raises:
         DatasetError: the layout is unknown, a frame has no label, or two share one.
@@ -132,6 +134,8 @@ def _splits(root: Path, rule: SplitRule) -> Callable[[str], list[LabelledFrame]]
         return partial(find_bdd100k_frames, root)
     if is_voc(root):
         return partial(_by_rule, find_voc_frames(root), rule)
+    if is_label_studio(root):
+        return partial(_by_rule, find_label_studio_frames(root), rule)
     if (root / 'masks').is_dir() and (root / 'imgs').is_dir():
         return partial(_by_rule, find_comma10k_frames(root), rule)
     if (root / 'masks').is_dir() and (root / 'images').is_dir():
@@ -143,8 +147,8 @@ def _splits(root: Path, rule: SplitRule) -> Callable[[str], list[LabelledFrame]]
     raise DatasetError(
         f'{root} is not a known data set; it needs training/image_2 (KITTI road or semantics), '
         'trainannot (CamVid), gtFine (Cityscapes or IDD Lite), labels/drivable or labels/sem_seg '
-        '(BDD100K), JPEGImages (VOC), imgs and masks (comma10k), images and masks, or train with '
-        'numbered pairs (Cityscapes image pairs)'
+        '(BDD100K), JPEGImages (VOC), images and label_config.xml (Label Studio), imgs and masks '
+        '(comma10k), images and masks, or train with numbered pairs (Cityscapes image pairs)'
     )
 
 

@@ -9,7 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from fcn_road_seg.ground.errors import GroundError
-from fcn_road_seg.ground.lens import Lens
+from fcn_road_seg.ground.lens import MAX_NUMBER, Lens
+
+MIN_FOCAL_PX = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +23,8 @@ class Camera:
     at `matrix` @ (x', y', 1), where (x', y') is (x / z, y / z) moved by the distortion (see Lens).
 
     Raises:
-        GroundError: a number is not finite, the matrix is singular or not one of a camera, or the
-            distortion model is unknown or has another number of coefficients.
+        GroundError: a number is not finite or above MAX_NUMBER, the matrix is singular or not one
+            of a camera, or the distortion model is unknown or has another number of coefficients.
     """
 
     matrix: np.ndarray
@@ -38,6 +40,12 @@ class Camera:
             raise GroundError(
                 f'the camera matrix {matrix.ravel().tolist()} is singular or not one of a camera '
                 '(fx 0 cx 0 fy cy 0 0 1); calibrate the camera'
+            )
+        if min(matrix[0, 0], matrix[1, 1]) < MIN_FOCAL_PX or abs(matrix).max() > MAX_NUMBER:
+            raise GroundError(
+                f'the camera matrix {matrix.ravel().tolist()} is not one of a camera: focal '
+                f'lengths are at least {MIN_FOCAL_PX:g} pixels, and no number is above '
+                f'{MAX_NUMBER:g}; calibrate the camera'
             )
         self._lens  # noqa: B018  checks the distortion
 

@@ -12,6 +12,8 @@ from fcn_road_seg.ground.errors import GroundError
 
 # By ROS's name: the numbers of coefficients that it may have.
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+# No lens or sensor comes near it, and powers and products of such numbers do not overflow.
+MAX_NUMBER = 1e9
 # A point at 90 degrees is infinitely far from the axis.
 _MAX_ANGLE_RAD = np.deg2rad(89.0)
 _PROFILE_SAMPLES = 4096
@@ -31,7 +33,7 @@ class Lens:
 
     Raises:
         GroundError: the model is unknown, or has another number of coefficients, or one of them is
-            not finite.
+            not finite or above MAX_NUMBER.
     """
 
     def __init__(self, model: str, coefficients: Sequence[float]) -> None:
@@ -141,3 +143,8 @@ def _check(model: str, k: np.ndarray) -> None:
         )
     if not np.isfinite(k).all():
         raise GroundError('a distortion coefficient is not finite; calibrate the camera')
+    if abs(k).max() > MAX_NUMBER:
+        raise GroundError(
+            f'a distortion coefficient is above {MAX_NUMBER:g}, which no lens has; '
+            'calibrate the camera'
+        )

@@ -93,7 +93,7 @@ class RoadSegmenter:
                 "precision 'int8' needs a calibrated checkpoint, and this one is not; write one "
                 'with fcn-road-seg calibrate, or use auto'
             )
-        self.checkpoint_sha256 = checkpoint.sha256
+        self.checkpoint_sha256, self.licence = checkpoint.sha256, checkpoint.provenance.licence
         self.input_rule = InputRule(fixed_hw=input_hw) if input_hw else checkpoint.input_rule
         self.threshold = checkpoint.threshold
         self.overlay_style = OverlayStyle()

@@ -17,12 +17,17 @@ from torch import nn
 from fcn_road_seg import __version__
 from fcn_road_seg.model.agreement import Agreement
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, RoadFCN, RoadFCNConfig
 from fcn_road_seg.utils.atomic_write import atomic_write
 
 FORMAT = 'fcn_road_seg'
 FORMAT_VERSION = 1
 CLASS_NAMES = ('background', 'road')
+# Counters of batches are whole numbers.
+DTYPES = (torch.float32, torch.float16, torch.int64)
+# Four times that of the widest network. A larger file is not read, whatever its header says.
+MAX_FILE_BYTES = 1 << 30
+MAX_TENSORS = 1000
 
 
 class CheckpointError(ValueError):
@@ -158,6 +163,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f'{path} has format version {metadata.get("format_version")}, but this package reads '
             f'{FORMAT_VERSION}; use the package version that wrote it'
         )
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise CheckpointError(
+                f'{path} does not describe a network: {name} is {tensor.dtype}; '
+                f'use one of {", ".join(map(str, DTYPES))}'
+            )
     if metadata.get('sha256') != _sha256_of_tensors(tensors):
         raise CheckpointError(
             f'{path} is damaged: its tensors do not match their SHA-256; copy it again'
@@ -177,13 +188,23 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor
     """Return the metadata and the tensors of any .safetensors file.
 
     Raises:
-        CheckpointError: the file does not exist or is not readable.
+        CheckpointError: the file does not exist, is not readable, or has more than
+            MAX_FILE_BYTES or MAX_TENSORS.
     """
     if not path.is_file():
         raise CheckpointError(f'{path} does not exist; give the path of a .safetensors file')
+    if (size := path.stat().st_size) > MAX_FILE_BYTES:
+        raise CheckpointError(
+            f'{path} has {size} bytes, more than any network ({MAX_FILE_BYTES}); give another file'
+        )
     try:
         with safe_open(path, framework='pt') as file:
             names = file.keys()
+            if len(names) > MAX_TENSORS:
+                raise CheckpointError(
+                    f'{path} has {len(names)} tensors, more than any network ({MAX_TENSORS}); '
+                    'give another file'
+                )
             return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
         if _is_pickle(path):
@@ -214,6 +235,11 @@ def _build(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Checkp
     config: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in content['model'].items()
     }
+    for name in ('training_data', 'licence', 'package_version'):
+        if not isinstance(content[name], str):
+            raise ValueError(f'{name} is {content[name]!r}, not a text')
+    if not isinstance(content['metrics'], dict):
+        raise ValueError(f'metrics are {content["metrics"]!r}, not figures by data set')
     rule = content['input_rule']
     fixed_hw = rule['fixed_hw']
     # Both are missing in the files of older versions.
@@ -226,8 +252,13 @@ def _build(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Checkp
         # The network would silently find no road: NaN is below every threshold.
         if not tensor.isfinite().all():
             raise ValueError(f'{name} holds values that are not finite; train the network again')
+    model = model.eval().requires_grad_(False)
+    if not model.scores(torch.full((1, 3, OUTPUT_STRIDE, OUTPUT_STRIDE), 0.5)).isfinite().all():
+        raise ValueError(
+            'it gives scores that are not finite; train it again, with a lower --learning-rate'
+        )
     return Checkpoint(
-        model=model.eval().requires_grad_(False),
+        model=model,
         input_rule=InputRule(rule['pixels'], tuple(fixed_hw) if fixed_hw else None),
         threshold=content['threshold'],
         provenance=Provenance(content['training_data'], content['licence'], content['metrics']),

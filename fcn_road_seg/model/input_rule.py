@@ -10,12 +10,16 @@ import numpy as np
 
 from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE
 
+# As many as the largest frame has. A network would need 100 GB for them.
+MAX_INPUT_PIXELS = 64_000_000
+
 
 @dataclass(frozen=True)
 class InputRule:
     """The network's input size: a fixed size, or a pixel count at the frame's aspect ratio.
 
-    `pixels` is at least 1024; `fixed_hw` is (height, width), both multiples of 32.
+    `pixels` is 1024 to MAX_INPUT_PIXELS; `fixed_hw` is (height, width), both multiples of 32, with
+    no more pixels than that.
 
     Raises:
         ValueError: neither or both are given, or a size that the network does not support.
@@ -31,6 +35,10 @@ class InputRule:
             )
         if self.pixels is not None and self.pixels < OUTPUT_STRIDE**2:
             raise ValueError(f'pixel count {self.pixels} is too small; use at least 1024')
+        pixels = self.pixels if self.fixed_hw is None else math.prod(self.fixed_hw)
+        # NaN must fail, too.
+        if pixels is None or not pixels <= MAX_INPUT_PIXELS:
+            raise ValueError(f'pixel count {pixels} is too large; use at most {MAX_INPUT_PIXELS}')
         for name, size in zip(('height', 'width'), self.fixed_hw or (), strict=False):
             if size < OUTPUT_STRIDE or size % OUTPUT_STRIDE:
                 ok = max(OUTPUT_STRIDE, round(size / OUTPUT_STRIDE) * OUTPUT_STRIDE)

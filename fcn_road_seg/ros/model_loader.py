@@ -10,12 +10,15 @@ from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from fcn_road_seg.messages.one_line import one_line
 from fcn_road_seg.ros.node_parameters import NodeParameters
 
 if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 POLL_S = 0.1
+# A checkpoint's text may be of any length.
+MAX_LICENCE_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
         logger.warning(f'{text}: no usable GPU, so the network runs on the CPU')
     else:
         logger.info(text)
+    licence = one_line(segmenter.licence, MAX_LICENCE_CHARACTERS)
+    logger.info(f'licence of its training data: {licence}')
     logger.info(f'precision {segmenter.precision}: {segmenter.precision_reason}')
     if advice := segmenter.advice():
         logger.info(f'faster here: {advice}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from fcn_road_seg.training.data_module import FrameLoader
 from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.lightning_module import PREVIEWS_A_SOURCE, RoadTraining
 from fcn_road_seg.training.run_folder import LAST_NAME, best_score, read_run_checkpoint
@@ -31,6 +34,52 @@ def weight_average(decay: float) -> WeightAveraging:
         return averaged + (current - averaged) * weight
 
     return WeightAveraging(avg_fn=average)
+
+
+class DataWait(Callback):
+    """Logs `train/data_wait`, the share of an epoch's time in which the step waited for frames.
+
+    At the end it says the share of all epochs, without validation, and the speed.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = self._waited_s = 0.0
+        self._batches = 0
+
+    def on_train_epoch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        self._began_s, self._waited_before_s = time.monotonic(), _waited_s(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        seconds = time.monotonic() - self._began_s
+        waited_s = _waited_s(trainer) - self._waited_before_s
+        pl_module.log('train/data_wait', waited_s / seconds)
+        self._batches += 1
+        if trainer.is_last_batch:
+            self._seconds += seconds
+            self._waited_s += waited_s
+
+    def on_train_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        if self._seconds:
+            rank_zero_info(
+                f'train: {self._batches / self._seconds:.2f} steps/s; '
+                f'{self._waited_s / self._seconds:.1%} of the time went to waiting for frames'
+            )
+
+
+def _waited_s(trainer: lightning.Trainer) -> float:
+    assert isinstance(trainer.train_dataloader, FrameLoader)
+    return trainer.train_dataloader.waited_s
 
 
 class WholeCheckpoints(TorchCheckpointIO):

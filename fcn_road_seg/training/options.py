@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,10 @@ class TrainingOptions:
         data: data set folders, each DIR or DIR=SHARE (`find_sources`).
         rendered: scenes to render, COUNT or COUNT=SHARE; None renders none.
         split: which frames validate.
+        few_frames: whether only a few frames of each data set are used, for a dry run.
+        cache: folder of the decoded frames (`FrameCache`); None is `default_cache_folder`.
+        cache_gb: its largest size in 1e9 bytes; 0 keeps no frames.
+        workers: number of processes that read frames, for each device; None is `default_workers`.
         network: the network to build.
         weights: its initial weights (`load_weights`).
         teacher: checkpoint to learn from, too (`load_teacher`); None learns from labels alone.
@@ -33,6 +38,7 @@ class TrainingOptions:
         accelerator: Lightning's name, such as auto, cpu or gpu.
         devices: Lightning's count or list of devices, or auto.
         nodes: number of machines.
+        strategy: Lightning's name, such as auto or ddp.
         seed: random seed, in 0..MAX_SEED, from which all randomness follows.
         resume: the last.ckpt of the run to continue.
         out: folder to write to.
@@ -40,12 +46,16 @@ class TrainingOptions:
         threshold: lowest p(road), in (0, 1), that counts as road, in validation and afterwards.
 
     Raises:
-        ValueError: precision, seed or freeze_steps is none of these.
+        ValueError: precision, seed, freeze_steps or cache_gb is none of these.
     """
 
     data: tuple[str, ...] = ()
     rendered: str | None = None
     split: SplitRule = field(default_factory=SplitRule)
+    few_frames: bool = False
+    cache: Path | None = None
+    cache_gb: float = 20.0
+    workers: int | None = None
     network: RoadFCNConfig = field(default_factory=RoadFCNConfig)
     weights: str = 'imagenet'
     teacher: str | None = None
@@ -57,6 +67,7 @@ class TrainingOptions:
     accelerator: str = 'auto'
     devices: str = 'auto'
     nodes: int = 1
+    strategy: str = 'auto'
     seed: int = 0
     resume: Path | None = None
     out: Path = Path('train_out')
@@ -70,5 +81,7 @@ class TrainingOptions:
             )
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f'seed {self.seed} is not in 0..{MAX_SEED}')
+        if not 0 <= self.cache_gb < math.inf:
+            raise ValueError(f'cache size {self.cache_gb} is not a number of at least 0')
         if self.freeze_steps < 0:
             raise ValueError(f'{self.freeze_steps} steps cannot be frozen; use 0 for none')

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import lightning
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_info
 
+from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.model.activation_ranges import FRAME_COUNT, evenly_spaced
 from fcn_road_seg.model.checkpoint import (
     Checkpoint,
@@ -21,13 +22,15 @@ from fcn_road_seg.model.checkpoint import (
     save_checkpoint,
 )
 from fcn_road_seg.model.rescaling import rescale_norms
-from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, RoadFCN, fold_batch_norm
-from fcn_road_seg.training.data_module import FoundSource, RoadData, Source, find_sources
+from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
+from fcn_road_seg.training.data_module import RoadData
 from fcn_road_seg.training.errors import TrainingError
+from fcn_road_seg.training.frame_cache import FrameCache, default_cache_folder
 from fcn_road_seg.training.lightning_module import RoadTraining
 from fcn_road_seg.training.options import TrainingOptions
 from fcn_road_seg.training.pretrained import load_weights
 from fcn_road_seg.training.recipes import Recipe
+from fcn_road_seg.training.road_frames import default_workers, frame_readers
 from fcn_road_seg.training.run_folder import (
     BEST_NAME,
     CHECKPOINT_NAME,
@@ -36,6 +39,12 @@ from fcn_road_seg.training.run_folder import (
     check_resumed_run,
     check_run_folder,
     read_run_checkpoint,
+)
+from fcn_road_seg.training.sources import (
+    FoundSource,
+    Source,
+    find_sources,
+    summarize_reading,
 )
 from fcn_road_seg.training.teacher import load_teacher
 from fcn_road_seg.training.trainer import build_trainer, quieten_lightning
@@ -65,7 +74,12 @@ def train(
     quieten_lightning()
     torch.set_float32_matmul_precision('high')
     found = find_sources(options.data, options.rendered, options.split)
-    val_names = [source.name for source in found if source.val_count]
+    if options.few_frames:
+        found = [source.few() for source in found]
+    val_names = [source.name for source in found if source.val]
+    cache = FrameCache(
+        (options.cache or default_cache_folder()).absolute(), round(options.cache_gb * 1e9)
+    )
     trainer = build_trainer(options, recipe, validates=bool(val_names))
     lightning.seed_everything(options.seed)
     net = RoadFCN(options.network)
@@ -80,19 +94,25 @@ def train(
         recipe = replace(recipe, encoder_rate=1.0)
     # More pixels than a crop can show would only take memory, and alias.
     seen_pixels = recipe.input_rule.pixels or math.prod(recipe.crop_hw)
-    sources = [source.read(max_pixels=round(seen_pixels * 1.5)) for source in found]
+    workers = default_workers() if options.workers is None else options.workers
     training = RoadTraining(
         net, recipe, val_names, options.freeze_steps, options.threshold, options.seed, teacher
     )
-    data = RoadData(sources, recipe.batch, options.val_every, options.seed)
-    fit(trainer, training, data, options)
+    with frame_readers():
+        began_s = time.monotonic()
+        begin = trainer.global_rank / trainer.world_size
+        sources = [s.read(cache, round(seen_pixels * 1.5), workers, begin) for s in found]
+        for line in summarize_reading(sources, cache, time.monotonic() - began_s):
+            rank_zero_info(f'train: {line}')
+        data = RoadData(sources, recipe.batch, options.val_every, options.seed, workers)
+        fit(trainer, training, data, options)
     if not trainer.is_global_zero:
         return None
     return write_checkpoint(options, training, sources, calibrate)
 
 
 def _say_what_does_not_validate(found: Sequence[FoundSource]) -> None:
-    without = [source.name for source in found if not source.val_count]
+    without = [source.name for source in found if not source.val]
     if len(without) == len(found):
         rank_zero_info(
             'train: no data set has validation frames: there will be no IoU and no pictures, the '
@@ -112,8 +132,8 @@ def fit(
     """Run the trainer.
 
     Raises:
-        TrainingError: the loss is not finite, disk or memory is full, or a signal ended the
-            training.
+        TrainingError: the loss is not finite, disk or memory is full, a frame can no longer be
+            read, or a signal ended the training.
     """
     # Absolute: Lightning takes some relative paths for URLs.
     resume = options.resume and options.resume.absolute()
@@ -126,6 +146,10 @@ def fit(
         raise TrainingError(f'interrupted at step {trainer.global_step}; {left}') from error
     except torch.OutOfMemoryError as error:
         raise TrainingError(f'{error}; lower --batch or --crop') from error
+    except DatasetError as error:
+        # Behind the traceback of the process that reads frames.
+        *_, last_line = str(error).splitlines()
+        raise TrainingError(last_line.partition('DatasetError: ')[2] or last_line) from error
     except MisconfigurationException as error:
         raise TrainingError(str(error)) from error
 
@@ -152,24 +176,15 @@ def write_checkpoint(
     calibrated = calibrate(checkpoint, list(sample_frames(sources)))
     with atomic_write(options.out / CHECKPOINT_NAME) as part:
         save_checkpoint(calibrated, part, torch.float16)
-        check_written(part)
+        # Read and run, as the node will.
+        load_checkpoint(part)
     return metrics
-
-
-def check_written(path: Path) -> None:
-    """Load a written checkpoint and run it, as the node will.
-
-    Raises:
-        CheckpointError: it cannot be loaded.
-        TrainingError: its scores are not finite.
-    """
-    model = load_checkpoint(path).model
-    if not model.scores(torch.rand(1, 3, OUTPUT_STRIDE, OUTPUT_STRIDE)).isfinite().all():
-        raise TrainingError(f'{path} gives scores that are not finite; lower --learning-rate')
 
 
 def sample_frames(sources: Sequence[Source]) -> Iterator[np.ndarray]:
     """Yield (H, W, 3) uint8 RGB training frames, the same number from each source."""
     for source in sources:
-        for frame, _ in evenly_spaced(source.train.samples, FRAME_COUNT // len(sources) or 1):
+        indices = range(len(source.train))
+        for index in evenly_spaced(indices, FRAME_COUNT // len(sources) or 1):
+            frame, _ = source.train[index]
             yield frame.permute(1, 2, 0).contiguous().numpy()

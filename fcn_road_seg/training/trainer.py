@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMon
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from fcn_road_seg.training.callbacks import (
+    DataWait,
     ProgressPictures,
     RunCheckpoint,
     WholeCheckpoints,
@@ -46,7 +47,7 @@ def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> 
     """Return Lightning's trainer, whose epochs are `options.val_every` steps long.
 
     Raises:
-        ValueError: accelerator, devices or precision cannot be used on this machine.
+        ValueError: accelerator, devices, strategy or precision cannot be used on this machine.
     """
     # Absolute: Lightning takes some relative paths for URLs.
     out = options.out.absolute()
@@ -56,6 +57,7 @@ def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> 
             accelerator=options.accelerator,
             devices=options.devices,
             num_nodes=options.nodes,
+            strategy=options.strategy,
             sync_batchnorm=not on_cpu,
             precision=lightning_precision(options.precision, recipe, on_cpu),  # type: ignore[arg-type]
             max_epochs=math.ceil(options.steps / options.val_every),
@@ -72,8 +74,9 @@ def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> 
     # Lightning's word that it has no such accelerator, or not that many devices.
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
         raise ValueError(
-            f'--accelerator {options.accelerator} --devices {options.devices} --precision '
-            f'{options.precision} cannot be used on this machine: {error}'
+            f'--accelerator {options.accelerator} --devices {options.devices} --strategy '
+            f'{options.strategy} --precision {options.precision} cannot be used on this machine: '
+            f'{error}'
         ) from error
 
 
@@ -85,6 +88,7 @@ def build_callbacks(options: TrainingOptions, recipe: Recipe, validates: bool) -
         RunCheckpoint(out, LAST_NAME),
         RunCheckpoint(out, BEST_NAME, 'val/iou' if validates else None),
         LearningRateMonitor('step'),
+        DataWait(),
         ProgressPictures(out),
     ]
     if recipe.ema_decay:

@@ -17,8 +17,10 @@ import numpy as np
 
 JPEG_START = b'\xff\xd8\xff'
 _END = b'\xff\xd9'
-# Like libjpeg, a search for the next marker skips anything in between. Fill bytes belong to it.
-_MARKER = re.compile(rb'\xff+([^\x00\xff])')
+_SCAN_START = b'\xff\xda'
+# Like libjpeg, a search for the next marker skips anything in between, also fill bytes (0xFF). A
+# pattern with all of these would take time by the square of their number: hours for a megabyte.
+_MARKER = re.compile(rb'\xff([^\x00\xff])')
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
 _ARITHMETIC = frozenset(range(0xC9, 0xD0))
@@ -27,6 +29,9 @@ _WITHOUT_LENGTH = _RESTARTS | {0x01, 0xD9}
 _END_OF_IMAGE, _SCAN, _RESTART_INTERVAL = 0xD9, 0xDA, 0xDD
 # libjpeg fills in zeros where bits are missing; no Huffman table decodes these bits alike.
 _MORE_BITS = bytes([0xAA, 0xF6, 0x5B, 0xC9, *range(1, 125)])
+# Each scan passes over the whole picture, even if it is a few bytes long. With 16 scans (encoders
+# write up to 10) of 64 million pixels, a picture costs about 10 s.
+_MAX_SCANNED_PIXELS = 16 * 64_000_000
 # The brightness of a block whose data are missing.
 _GREY = 128
 _BGR_TO_LUMA = np.array([0.114, 0.587, 0.299])
@@ -86,8 +91,12 @@ def decode_whole_jpeg(
 
     The end marker may be missing, as some cameras never send it; `decode` then runs twice. Damage
     that leaves each scan its number of blocks goes unnoticed, and so does the loss of the last
-    block or two of a picture that has an end marker.
+    block or two of a picture that has an end marker. None is also returned for a picture with so
+    many scans that it would cost more than any encoder's.
     """
+    w, h = header.size_wh
+    if not header.has_one_scan and _scans(data, header) * w * h > _MAX_SCANNED_PIXELS:
+        return None
     end = data.rfind(_END, header.scan_at)
     has_end = end >= 0
     if not has_end:
@@ -139,6 +148,9 @@ def _has_grey_block(pixels: np.ndarray) -> bool:
 
 def _lacks_bits(data: bytes, header: JpegHeader) -> bool:
     """Return whether a scan or restart interval has too few bits; False if Pillow cannot tell."""
+    if _has_more_restarts_than_blocks(data, header):
+        # Each would get bits of its own: a hundred times the memory of the message.
+        return True
     # OpenCV would print a warning of the bits that are added, to every picture that is complete.
     try:
         from PIL import Image
@@ -154,6 +166,17 @@ def _lacks_bits(data: bytes, header: JpegHeader) -> bool:
     return given != more
 
 
+def _has_more_restarts_than_blocks(data: bytes, header: JpegHeader) -> bool:
+    restarts = sum(data.count(bytes([0xFF, kind]), header.scan_at) for kind in _RESTARTS)
+    w, h = header.size_wh
+    blocks = _scans(data, header) * -(-w // 8) * -(-h // 8)
+    return restarts * max(1, header.restart_interval) > blocks
+
+
+def _scans(data: bytes, header: JpegHeader) -> int:
+    return data.count(_SCAN_START, header.scan_at)
+
+
 def _with_more_bits(data: bytes, header: JpegHeader) -> bytes:
     """Return a JPEG with bits added to the end of each scan and restart interval."""
     parts = []
@@ -161,7 +184,7 @@ def _with_more_bits(data: bytes, header: JpegHeader) -> bytes:
     in_scan = False
     for kind, start, _ in _markers(data, header.scan_at):
         if in_scan:
-            parts += [data[done:start], _MORE_BITS]
+            parts += [data[done:start].rstrip(b'\xff'), _MORE_BITS]
             done = start
         in_scan = kind == _SCAN or (in_scan and kind in _RESTARTS)
         if kind == _END_OF_IMAGE:

@@ -1,3 +1,4 @@
+import csv
 import logging
 import os
 import random
@@ -37,7 +38,8 @@ from test.helpers.reference import model_of
 pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
 
-from fcn_road_seg.training import data_module
+from fcn_road_seg.training import road_frames
+from fcn_road_seg.training import run as training_run
 from fcn_road_seg.training.lightning_module import RoadTraining
 
 OTHER_NETWORK = 'has another network; give the --encoder, --fcn, --width and --context'
@@ -456,13 +458,90 @@ def test_two_processes_train_one_network(easy_data, tmp_path):
     ]
     command += ['--crop', '32x32', '--batch', '2', '--steps', '2', '--val-every', '2']
     command += ['--devices', '2', '--out', str(tmp_path)]
+    command += ['--strategy', 'ddp_find_unused_parameters_true', '--workers', '1']
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
     assert 'distributed_backend=gloo' in ended.stderr
+    # PyTorch's word on that strategy.
+    assert 'find_unused_parameters=True was specified' in ended.stderr
     checkpoint = load_checkpoint(tmp_path / 'road_fcn.safetensors')
     assert 0 <= checkpoint.provenance.metrics[easy_data.name]['iou'] <= 1
     saved = torch.load(tmp_path / 'last.ckpt', weights_only=True)
     assert saved['global_step'] == 2
+
+
+def test_training_is_the_same_without_cache_and_workers_as_with_both(easy_data, tmp_path):
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--pixels', '2048']
+    arguments += ['--batch', '2', '--steps', '4', '--val-every', '2']
+    ways = {
+        'plain': ['--cache-size', '0'],
+        'cached': ['--cache', str(tmp_path / 'cache'), '--workers', '2'],
+        'again': ['--cache', str(tmp_path / 'cache'), '--workers', '2'],
+    }
+    for name, way in ways.items():
+        train.main([*arguments, *way, '--out', str(tmp_path / name)])
+    plain, *others = (torch.load(tmp_path / name / 'last.ckpt') for name in ways)
+    for other in others:
+        assert other['val_iou_by_source'] == plain['val_iou_by_source']
+        for name, tensor in plain['state_dict'].items():
+            assert torch.equal(tensor, other['state_dict'][name]), name
+
+
+def test_share_of_the_time_waited_for_frames_is_among_the_metrics(short_run):
+    out, _ = short_run
+    with (out / 'metrics/version_0/metrics.csv').open() as file:
+        shares = [float(row['train/data_wait'] or -1) for row in csv.DictReader(file)]
+    assert 0 < max(shares) < 1
+
+
+def test_file_that_is_damaged_in_mid_run_is_named_in_one_line(easy_data, tmp_path, monkeypatch):
+    data = tmp_path / 'data'
+    shutil.copytree(easy_data, data)
+
+    def damage(self):
+        for path in data.glob('images/*'):
+            path.write_bytes(b'damaged')
+
+    monkeypatch.setattr(RoadTraining, 'on_train_start', damage)
+    arguments = [*TINY, '--data', str(data), '--crop', '32x32', '--out', str(tmp_path / 'run')]
+    with pytest.raises(
+        SystemExit, match=r'^train: \S+images/\d.png cannot be read: .*; replace or remove it$'
+    ):
+        train.main([*arguments, '--cache-size', '0', '--workers', '1'])
+
+
+def test_dry_run_goes_through_all_parts_on_a_few_frames_and_leaves_nothing(
+    easy_data, tmp_path, capsys, monkeypatch
+):
+    written = []
+
+    def note(options, training, sources, calibrate):
+        written.append([len(source.train) for source in sources])
+        return write_checkpoint(options, training, sources, calibrate)
+
+    write_checkpoint = training_run.write_checkpoint
+    monkeypatch.setattr(training_run, 'write_checkpoint', note)
+    arguments = [*TINY, '--data', str(easy_data), '--rendered', '40=0.5', '--crop', '32x32']
+    out = tmp_path / 'a/run'
+    train.main([*arguments, '--out', str(out), '--fast-dev-run'])
+    said = capsys.readouterr().out
+    # The last part.
+    assert 'train: float16 by torch' in said
+    assert said.splitlines()[-1].startswith('train: dry run: all parts work; ')
+    assert written == [[8, 8]]
+    assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_refuses_what_the_real_run_would(short_run):
+    out, arguments = short_run
+    with pytest.raises(SystemExit, match=r'holds another run \(last.ckpt\)'):
+        train.main([*arguments, '--out', str(out), '--fast-dev-run'])
+
+
+def test_dry_run_of_a_resumed_run_is_refused(capsys):
+    with pytest.raises(SystemExit, match='2'):
+        train.main(['--rendered', '4', '--fast-dev-run', '--resume', 'last.ckpt'])
+    assert 'leave --resume out' in capsys.readouterr().err
 
 
 def test_run_leaves_curves_predictions_and_tensorboard_events(easy_data, tmp_path):
@@ -527,6 +606,11 @@ def test_run_leaves_curves_predictions_and_tensorboard_events(easy_data, tmp_pat
             ['--rendered', '4', '--skip-scales', '1', 'nan'],
             r'skip scales \(1.0, nan\) are not all',
         ),
+        (
+            ['--rendered', '4', '--cache-size', '-1'],
+            'cache size -1.0 is not a number of',
+        ),
+        (['--rendered', '4', '--cache', '/proc/no'], '/proc/no cannot be written to'),
         (['--rendered', '4', '--seed', '-1'], r'seed -1 is not in 0\.\.4294967295'),
         (['--rendered', '4', '--seed', '4294967296'], r'seed 4294967296 is not in 0\.\.42949672'),
         (['--rendered', '4', '--freeze', '-1'], '-1 steps cannot be frozen; use 0 for none'),
@@ -546,7 +630,7 @@ def test_error_in_the_arguments_is_one_line_before_training_starts(
     def read(*_):
         raise AssertionError('the data were read')
 
-    monkeypatch.setattr(data_module.RoadFrames, '__init__', read)
+    monkeypatch.setattr(road_frames.RoadFrames, '__init__', read)
     with pytest.raises(SystemExit, match=f'^train: .*{reason}.*$') as refused:
         train.main(['--weights', 'none', '--out', str(tmp_path), *arguments])
     assert '\n' not in str(refused.value)
@@ -597,7 +681,8 @@ def test_lightning_warns_of_nothing_and_advertises_nothing(easy_data, tmp_path):
     command += ['--crop', '32x32', '--batch', '1', '--steps', '1', '--out', str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
-    said = [line for line in ended.stderr.splitlines() if line and 'frame/s' not in line]
+    lines = [line for line in ended.stderr.splitlines() if line and 'frame/s' not in line]
+    said = [line for line in lines if not line.startswith('train: ')]
     assert len(said) <= 2, said
     assert said[0].startswith('GPU available: ')
     assert 'stopped' in said[-1]

@@ -94,6 +94,11 @@ def test_pixel_beyond_the_edge_of_the_picture_has_no_ray():
         (np.diag([500.0, 0, 1]), 'is singular or not one of a camera'),
         (np.diag([-500.0, 500, 1]), 'is singular or not one of a camera'),
         (np.diag([500.0, 500, 2]), 'is singular or not one of a camera'),
+        (
+            np.diag([500.0, 1e-4, 1]),
+            'not one of a camera: focal lengths are at least 0.001 pixels',
+        ),
+        (np.diag([500.0, 1e10, 1]), 'no number is above 1e\\+09; calibrate the camera'),
         (np.diag([500.0, np.nan, 1]), 'the camera matrix is not 3 x 3 finite'),
         (np.eye(3, 4), 'the camera matrix is not 3 x 3 finite'),
     ],
@@ -111,6 +116,7 @@ def test_bad_matrix_is_refused(matrix, text):
         ('plumb_bob', (0.1,) * 8, 'plumb_bob has 8 coefficients; it needs 4 or 5'),
         ('equidistant', (0.1,) * 5, 'equidistant has 5 coefficients; it needs 4'),
         ('plumb_bob', (0.1, 0, 0, 0, float('inf')), 'a distortion coefficient is not finite'),
+        ('equidistant', (0.1, 0, 0, -1e10), 'a distortion coefficient is above 1e\\+09, which no'),
     ],
 )
 def test_bad_distortion_is_refused(model, distortion, text):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from fcn_road_seg.ground.lens import COEFFICIENTS
 from fcn_road_seg.messages.image import ENCODINGS
 
 UINT32_MAX = 2**32 - 1
@@ -172,6 +173,7 @@ def claiming(data: bytes, w: int, h: int) -> bytes:
 
 
 NUMBERS = st.sampled_from([0.0, -1.0, 1.0, 700.0, 1e-320, 1e300, -1e300]) | st.floats()
+POSITIVE = st.sampled_from([1e-320, 1e-3, 50.0, 1e9, 1e300]) | st.floats(1e-9, 1e9)
 
 
 @st.composite
@@ -183,10 +185,16 @@ def camera_infos(draw: st.DrawFn) -> CameraInfo:
         if draw(st.booleans()):
             setattr(msg, field, draw(st.lists(NUMBERS, min_size=length, max_size=length)))
     if draw(st.booleans()):
-        msg.distortion_model = draw(
-            st.sampled_from(['plumb_bob', 'rational_polynomial', 'equidistant', 'fisheye']) | TEXTS
-        )
+        # Of the right form.
+        fx, fy, cx, cy = draw(POSITIVE), draw(POSITIVE), draw(NUMBERS), draw(NUMBERS)
+        msg.k = (fx, draw(NUMBERS), cx, 0.0, fy, cy, 0.0, 0.0, 1.0)
+        msg.p = (fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0)
+    if draw(st.booleans()):
+        msg.distortion_model = draw(st.sampled_from([*COEFFICIENTS, 'fisheye']) | TEXTS)
         msg.d = draw(st.lists(NUMBERS, max_size=15))
+        if counts := COEFFICIENTS.get(msg.distortion_model):
+            count = draw(st.sampled_from(counts))
+            msg.d = draw(st.lists(NUMBERS, min_size=count, max_size=count))
     if draw(st.booleans()):
         msg.height, msg.width = draw(UINT32), draw(UINT32)
     if draw(st.booleans()):

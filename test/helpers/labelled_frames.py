@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -40,3 +41,25 @@ def write_kitti_road(root: Path) -> Path:
     # The ego lane's ground truth is in the same folder, but is the label of another task.
     write_image(root / 'training/gt_image_2/um_lane_000000.png', np.full((4, 6, 3), 255))
     return root
+
+
+@dataclass
+class MadeFrame:
+    """A frame in memory, with a label of zeros, that counts how often it is loaded."""
+
+    pixels: np.ndarray
+    loads: int = 0
+
+    def load(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pixels and the label, and count."""
+        self.loads += 1
+        return self.pixels, np.zeros(self.pixels.shape[:2], np.uint8)
+
+    def version(self) -> tuple[object, ...]:
+        """Return the pixels."""
+        return (self.pixels.tobytes(), self.pixels.shape)
+
+
+def made_frame(value: int, hw: tuple[int, int] = (4, 4)) -> MadeFrame:
+    """Return a frame whose pixels all have this value."""
+    return MadeFrame(np.full((*hw, 3), value, np.uint8))

@@ -2,12 +2,17 @@ from array import array
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fcn_road_seg.ground.errors import GroundError
 from fcn_road_seg.messages.camera_info import camera_of_info
 
 pytest.importorskip('sensor_msgs')
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
+
+from test.helpers import hostile_messages
+from test.helpers.hostile_camera import has_ground
 
 K = [700.0, 0, 319.5, 0, 710.0, 239.5, 0, 0, 1]
 P = [650.0, 0, 320.0, -70.0, 0, 650.0, 240.0, 0, 0, 0, 1, 0]
@@ -78,3 +83,9 @@ def test_message_that_is_none_of_a_camera_is_refused_in_one_line(changes, hw, te
 def test_uncalibrated_projection_matrix_is_refused():
     with pytest.raises(GroundError, match='the projection matrix P of camera_info is all zero'):
         camera_of_info(info(p=[0.0] * 12), HW, rectified=True)
+
+
+@settings(deadline=None)
+@given(hostile_messages.camera_infos(), st.booleans())
+def test_any_message_gives_a_view_of_the_ground_or_is_refused(msg, rectified):
+    has_ground(msg, rectified=rectified)

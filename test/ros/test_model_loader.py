@@ -1,11 +1,19 @@
+import re
 import threading
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from rclpy.logging import get_logger
 
-from fcn_road_seg.model.checkpoint import CLASS_NAMES, CheckpointError, load_checkpoint
+from fcn_road_seg.model.checkpoint import (
+    CLASS_NAMES,
+    CheckpointError,
+    Provenance,
+    load_checkpoint,
+    save_checkpoint,
+)
 from fcn_road_seg.ros import model_loader
 from fcn_road_seg.ros.model_loader import load_in_background, load_model, wait_for_model
 from fcn_road_seg.ros.node_parameters import NodeParameters
@@ -37,6 +45,21 @@ def test_precision_and_the_reason_for_it_are_one_line_of_the_log(random_checkpoi
     assert lines.count('precision float32: asked for by name') == 1
 
 
+def test_licence_and_hash_of_the_checkpoint_are_in_the_log(random_checkpoint, tmp_path):
+    path = tmp_path / 'c.safetensors'
+    provenance = Provenance('some frames', 'research only\n[FATAL] no line of the log')
+    save_checkpoint(replace(random_checkpoint, provenance=provenance), path)
+    lines = []
+    logger = SimpleNamespace(info=lines.append, warning=lines.append)
+    model = load_model(parameters_with(checkpoint=str(path), precision='float32'), logger)
+    assert (
+        lines.count('licence of its training data: research only [FATAL] no line of the log') == 1
+    )
+    sha256 = load_checkpoint(path).sha256
+    assert model.segmenter.checkpoint_sha256 == sha256
+    assert sum(f'{path} ({sha256[:12]})' in line for line in lines) == 1
+
+
 def test_parameters_override_the_checkpoints_threshold_and_paint(random_checkpoint_path):
     parameters = parameters_with(
         checkpoint=str(random_checkpoint_path),
@@ -66,6 +89,24 @@ def test_missing_light_checkpoint_is_named(installed_lite):
     installed_lite.unlink()
     with pytest.raises(CheckpointError, match=r'^the lite checkpoint .* is not installed; give'):
         load_model(parameters_with(checkpoint='lite'), LOGGER)
+
+
+@pytest.mark.parametrize(
+    'name', ['$(touch made)', '`touch made`', 'a; touch made', '%s{0}', f'{"../" * 40}nowhere']
+)
+def test_checkpoint_parameter_is_a_path_and_nothing_else(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=f'^{re.escape(name)} does not exist; give the path'):
+        load_model(parameters_with(checkpoint=name), LOGGER)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_that_is_no_checkpoint_is_refused_without_telling_what_is_in_it(tmp_path):
+    path = tmp_path / 'key.pem'
+    path.write_text('secret key ' * 100)
+    with pytest.raises(CheckpointError, match='is not a readable safetensors file') as error:
+        load_model(parameters_with(checkpoint=str(path)), LOGGER)
+    assert 'secret' not in str(error.value)
 
 
 def test_error_of_loading_is_raised_where_it_is_waited_for():

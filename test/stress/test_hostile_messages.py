@@ -3,7 +3,8 @@
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
-from test.helpers.hostile_camera import BATCH, NODE, throw_at_node
+from test.helpers.hostile_camera import BATCH, NODE, draw_each, has_ground, throw_at_node
+from test.helpers.hostile_messages import camera_infos
 
 pytestmark = pytest.mark.stress
 
@@ -41,4 +42,20 @@ def test_node_counts_each_bad_message_and_segments_the_next_good_one(
         f'{outcome.refused:,} refused and counted, {readable:,} readable and segmented; '
         f'{len(rss_mib)} good frames in between: the right mask; '
         f'RSS {rss_mib[0]} MiB after the first of them, {max(rss_mib)} at most',
+    )
+
+
+def test_camera_info_gives_a_view_of_the_ground_or_is_refused(times, report):
+    found = []
+
+    def take(msg):
+        found.extend(has_ground(msg, rectified=rectified) for rectified in (False, True))
+
+    count = times(5_000)
+    for number, begin in enumerate(range(0, count, BATCH)):
+        draw_each(camera_infos(), min(BATCH, count - begin), number, take)
+    report(
+        'camera infos, in this process',
+        len(found),
+        f'{found.count(False):,} refused, {found.count(True):,} gave a view of the ground',
     )

@@ -1,111 +1,44 @@
-import cv2
+import os
+import time
+
 import numpy as np
 import pytest
-import torch
 
-from fcn_road_seg.datasets.frames import DatasetError
-from fcn_road_seg.datasets.splits import SplitRule, find_frames
-from test.helpers.labelled_frames import write_image
+from fcn_road_seg.training.frame_cache import FrameCache
+from fcn_road_seg.training.road_frames import RoadFrames
+from fcn_road_seg.training.sources import Source
+from test.helpers.labelled_frames import MadeFrame, made_frame
 
 pytest.importorskip('lightning', reason='lightning is not installed')
-pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
 
-from fcn_road_seg.training.data_module import (
-    RoadFrames,
-    ShareSampler,
-    Source,
-    find_sources,
-    split_share,
-    train_loader,
-)
+from fcn_road_seg.training.data_module import ShareSampler, train_loader
 
 
-def own_frames(root, count=5):
-    for folder in ('images', 'masks'):
-        (root / folder).mkdir(parents=True)
-        for i in range(count):
-            cv2.imwrite(str(root / f'{folder}/{i}.png'), np.zeros((32, 48), np.uint8))
-    return str(root)
+@pytest.fixture
+def cache(tmp_path):
+    return FrameCache(tmp_path, max_bytes=10**6)
 
 
-@pytest.mark.parametrize('split', ['train', 'val'])
-def test_frames_are_read_as_their_data_set_reads_them(tmp_path, split):
-    # Image pairs read both frame and label in a way of their own.
-    rng = np.random.default_rng(0)
-    for number in range(5):
-        pair_bgr = rng.integers(0, 256, (16, 32, 3), np.uint8)
-        write_image(tmp_path / f'train/{number}.jpg', pair_bgr)
-    (source,) = find_sources([str(tmp_path)], None, SplitRule())
-    expected = [frame.load() for frame in find_frames(tmp_path, split)]
-    read = list(getattr(source, split))
-    for (frame_rgb, label), (expected_rgb, expected_label) in zip(read, expected, strict=True):
-        assert np.array_equal(frame_rgb, expected_rgb)
-        assert np.array_equal(label, expected_label)
+def source(name, frames, cache, share=1.0):
+    return Source(name, RoadFrames(frames, cache), RoadFrames([], cache), share)
 
 
-@pytest.mark.parametrize(
-    ('item', 'expected'), [('a/b', ('a/b', None)), ('a=0.5', ('a', 0.5)), ('a=b=2', ('a=b', 2.0))]
-)
-def test_share_is_what_follows_the_last_equals_sign(item, expected):
-    assert split_share(item) == expected
-
-
-@pytest.mark.parametrize('item', ['a=', 'a=x', 'a=0', 'a=-1', 'a=nan', 'a=inf'])
-def test_share_that_is_no_positive_number_is_refused(item):
-    with pytest.raises(DatasetError, match=r'is not a positive number; use, for example, DIR='):
-        split_share(item)
-
-
-def test_data_sets_of_one_name_are_told_apart(tmp_path):
-    a, b = own_frames(tmp_path / 'a/own'), own_frames(tmp_path / 'b/own')
-    found = [source.read(10_000) for source in find_sources([a, f'{b}=3'], None, SplitRule())]
-    assert [(s.name, s.share) for s in found] == [('own', 4), ('own_1', 3.0)]
-
-
-def test_folder_with_an_equals_sign_in_its_name_has_no_share(tmp_path):
-    root = own_frames(tmp_path / 'date=2024')
-    assert split_share(root) == (root, None)
-    assert split_share(f'{root}=0.5') == (root, 0.5)
-
-
-def test_data_set_named_like_the_rendered_scenes_is_told_apart_from_them(tmp_path):
-    root = own_frames(tmp_path / 'rendered')
-    found = find_sources([root], '4', SplitRule())
-    assert [source.name for source in found] == ['rendered_1', 'rendered']
-
-
-def test_data_set_with_nothing_left_to_train_on_is_named(tmp_path):
-    root = own_frames(tmp_path / 'own')
-    with pytest.raises(DatasetError, match='own has no training frames left; hold out fewer'):
-        find_sources([root], None, SplitRule(fold=(1, 1)))
-
-
-@pytest.mark.parametrize('count', ['many', '0', '-4'])
-def test_invalid_count_of_rendered_frames_is_refused(count):
-    with pytest.raises(
-        DatasetError, match=f"--rendered '{count}' is not a number of frames; use at least 1"
-    ):
-        find_sources([], count, SplitRule())
-
-
-def test_sources_are_drawn_by_their_shares():
-    def source(name, count, value, share):
-        sample = (np.full((4, 4, 3), value, np.uint8), np.zeros((4, 4), np.uint8))
-        return Source(name, RoadFrames([sample] * count), RoadFrames([]), share)
-
-    both = [source('many', 90, 0, 1.0), source('few', 10, 255, 3.0)]
+def test_sources_are_drawn_by_their_shares(cache):
+    both = [
+        source('many', [made_frame(0)] * 90, cache, share=1.0),
+        source('few', [made_frame(255)] * 10, cache, share=3.0),
+    ]
     loader = train_loader(both, batch=10, steps=100, seed=0)
     drawn = [frame[0, 0, 0].item() for frames, _ in loader for frame in frames]
     assert len(drawn) == 1000
     assert np.mean(np.array(drawn) == 255) == pytest.approx(0.75, abs=0.05)
 
 
-def test_draws_follow_from_seed_rank_and_epoch_alone():
-    sample = (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8))
-    source = [Source('a', RoadFrames([sample] * 50), RoadFrames([]), 1.0)]
+def test_draws_follow_from_seed_rank_and_epoch_alone(cache):
+    sources = [source('a', [made_frame(0)] * 50, cache)]
 
     def drawn(seed, rank, epoch):
-        sampler = ShareSampler(source, 20, seed, rank)
+        sampler = ShareSampler(sources, 20, seed, rank)
         sampler.set_epoch(epoch)
         return list(sampler)
 
@@ -114,9 +47,64 @@ def test_draws_follow_from_seed_rank_and_epoch_alone():
     assert len({tuple(numbers) for numbers in others}) == 4
 
 
-def test_road_frames_are_channel_first_uint8_tensors():
-    frame_rgb = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    frame, label = RoadFrames([(frame_rgb, np.zeros((2, 4), np.uint8))])[0]
-    assert frame.dtype == label.dtype == torch.uint8
-    assert frame.shape == (3, 2, 4)
-    assert frame[:, 1, 2].tolist() == frame_rgb[1, 2].tolist()
+def test_batches_do_not_depend_on_the_number_of_processes_that_read_them(cache):
+    sources = [source('a', [made_frame(value) for value in range(9)], cache)]
+
+    def drawn(workers):
+        loader = train_loader(sources, batch=3, steps=7, seed=5, workers=workers)
+        return [[frame[0, 0, 0].item() for frame in frames] for frames, _ in loader]
+
+    assert drawn(0) == drawn(1) == drawn(3)
+
+
+def test_frames_keep_their_layout_in_memory_from_another_process(cache):
+    # The augmentation's sums are those of an uncached training only if the layout is the same.
+    sources = [source('a', [MadeFrame(np.arange(36, dtype=np.uint8).reshape(3, 4, 3))], cache)]
+    ((frames, _),) = train_loader(sources, batch=1, steps=1, seed=0, workers=1)
+    assert frames[0].shape == (3, 3, 4)
+    assert frames[0].stride() == (1, 12, 3)
+    assert frames[0][:, 1, 2].tolist() == [18, 19, 20]
+
+
+def test_frames_of_a_batch_keep_their_own_sizes(cache):
+    made = [made_frame(value, hw) for value, hw in enumerate([(3, 5), (8, 2), (1, 1)])]
+    sources = [source('a', made, cache)]
+    ((frames, labels),) = train_loader(sources, batch=30, steps=1, seed=0, workers=1)
+    assert len(frames) == len(labels) == 30
+    for frame, label in zip(frames, labels, strict=True):
+        hw = made[int(frame[0, 0, 0])].pixels.shape[:2]
+        assert tuple(frame.shape) == (3, *hw)
+        assert tuple(label.shape) == hw
+
+
+def test_batch_takes_few_file_descriptors_however_many_frames_it_has(cache):
+    sources = [source('a', [made_frame(0)], cache)]
+    batches = iter(train_loader(sources, batch=200, steps=4, seed=0, workers=1))
+    held = [next(batches)]
+    before = len(os.listdir('/proc/self/fd'))
+    held.append(next(batches))
+    assert len(os.listdir('/proc/self/fd')) - before < 10
+    assert len(held[1][0]) == 200
+
+
+def test_time_that_the_consumer_waits_is_measured_and_its_own_is_not(cache):
+    class SlowFrame(MadeFrame):
+        def load(self):
+            time.sleep(0.02)
+            return super().load()
+
+    uncached = FrameCache(cache.folder, max_bytes=0)
+    loader = train_loader([source('a', [SlowFrame(np.zeros((4, 4, 3)))], uncached)], 2, 3, seed=0)
+    for _ in loader:
+        time.sleep(0.2)
+    assert 3 * 2 * 0.02 <= loader.waited_s < 0.4
+
+
+def test_error_in_a_file_while_it_is_drawn_is_raised_where_batches_are_used(cache):
+    class LostFrame(MadeFrame):
+        def load(self):
+            raise ValueError('a.png is gone')
+
+    loader = train_loader([source('a', [LostFrame(np.zeros(4))], cache)], 1, 1, 0, workers=1)
+    with pytest.raises(ValueError, match=r'a\.png is gone'):
+        list(loader)

@@ -1,5 +1,8 @@
 """Which JPEGs lack data. Other damage is in test_picture and test/messages."""
 
+import time
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -124,3 +127,42 @@ def test_reading_a_whole_picture_prints_no_warning(capfd):
         assert options == PROGRESSIVE or is_read(data[:-2])
     assert is_read(jpeg(np.full((300, 400, 3), 128, np.uint8), RESTARTS))
     assert capfd.readouterr() == ('', '')
+
+
+def seconds_to_refuse(data):
+    began_s = time.process_time()
+    assert not is_read(data)
+    return time.process_time() - began_s
+
+
+def test_long_run_of_fill_bytes_is_refused_at_once():
+    # With the square of its length, which it once took, this would be 100 s.
+    assert seconds_to_refuse(b'\xff\xd8\xff' + b'\xff' * 60_000) < 1
+
+
+def test_fill_bytes_before_markers_are_part_of_no_scan():
+    data = jpeg(photo(200, 300), PROGRESSIVE)
+    header, *scans = data.split(b'\xff\xda')
+    filled = b'\xff\xff\xff\xda'.join([header, *scans])
+    assert is_read(filled)
+    assert not is_read(cut(filled, 0.6) + b'\xff\xff' + END)
+
+
+def test_picture_of_endlessly_many_scans_is_refused_at_once():
+    data = jpeg(np.zeros((2048, 2048), np.uint8), PROGRESSIVE)
+    last_scan = data[data.rindex(b'\xff\xda') : -2]
+    assert is_read(data)
+    assert seconds_to_refuse(data[:-2] + 10_000 * last_scan + END) < 1
+
+
+@pytest.mark.parametrize('options', [RESTARTS, PROGRESSIVE])
+def test_flood_of_restart_markers_costs_no_memory(options):
+    # Grey, as the blocks of a picture that lacks data.
+    data = jpeg(np.full((16, 24), 128, np.uint8), options)
+    flood = data[:-2] + b'\xff\xd0' * 100_000 + END
+    assert is_read(data)
+    tracemalloc.start()
+    assert not is_read(flood)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 10 * len(flood)

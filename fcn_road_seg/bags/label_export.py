@@ -1,0 +1,153 @@
+"""Frames of bags and folders, with the network's masks, for people who correct them."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from fcn_road_seg.bags.bag_segmenter import camera_topics, decode_ahead
+from fcn_road_seg.bags.reader import BagMessage, BagReader
+from fcn_road_seg.bags.typestore import BagError
+from fcn_road_seg.datasets.frames import find_images, read_image
+from fcn_road_seg.datasets.label_folder import LabelFolder, png
+from fcn_road_seg.inference.uncertainty import edge_entropy, least_sure
+
+if TYPE_CHECKING:
+    # It imports PyTorch, which takes seconds.
+    from fcn_road_seg.inference.segmenter import RoadSegmenter
+
+
+@dataclass(frozen=True)
+class NumberedFrame:
+    """A frame, (H, W, 3) uint8 BGR, its `number` among those of its input, and a name.
+
+    `path` is its file, of an input that is a folder.
+    """
+
+    number: int
+    name: str
+    frame_bgr: np.ndarray
+    path: Path | None = None
+
+
+@dataclass
+class ExportCounts:
+    """Numbers of frames: read, written, and those of bags that are bad, by their error."""
+
+    read: int = 0
+    written: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+class LabelExport:
+    """Segments the frames of `inputs`, bags or folders of images, into a label folder.
+
+    `topics` are the image topics of bags; none are all. `counts` counts.
+    """
+
+    def __init__(
+        self, inputs: Sequence[Path], topics: Sequence[str], segmenter: RoadSegmenter
+    ) -> None:
+        self._inputs = inputs
+        self._topics = topics
+        self._segmenter = segmenter
+        self.counts = ExportCounts()
+
+    def run(self, folder: LabelFolder, count: int | None = None) -> None:
+        """Write all frames or, of these, the `count` of which the network is least sure.
+
+        To choose, all frames are segmented; those chosen are then read and segmented again.
+
+        Raises:
+            BagError, DatasetError: an input cannot be read, or there is no frame.
+        """
+        chosen = [None] * len(self._inputs) if count is None else self._choose(count)
+        for path, only in zip(self._inputs, chosen, strict=True):
+            for frame in tqdm(self._frames(path, only), desc=f'{path.name} labels', unit='frame'):
+                found = self._segmenter(frame.frame_bgr, confidence=False)
+                if frame.path is None:
+                    picture, suffix = png(frame.frame_bgr), '.png'
+                else:
+                    picture, suffix = frame.path.read_bytes(), frame.path.suffix
+                folder.add(frame.name, picture, suffix, found.mask)
+                self.counts.written += 1
+        if count is None:
+            self.counts.read = self.counts.written
+        if not self.counts.written:
+            ((reason, _),) = self.counts.errors.most_common(1) or [('they are empty', 0)]
+            raise BagError(f'no frame can be read: {reason}')
+
+    def _choose(self, count: int) -> list[set[int]]:
+        """Return the numbers of the chosen frames of each input."""
+        entropies: dict[int, float] = {}
+        # Numbers go on from one input to the next.
+        starts = [0]
+        for path in self._inputs:
+            end = starts[-1]
+            for frame in tqdm(self._frames(path), desc=f'{path.name} choice', unit='frame'):
+                found = self._segmenter(frame.frame_bgr, confidence=False, road_probability=True)
+                assert found.road_probability is not None
+                end = starts[-1] + frame.number + 1
+                entropies[end - 1] = edge_entropy(found.road_probability, found.mask)
+            starts.append(end)
+        self.counts.read = len(entropies)
+        chosen = least_sure(entropies, count)
+        return [
+            {number - start for number in chosen if start <= number < end}
+            for start, end in pairwise(starts)
+        ]
+
+    def _frames(self, path: Path, only: Collection[int] | None = None) -> Iterator[NumberedFrame]:
+        if path.is_dir() and not (path / 'metadata.yaml').exists() and not _bag_files(path):
+            yield from _image_frames(path, only)
+            return
+        for frame in _bag_frames(path, self._topics, only):
+            if isinstance(frame, str):
+                self.counts.errors[frame] += 1
+            else:
+                yield frame
+
+
+def _bag_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix in ('.mcap', '.db3')]
+
+
+def _image_frames(folder: Path, only: Collection[int] | None) -> Iterator[NumberedFrame]:
+    for number, path in enumerate(find_images(folder)):
+        if only is None or number in only:
+            name = '_'.join(path.relative_to(folder).with_suffix('').parts)
+            yield NumberedFrame(number, name, read_image(path), path)
+
+
+def _bag_frames(
+    path: Path, topics: Sequence[str], only: Collection[int] | None
+) -> Iterator[NumberedFrame | str]:
+    """Yield the frames of a bag or, of a message that the node would refuse, the reason."""
+    numbers: deque[int] = deque()
+
+    def chosen(messages: Iterator[BagMessage]) -> Iterator[BagMessage]:
+        for number, item in enumerate(messages):
+            if only is None or number in only:
+                numbers.append(number)
+                yield item
+
+    with BagReader(path) as reader:
+        cameras = camera_topics(reader.topics, topics)
+        for item in decode_ahead(chosen(reader.messages(cameras)), cameras):
+            number = numbers.popleft()
+            if item.frame is None:
+                yield f'{path}: {item.error}'
+                continue
+            frame_bgr = item.frame.pixels
+            if item.frame.channel_order == 'rgb':
+                frame_bgr = cv2.cvtColor(frame_bgr, cv2.COLOR_RGB2BGR)
+            camera = item.message.topic.strip('/').replace('/', '_')
+            yield NumberedFrame(number, f'{path.stem}_{camera}_{item.message.time_ns}', frame_bgr)

@@ -1,0 +1,185 @@
+"""The part of `segment_bag` that segments many bags, on one machine or on many."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from fcn_road_seg.bags.options import BagOptions
+from fcn_road_seg.bags.typestore import BagError
+from fcn_road_seg.commands.arguments import build_segmenter, whole_number
+from fcn_road_seg.fleet.catalogue import BagJob, find_bags, is_one_bag
+from fcn_road_seg.fleet.labeller import Assignment, Outcome, Progress
+from fcn_road_seg.fleet.manifest import Request
+from fcn_road_seg.fleet.processes import label_in_processes
+from fcn_road_seg.fleet.ray_cluster import (
+    LOCAL,
+    TASK_FRAMES,
+    label_on_ray,
+    ray_cluster,
+    task_resources,
+)
+from fcn_road_seg.fleet.run import RunCounts, segment_bags
+from fcn_road_seg.messages.one_line import one_line
+from fcn_road_seg.model.shipped_checkpoints import FILE_NAMES, checkpoint_path
+from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder
+
+# With the checkpoint, those that decide what the network says.
+NETWORK_OPTIONS = ('device', 'precision', 'backend', 'input', 'roi_top', 'threshold')
+
+
+def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options for many bags; any of them makes OUT a folder of bags."""
+    group = parser.add_argument_group(
+        'many bags',
+        'With several bags, a folder of bags, a quoted pattern or one of these options, OUT is a '
+        'folder with one bag each. Run the same command again to continue; docs/fleet.md.',
+    )
+    where = group.add_mutually_exclusive_group()
+    where.add_argument(
+        '--jobs',
+        type=whole_number(1),
+        metavar='N',
+        help='Number of bags to segment at once; they share the CPU threads (default: 1).',
+    )
+    where.add_argument(
+        '--ray',
+        nargs='?',
+        const=LOCAL,
+        metavar='ADDRESS',
+        help='Segment on the Ray cluster at ADDRESS, such as auto or 10.0.0.1:6379 (default: one '
+        'that is started here). Each task has --threads CPUs (0: one) and, on GPUs, one GPU.',
+    )
+    group.add_argument(
+        '--task-frames',
+        type=whole_number(0),
+        metavar='N',
+        help='Split bags of more than N frames into several tasks of --ray; 0 splits none '
+        f'(default: {TASK_FRAMES}).',
+    )
+    group.add_argument(
+        '--shard',
+        type=shard,
+        metavar='K/N',
+        help='Segment only the K-th of N parts of the bags, for example in a job array.',
+    )
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Return (K, N) for 'K/N', with K of 1 to N.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not that.
+    """
+    match = re.fullmatch(r'(\d{1,9})/(\d{1,9})', text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not K/N; use, for example, 1/5 for the first of five parts'
+        )
+    return int(match[1]), int(match[2])
+
+
+def asks_for_many(args: argparse.Namespace) -> bool:
+    """Return whether the arguments of `segment_bag` make OUT a folder of bags."""
+    options = (args.jobs, args.ray, args.shard, args.task_frames)
+    return (
+        any(option is not None for option in options)
+        or len(args.bags) > 1
+        or not is_one_bag(args.bags[0])
+    )
+
+
+def segment_many(args: argparse.Namespace, options: BagOptions) -> None:
+    """Segment all bags that the arguments name, and print what became of them.
+
+    Raises:
+        BagError: no bag is found, some failed, or no worker can start.
+        CheckpointError, GroundError, ValueError, OSError: as load_checkpoint, Mounting and
+            refuse_unwritable_folder.
+    """
+    if args.video:
+        raise BagError('--video shows one bag; leave it out, or segment that bag alone')
+    if args.task_frames is not None and args.ray is None:
+        raise BagError('--task-frames splits the tasks of --ray; add --ray or leave it out')
+    if options.grid:
+        options.grid.mounting()
+    out = args.out.absolute()
+    if out.exists() and is_one_bag(out):
+        raise BagError(f'{args.out} is a bag; with many bags, OUT is a folder for theirs')
+    jobs = find_bags([source.absolute() for source in args.bags], out)
+    if args.shard:
+        k, n = args.shard
+        jobs = jobs[k - 1 :: n]
+    refuse_unwritable_folder(out)
+    if args.ray is None:
+        count = args.jobs or 1
+        assignment = _assignment(args, options, out, threads_of_a_job(args.threads, count))
+        counts = segment_bags(
+            assignment, jobs, lambda todo: label_in_processes(assignment, todo, count)
+        )
+    else:
+        assignment = _assignment(args, options, out, args.threads or 1)
+        counts = segment_bags(
+            assignment, jobs, lambda todo: _label_on_cluster(args, assignment, todo)
+        )
+    print_result(args.out, counts, len(jobs))
+
+
+def _assignment(
+    args: argparse.Namespace, options: BagOptions, out: Path, threads: int
+) -> Assignment:
+    # It imports PyTorch, which takes seconds.
+    from fcn_road_seg.model.checkpoint import load_checkpoint
+
+    named = {name: getattr(args, name) for name in NETWORK_OPTIONS}
+    sha256 = load_checkpoint(checkpoint_path(args.checkpoint)).sha256
+    settings = argparse.Namespace(**{**vars(args), 'threads': threads})
+    if args.checkpoint not in FILE_NAMES:
+        # Workers on other machines have other working folders.
+        settings.checkpoint = str(Path(args.checkpoint).absolute())
+    return Assignment(
+        out,
+        options,
+        functools.partial(build_segmenter, settings),
+        Request(sha256, {**asdict(options), **named}),
+    )
+
+
+def _label_on_cluster(
+    args: argparse.Namespace, assignment: Assignment, jobs: Sequence[BagJob]
+) -> Iterator[Outcome | Progress]:
+    with ray_cluster(args.ray) as ray:
+        resources = task_resources(ray, args.device, args.threads or 1)
+        frames = TASK_FRAMES if args.task_frames is None else args.task_frames
+        yield from label_on_ray(ray, assignment, jobs, resources, frames)
+
+
+def threads_of_a_job(threads: int, count: int) -> int:
+    """Return the share of `threads` (0: all cores, which is also the share of a single job)."""
+    if count == 1:
+        return threads
+    return max(1, (threads or len(os.sched_getaffinity(0))) // count)
+
+
+def print_result(out: Path, counts: RunCounts, total: int) -> None:
+    """Print the numbers of bags and frames, and why bags failed.
+
+    Raises:
+        BagError: some failed.
+    """
+    if counts.missing:
+        print(f"missing: {counts.missing} messages of the bags' metadata are not in their files")
+    print(
+        f'{out}: {total} bags: {counts.written} written, {counts.skipped} already there, '
+        f'{len(counts.failures)} failed; {counts.segmented} frames segmented, {counts.bad} bad; '
+        f'{counts.seconds:.1f} s, {counts.segmented / max(counts.seconds, 1e-9):.1f} frames/s'
+    )
+    for source, reason in counts.failures.items():
+        print(f'failed: {source}: {one_line(reason)}')
+    if counts.failures:
+        raise BagError(f'{len(counts.failures)} of {total} bags failed; run it again to retry')

@@ -1,0 +1,79 @@
+"""A folder of frames and masks that a labelling tool imports and `train --data` reads."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+class LabelFolder(ABC):
+    """Adds frames to the folder `root`; each format says where they go and how masks are kept.
+
+    `name` is the name that the folder will have.
+    """
+
+    images: str
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.root = root
+        self.name = name
+        self.stems: dict[str, None] = {}
+        (root / self.images).mkdir()
+
+    def add(self, name: str, picture: bytes, suffix: str, mask: np.ndarray) -> None:
+        """Write a frame, the bytes of a file with this suffix, and its (H, W) mask, 0 or 255.
+
+        The file gets the name in plain ASCII, with a number if another has it.
+        """
+        plain = stem = re.sub(r'[^\w.-]', '_', name, flags=re.ASCII)
+        number = 0
+        while stem in self.stems:
+            number += 1
+            stem = f'{plain}_{number}'
+        self.stems[stem] = None
+        (self.root / self.images / f'{stem}{suffix}').write_bytes(picture)
+        self.add_mask(f'{stem}{suffix}', mask)
+
+    @abstractmethod
+    def add_mask(self, file_name: str, mask: np.ndarray) -> None:
+        """Keep the (H, W) mask, 0 or 255, of a frame by its file's name."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Write what stands in the folder once."""
+
+
+@contextmanager
+def atomic_label_folder(
+    out: Path, kind: Callable[[Path, str], LabelFolder]
+) -> Iterator[LabelFolder]:
+    """Yield a folder to fill, which becomes `out` when the block ends without an error.
+
+    Raises:
+        ValueError: `out` exists.
+        OSError: its parent does not exist or is not writable, or the disk is full.
+    """
+    if out.exists():
+        raise ValueError(f'{out} exists; give another folder')
+    part = Path(tempfile.mkdtemp('.part', f'{out.name}.', out.parent))
+    try:
+        folder = kind(part, out.name)
+        yield folder
+        folder.finish()
+        part.chmod(0o755)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Return a PNG of (H, W, 3) uint8 BGR pixels."""
+    return cv2.imencode('.png', pixels)[1].tobytes()

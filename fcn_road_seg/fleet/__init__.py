@@ -1,0 +1,1 @@
+"""Many bags: found, segmented by several processes or machines, each once."""

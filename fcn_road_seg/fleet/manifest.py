@@ -1,0 +1,94 @@
+"""The manifest in a finished bag's folder: what was asked for, and what was written.
+
+It is in the folder, beside metadata.yaml, so that one rename gives both their names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fcn_road_seg import __version__
+from fcn_road_seg.bags.typestore import BagError
+from fcn_road_seg.fleet.catalogue import BagJob
+from fcn_road_seg.utils.atomic_write import atomic_write
+
+FILE_NAME = 'segment_bag.json'
+
+
+@dataclass(frozen=True)
+class Request:
+    """What decides the content of every bag: the checkpoint and the options, ready for JSON."""
+
+    checkpoint_sha256: str
+    options: Mapping[str, Any]
+
+    def of(self, job: BagJob) -> dict[str, Any]:
+        """Return what decides the content of one bag; the input is known by its size.
+
+        Raises:
+            OSError: the input does not exist.
+        """
+        source = job.source
+        files = source.rglob('*') if source.is_dir() else [source]
+        size_bytes = sum(file.stat().st_size for file in files if not file.is_dir())
+        asked = {
+            'checkpoint_sha256': self.checkpoint_sha256,
+            'options': self.options,
+            'input': {'name': source.name, 'bytes': size_bytes},
+        }
+        # As it is read back: tuples become lists.
+        result: dict[str, Any] = json.loads(json.dumps(asked))
+        return result
+
+
+def write_manifest(bag: Path, asked: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the manifest of a complete bag, with the sizes of its files, and return it.
+
+    Raises:
+        OSError: as atomic_write.
+    """
+    sizes_bytes = {file.name: file.stat().st_size for file in sorted(bag.iterdir())}
+    manifest = {'version': __version__, **asked, **made, 'files': sizes_bytes}
+    with atomic_write(bag / FILE_NAME) as part:
+        part.write_text(json.dumps(manifest, indent=2) + '\n')
+    return manifest
+
+
+def read_manifest(bag: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the manifest of a bag that is whole and was made as `asked`; None without a bag.
+
+    Raises:
+        BagError: there is another bag or file of this name, or it is not whole.
+    """
+    if not bag.exists():
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads((bag / FILE_NAME).read_text())
+        files = dict(manifest['files'])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BagError(
+            f'{bag} exists, but without a readable {FILE_NAME}; remove it, or use another OUT'
+        ) from error
+    for key, value in asked.items():
+        if manifest.get(key) != value:
+            raise BagError(
+                f'{bag} is of another run ({_difference(key, manifest.get(key), value)}); '
+                'remove it, or use another OUT'
+            )
+    for name, size_bytes in files.items():
+        file = bag / name
+        if not file.is_file() or file.stat().st_size != size_bytes:
+            raise BagError(f'{file} does not have its {size_bytes} bytes; remove {bag}')
+    return manifest
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in new:
+            if old.get(name) != new[name]:
+                return _difference(f'{key} {name}', old.get(name), new[name])
+    return f'{key}: {str(old)[:40]}, now {str(new)[:40]}'

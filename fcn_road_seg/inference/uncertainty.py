@@ -1,0 +1,43 @@
+"""How sure a network is of a frame, and which frames are worth a label next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+# As far to either side of the edge, as a share of the frame's width, p(road) is looked at.
+_NEAR_SHARE = 0.01
+_P_ROAD = np.clip(np.arange(256) / 255, 1e-9, 1 - 1e-9)
+# Binary entropy, in bits, of 255 * p(road).
+_ENTROPY = -(_P_ROAD * np.log2(_P_ROAD) + (1 - _P_ROAD) * np.log2(1 - _P_ROAD))
+
+
+def edge_entropy(road_probability: np.ndarray, mask: np.ndarray) -> float:
+    """Return the mean entropy of p(road) near the road's edge, 0 (sure) to 1 bit.
+
+    `road_probability` is 255 * p(road) and `mask` the road, both (H, W) uint8. Far from its edge
+    the network is sure of nearly every frame. Without an edge the whole frame counts.
+    """
+    radius = max(1, round(_NEAR_SHARE * mask.shape[1]))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    near = cv2.dilate(mask, disc) != cv2.erode(mask, disc)
+    p_road = road_probability[near] if near.any() else road_probability
+    return float(_ENTROPY[p_road].mean())
+
+
+def least_sure(entropies: Mapping[int, float], count: int) -> list[int]:
+    """Return `count` of the frames, by their numbers in time, with the highest entropies.
+
+    They are spread: no two are nearer than half the distance that `count` frames at equal
+    distances would have. Fewer than `count` frames are all returned.
+    """
+    distance = (max(entropies, default=0) + 1) // (2 * count)
+    chosen: list[int] = []
+    for number in sorted(entropies, key=lambda number: (-entropies[number], number)):
+        if all(abs(number - other) >= max(1, distance) for other in chosen):
+            chosen.append(number)
+            if len(chosen) == count:
+                break
+    return sorted(chosen)

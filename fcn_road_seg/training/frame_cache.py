@@ -1,0 +1,187 @@
+"""Decoded frames in a folder on disk, which all trainings of a user share."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import TextIO
+
+import cv2
+import numpy as np
+
+from fcn_road_seg.datasets.rendered import Sample
+from fcn_road_seg.utils.atomic_write import atomic_write, refuse_unwritable_folder
+
+# Height and width, little-endian.
+_HEADER = np.dtype('<u4')
+_HEADER_BYTES = 2 * _HEADER.itemsize
+# The bytes that all files have together; a lock on it guards the number.
+_SIZE_NAME = 'size'
+# The processes of one training do not start in the same moment.
+_SPARED_BEFORE_S = 60.0
+# What is left of the disk: the run needs some for its checkpoints.
+_FREE_BYTES = 5 * 10**9
+# When the oldest files give way, so many of the bytes at once: to list the folder takes long.
+_FREED_SHARE = 0.02
+
+
+def default_cache_folder() -> Path:
+    """Return the user's folder of the cache, by the XDG base directory specification."""
+    home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    return Path(home) / 'fcn_road_seg' / 'frames'
+
+
+def frame_key(version: tuple[object, ...]) -> str:
+    """Return the name under which a frame is kept: another `version` or code has another.
+
+    `version` is what the frame depends on; its `repr` is the same in every process.
+    """
+    return hashlib.sha256(_code_version() + repr(version).encode()).hexdigest()[:40]
+
+
+class FrameCache:
+    """Frames with their labels, by key; files of at most `max_bytes` bytes together.
+
+    Any number of processes may use one folder at a time. When it is full, the files that were not
+    used since a minute before this object was made give way, the least recently used first; if
+    there are none left, or little of the disk is, nothing more is stored. A file that somebody
+    removes is only missing.
+
+    Raises:
+        ValueError: the folder cannot be written to.
+    """
+
+    def __init__(self, folder: str | Path, max_bytes: int) -> None:
+        self.folder = folder = Path(folder)
+        self.max_bytes = max_bytes
+        self._is_full = not self.is_used
+        if not self.is_used:
+            return
+        refuse_unwritable_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        size_file = folder / _SIZE_NAME
+        size_file.touch()
+        # By the clock of the disk, which can be another machine's.
+        self._spared_s = size_file.stat().st_mtime - _SPARED_BEFORE_S
+        # What the number counts and no longer exists, after a kill or an rm, is found out here.
+        with size_file.open('r+') as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            _write_number(file.fileno(), self.used_bytes())
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any frame is kept: `max_bytes` of 0 leave the folder alone."""
+        return self.max_bytes > 0
+
+    def use(self, key: str) -> bool:
+        """Keep a frame for as long as this process runs; return whether there is one."""
+        if not self.is_used:
+            return False
+        try:
+            os.utime(self.folder / key)
+        except OSError:
+            return False
+        return True
+
+    def load(self, key: str) -> Sample | None:
+        """Return (frame_rgb (H, W, 3) uint8, label (H, W) uint8), or None if it is not there."""
+        if not self.is_used:
+            return None
+        try:
+            data = np.fromfile(self.folder / key, np.uint8)
+        except OSError:
+            return None
+        if data.size < _HEADER_BYTES:
+            return None
+        h, w = data[:_HEADER_BYTES].view(_HEADER).tolist()
+        frame, label = np.split(data[_HEADER_BYTES:], [3 * h * w])
+        # A power cut can leave a file that is cut off, or zeros.
+        if label.size != h * w or not label.size:
+            return None
+        return frame.reshape(h, w, 3), label.reshape(h, w)
+
+    def store(self, key: str, sample: Sample) -> None:
+        """Write a frame and its label, unless there is no room for them, in the folder or on disk.
+
+        It is there completely or not at all.
+        """
+        if self._is_full:
+            return
+        frame_rgb, label = sample
+        size = _HEADER_BYTES + frame_rgb.nbytes + label.nbytes
+        try:
+            with (self.folder / _SIZE_NAME).open('r+') as file:
+                # Processes write in turn: that takes far less time than decoding.
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not self._count(size, file):
+                    self._is_full = True
+                    return
+                path = self.folder / key
+                with atomic_write(path, durable=False) as part, part.open('wb') as frame_file:
+                    frame_file.write(np.array(label.shape, _HEADER).tobytes())
+                    frame_file.write(np.ascontiguousarray(frame_rgb).data)
+                    frame_file.write(np.ascontiguousarray(label).data)
+        except OSError:
+            # Mostly a full disk. The training goes on, and decodes the frame again.
+            self._is_full = True
+
+    def used_bytes(self) -> int:
+        """Return the bytes of all files."""
+        return sum(size for _, size, _ in self._files())
+
+    def _count(self, size: int, file: TextIO) -> bool:
+        """Count `size` more bytes, if there is room or can be made; return whether there is."""
+        text = file.read()
+        used = int(text) if text.isdecimal() else self.used_bytes()
+        if used + size > self.max_bytes:
+            used = self._remove_unused(self.max_bytes - size)
+        has_room = (
+            used + size <= self.max_bytes
+            and shutil.disk_usage(self.folder).free >= size + _FREE_BYTES
+        )
+        _write_number(file.fileno(), used + size if has_room else used)
+        return has_room
+
+    def _remove_unused(self, goal: int) -> int:
+        """Remove files that this run has not used, down to `goal` bytes and below; return them."""
+        files = sorted(self._files())
+        used = sum(size for _, size, _ in files)
+        for used_s, size, path in files:
+            if used_s >= self._spared_s or used <= goal - self.max_bytes * _FREED_SHARE:
+                break
+            path.unlink(missing_ok=True)
+            used -= size
+        return used
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """Return of each file, unfinished ones included, when it was used, its bytes and path."""
+        found = []
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                try:
+                    stat = entry.stat()
+                except FileNotFoundError:
+                    continue  # Another process has renamed or removed it.
+                if entry.name != _SIZE_NAME:
+                    found.append((stat.st_mtime, stat.st_size, Path(entry.path)))
+        return found
+
+
+def _write_number(descriptor: int, number: int) -> None:
+    # In one write of fixed length, which a kill cannot cut.
+    os.pwrite(descriptor, f'{number:020}'.encode(), 0)
+
+
+@functools.cache
+def _code_version() -> bytes:
+    """Return a hash of the code that reads, renders and reduces frames."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256(f'{cv2.__version__} {np.__version__}'.encode())
+    for wing in ('datasets', 'synthetic', 'utils'):
+        for path in sorted((package / wing).glob('*.py')):
+            digest.update(path.read_bytes())
+    return digest.digest()

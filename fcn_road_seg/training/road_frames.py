@@ -1,0 +1,139 @@
+"""Labelled frames as tensors, decoded once and then drawn from the cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import cv2
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from fcn_road_seg.datasets.frames import DatasetError, limit_size
+from fcn_road_seg.datasets.rendered import RENDERED_FRAMES_A_DRIVE, Sample
+from fcn_road_seg.training.errors import TrainingError
+from fcn_road_seg.training.frame_cache import FrameCache, frame_key
+
+# More would help only a machine that trains at hundreds of frames a second without a cache.
+MAX_DEFAULT_WORKERS = 8
+
+
+class Frame(Protocol):
+    """A frame that is read, or rendered, when it is asked for."""
+
+    def load(self) -> Sample:
+        """Return (frame_rgb (H, W, 3) uint8, label (H, W) uint8 of BACKGROUND, ROAD, VOID)."""
+
+    def version(self) -> tuple[object, ...]:
+        """Return what the result of `load` depends on, apart from the code (see `frame_key`)."""
+
+
+class RoadFrames(Dataset[tuple[Tensor, Tensor]]):
+    """Frames as tensors: ([3, H, W] uint8 RGB, [H, W] uint8 label); memory holds none of them.
+
+    Each is reduced to at most about `max_pixels` pixels, unless that is None, and comes from
+    `cache`, or goes there after it has been decoded.
+
+    Raises:
+        DatasetError: a file is gone.
+    """
+
+    def __init__(
+        self, frames: Sequence[Frame], cache: FrameCache, max_pixels: int | None = None
+    ) -> None:
+        self._frames = frames
+        self._cache = cache
+        self._max_pixels = max_pixels
+        self._keys = [frame_key((frame.version(), max_pixels)) for frame in frames]
+        self.decoded = 0
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        frame_rgb, label = self._cache.load(self._keys[index]) or self._decode(index)
+        return torch.from_numpy(frame_rgb).permute(2, 0, 1), torch.from_numpy(label)
+
+    def missing(self) -> list[int]:
+        """Return the indices of the frames that are not in the cache; it keeps the others."""
+        return [index for index, key in enumerate(self._keys) if not self._cache.use(key)]
+
+    def decode_missing(self, text: str, workers: int, begin: float = 0.0) -> None:
+        """Decode the frames that the cache lacks, with a progress bar labelled `text`.
+
+        `workers` processes do it, 0 for this one. Trainings that begin at different places,
+        `begin` in [0, 1), share the work. After it every frame has been read, and so checked,
+        once: by this training or by another. `decoded` counts those that this one has read.
+
+        Raises:
+            DatasetError: the first error in the data; the message names the file.
+        """
+        missing = self.missing()
+        first = int(begin * len(missing))
+        # One process for the frames of a drive, which takes longest to set up.
+        loader = DataLoader(
+            _Decoded(self),
+            batch_size=RENDERED_FRAMES_A_DRIVE,
+            sampler=missing[first:] + missing[:first],
+            num_workers=min(workers, len(missing)),
+            collate_fn=list,
+        )
+        with tqdm(desc=text, total=len(missing), unit='frame', disable=not missing) as progress:
+            for errors in loader:
+                for error in errors:
+                    if error:
+                        raise DatasetError(error)
+                    progress.update()
+        self.decoded = len(missing)
+
+    def _decode(self, index: int) -> Sample:
+        sample = self._frames[index].load()
+        if self._max_pixels is not None:
+            sample = limit_size(*sample, self._max_pixels)
+        self._cache.store(self._keys[index], sample)
+        return sample
+
+
+class _Decoded(Dataset[str]):
+    """Decodes a frame unless another process has; an item is its error, or empty."""
+
+    def __init__(self, frames: RoadFrames) -> None:
+        self._frames = frames
+
+    def __getitem__(self, index: int) -> str:
+        try:
+            self._frames[index]
+        except DatasetError as error:
+            # As an exception it would come out of its process with a traceback for text.
+            return str(error)
+        return ''
+
+
+def default_workers() -> int:
+    """Return the number of processes that decode if nobody says: one for each core, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return min(MAX_DEFAULT_WORKERS, cores or 1)
+
+
+@contextmanager
+def frame_readers() -> Iterator[None]:
+    """Prepare this process for others that read its frames, and say in one line if one is killed.
+
+    Raises:
+        TrainingError: one was killed, by lack of memory for example.
+    """
+    # A process that is forked from one with OpenCV's pool of threads can wait for them forever.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith('DataLoader worker'):
+            raise
+        raise TrainingError(f'{error}; give a smaller number of --workers, or 0') from error
+    finally:
+        cv2.setNumThreads(threads)

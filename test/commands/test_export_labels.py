@@ -1,0 +1,90 @@
+import cv2
+import numpy as np
+import pytest
+
+from fcn_road_seg.commands import export_labels
+from fcn_road_seg.datasets.splits import find_frames
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+
+COUNT = 6
+
+
+@pytest.fixture(scope='module')
+def frames_bgr():
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (COUNT, 8, 12, 3), np.uint8)
+    return [cv2.resize(pixels, (96, 64), interpolation=cv2.INTER_CUBIC) for pixels in coarse]
+
+
+@pytest.fixture(scope='module')
+def images(frames_bgr, tmp_path_factory):
+    """A folder of images, one of them in a subfolder."""
+    folder = tmp_path_factory.mktemp('images')
+    (folder / 'sub').mkdir()
+    for number, frame_bgr in enumerate(frames_bgr):
+        cv2.imwrite(str(folder / ('sub' if number == 5 else '') / f'{number}.png'), frame_bgr)
+    return folder
+
+
+@pytest.fixture
+def options(random_checkpoint_path):
+    return ['--checkpoint', str(random_checkpoint_path), '--device', 'cpu', '--backend', 'torch']
+
+
+def expected_mask(frame_bgr, checkpoint_path):
+    segmenter = RoadSegmenter(checkpoint_path, 'cpu', 'float32', backend='torch')
+    return segmenter(frame_bgr).mask
+
+
+def test_folder_comes_back_as_a_data_set_with_the_masks_of_the_network(
+    images, frames_bgr, random_checkpoint_path, options, tmp_path, capsys
+):
+    out = tmp_path / 'out'
+    options = [*options, '--precision', 'float32']
+    assert export_labels.main([str(images), str(out), *options]) == 0
+    assert capsys.readouterr().out == f'{out}: {COUNT} of {COUNT} frames\n'
+    found = find_frames(out, 'all')
+    assert [frame.name for frame in found] == ['0', '1', '2', '3', '4', 'sub_5']
+    masks = [expected_mask(frame_bgr, random_checkpoint_path) for frame_bgr in frames_bgr]
+    assert 0 < np.mean(masks) < 255
+    for frame, frame_bgr, mask in zip(found, frames_bgr, masks, strict=True):
+        frame_rgb, label = frame.load()
+        assert np.array_equal(frame_rgb, frame_bgr[..., ::-1])
+        assert np.array_equal(label, mask // 255)
+
+
+def test_label_that_somebody_corrects_is_what_training_reads(images, options, tmp_path):
+    out = tmp_path / 'out'
+    export_labels.main([str(images), str(out), *options])
+    # As CVAT exports it: a palette or colours of the label map, here the left half road.
+    mask_bgr = np.zeros((64, 96, 3), np.uint8)
+    mask_bgr[:, :48] = (128, 64, 128)
+    cv2.imwrite(str(out / 'SegmentationClass/3.png'), mask_bgr)
+    (corrected,) = [frame for frame in find_frames(out, 'all') if frame.name == '3']
+    _, label = corrected.load()
+    assert np.array_equal(label, np.arange(96)[None].repeat(64, 0) < 48)
+
+
+def test_bags_and_folders_are_read_together_and_the_least_sure_frames_are_picked(
+    images, frames_bgr, options, tmp_path, monkeypatch, capsys
+):
+    camera_bags = pytest.importorskip('test.helpers.camera_bags', reason='rclpy is not installed')
+    topics = {'/camera/image': camera_bags.raw_msgs(frames_bgr, 'rgb8'), '/odd': [b'damaged']}
+    bag = camera_bags.write_bag(tmp_path / 'drive', topics)
+    entropies = iter([0.1, 0.2, 0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.8, 0.1, 0.1])
+    monkeypatch.setattr('fcn_road_seg.bags.label_export.edge_entropy', lambda *_: next(entropies))
+    out = tmp_path / 'out'
+    assert export_labels.main([str(images), str(bag), str(out), '--pick', '2', *options]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == f'{out}: 2 of 12 frames'
+    assert printed[0].startswith(f'bad: 1 x {bag}: ')
+    first, second = find_frames(out, 'all')
+    assert first.name == '2'
+    assert second.name.startswith('drive_camera_image_1317046453')
+    assert np.array_equal(second.load()[0], frames_bgr[3][..., ::-1])
+
+
+def test_bag_that_does_not_exist_is_said_and_nothing_is_written(options, tmp_path):
+    with pytest.raises(SystemExit, match=r'^export_labels: .*no does not exist; give the folder'):
+        export_labels.main([str(tmp_path / 'no'), str(tmp_path / 'out'), *options])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from fcn_road_seg.datasets.label_folder import atomic_label_folder
+from fcn_road_seg.datasets.voc_folder import VocFolder
+
+MASK = np.zeros((4, 6), np.uint8)
+
+
+def test_names_are_made_plain_and_told_apart(tmp_path):
+    with atomic_label_folder(tmp_path / 'out', VocFolder) as folder:
+        for name in ('a b/c', 'a_b_c', 'a_b_c'):
+            folder.add(name, b'', '.png', MASK)
+    listed = (tmp_path / 'out/ImageSets/Segmentation/default.txt').read_text().split()
+    assert listed == ['a_b_c', 'a_b_c_1', 'a_b_c_2']
+
+
+def test_error_leaves_nothing(tmp_path):
+    def fail():
+        with atomic_label_folder(tmp_path / 'out', VocFolder) as folder:
+            folder.add('a', b'', '.png', MASK)
+            raise KeyError('a')
+
+    with pytest.raises(KeyError):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_that_exists_is_refused(tmp_path):
+    with (
+        pytest.raises(ValueError, match='exists; give another folder'),
+        atomic_label_folder(tmp_path, VocFolder),
+    ):
+        pass

@@ -1,0 +1,46 @@
+"""A segmenter that starts at once, for workers that are killed and started again."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from fcn_road_seg.bags.options import BagOptions
+from fcn_road_seg.fleet.labeller import Assignment
+from fcn_road_seg.fleet.manifest import Request
+
+SHA256 = 'c0ffee' * 10
+
+
+class GreySegmenter:
+    """Says that what is dark is road, as `RoadSegmenter` would; each frame takes `pause_s`."""
+
+    device = SimpleNamespace(type='cpu')
+    precision, backend = 'float32', 'grey'
+
+    def __init__(self, pause_s: float = 0.0, sha256: str = SHA256) -> None:
+        self.checkpoint_sha256 = sha256
+        self._pause_s = pause_s
+
+    def __call__(self, frame: np.ndarray, **_asked: Any) -> SimpleNamespace:
+        time.sleep(self._pause_s)
+        grey = frame.mean(axis=2).astype(np.uint8)
+        return SimpleNamespace(
+            mask=np.where(grey < 100, 255, 0).astype(np.uint8),
+            road_probability=255 - grey,
+            overlay_bgr=frame,
+        )
+
+
+def grey_assignment(
+    out: Path, options: BagOptions | None = None, pause_s: float = 0.0, sha256: str = SHA256
+) -> Assignment:
+    """Return what workers with a `GreySegmenter` are to do."""
+    options = options or BagOptions(originals=True)
+    request = Request(SHA256, {'originals': options.originals})
+    return Assignment(out, options, partial(GreySegmenter, pause_s, sha256), request)
