@@ -72,20 +72,22 @@ def test_every_command_and_the_node_end_with_one_line_and_status_1(whole_path, t
     bad = tmp_path / 'bad.safetensors'
     data, bag = write_kitti_road(tmp_path / 'kitti'), tmp_path / 'bag'
     write_bag(bag, {'/image': drive_images(1)})
-    out = tmp_path / 'out'
     checkpoint = ('--checkpoint', bad)
     # Random weights, or ImageNet's would be downloaded.
     fresh = ('--weights', 'none', '--encoder', 'vgg16_bn')
-    lines = [
-        ('export', *checkpoint, '--out', tmp_path / 'out.onnx'),
-        ('calibrate', *checkpoint, '--out', out),
-        ('evaluate', *checkpoint, '--data', data, '--out', out),
-        ('segment_bag', bag, out, *checkpoint),
-        ('export_labels', bag, out, *checkpoint),
-        ('bench', *checkpoint, '--out', out),
-        ('train', '--data', data, '--out', out, *fresh, '--teacher', bad),
-        ('segment', '--ros-args', '-p', f'checkpoint:={bad}'),
-    ]
+
+    def command_lines(out):
+        return [
+            ('export', *checkpoint, '--out', out / 'out.onnx'),
+            ('calibrate', *checkpoint, '--out', out / 'calibrated'),
+            ('evaluate', *checkpoint, '--data', data, '--out', out / 'evaluated'),
+            ('segment_bag', bag, out / 'masks', *checkpoint),
+            ('export_labels', bag, out / 'labels', *checkpoint),
+            ('bench', *checkpoint, '--out', out / 'bench'),
+            ('train', '--data', data, '--out', out / 'run', *fresh, '--teacher', bad),
+            ('segment', '--ros-args', '-p', f'checkpoint:={bad}'),
+        ]
+
     files = {
         'is not a readable safetensors file': lambda: bad.write_bytes(
             cut(whole_path.read_bytes(), Random(1))
@@ -94,9 +96,13 @@ def test_every_command_and_the_node_end_with_one_line_and_status_1(whole_path, t
             bad, FORGERIES['weights overflow'], whole_path
         ),
     }
+    count = 0
     for refusal, write in files.items():
         write()
-        for line in lines:
+        out = tmp_path / refusal
+        out.mkdir()
+        for line in command_lines(out):
+            count += 1
             done = subprocess.run(command_line(*line), capture_output=True, text=True)
             printed = done.stdout + done.stderr
             assert done.returncode == 1, (line, printed)
@@ -104,6 +110,6 @@ def test_every_command_and_the_node_end_with_one_line_and_status_1(whole_path, t
             assert printed.count(f'{bad} {refusal}') == 1, (line, printed)
     report(
         'cut off and forged checkpoints, to each command and the node, as processes',
-        len(lines) * len(files),
+        count,
         'exit status 1, one sentence that names the file, no traceback',
     )
