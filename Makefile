@@ -1,8 +1,8 @@
 # make demo    Sends camera frames through the node over ROS 2 and writes pictures to demo_out/.
 #              Your own data: IMAGES=folder, or BAG=rosbag2 and TOPIC=name; FRAMES=maximum number.
 # make test    Runs lint, type checks and all tests.
-# make stress  Throws hostile and damaged input at the package and prints what became of it (about
-#              an hour). SHARE=0.01 throws a hundredth; ONLY=words chooses tests by pytest -k.
+# make stress  Throws hostile and damaged input, faults and load at the package and prints what became
+#              of it (about two hours). SHARE=0.01 throws a hundredth; ONLY=words chooses tests by pytest -k.
 # make lint    Runs ruff and mypy, and prints what pip-audit knows of the packages.
 # make python  Prints the path of the environment's interpreter.
 # make clean   Removes the environment and all generated files.
@@ -43,7 +43,7 @@ test: lint
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 stress: $(READY)
-	@STRESS_SHARE='$(SHARE)' $(PYTHON) -m pytest -m stress -k '$(ONLY)' test/stress
+	@STRESS_SHARE='$(SHARE)' $(PYTHON) -m pytest -m stress -k '$(ONLY)' test/stress test/fleet
 
 lint: $(READY)
 	@$(PYTHON) -m ruff check .

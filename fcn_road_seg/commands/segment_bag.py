@@ -107,21 +107,21 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the bag and print how many frames were segmented; return the exit status."""
+    """Write the bag, or many, and print how many frames were segmented; return the status."""
     args = parse_args(argv)
-    if asks_for_many(args):
-        return run_command(
-            'segment_bag',
-            lambda: segment_many(args, bag_options(args)),
-            (ValueError, OSError),
-            lambda: f'interrupted; the bags in {args.out} are whole; run it again to continue',
-        )
     return run_command(
         'segment_bag',
-        lambda: segment(args, bag_options(args)),
+        lambda: (segment_many if asks_for_many(args) else segment)(args, bag_options(args)),
         (ValueError, OSError),
-        lambda: f'interrupted; {args.out} is not written',
+        lambda: f'interrupted; {what_is_written(args)}',
     )
+
+
+def what_is_written(args: argparse.Namespace) -> str:
+    """Return what an interrupted run leaves, as text."""
+    if asks_for_many(args):
+        return f'the bags in {args.out} are whole; run it again to continue'
+    return f'{args.out} is not written'
 
 
 def bag_options(args: argparse.Namespace) -> BagOptions:

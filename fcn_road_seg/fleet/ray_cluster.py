@@ -50,7 +50,8 @@ def ray_cluster(address: str) -> Iterator[ModuleType]:
         )
     except Exception as error:  # Ray's own class, if its processes do not start in time
         raise BagError(
-            f'no Ray cluster at {address} ({_last_line(error)}); start one, or try again'
+            f'no Ray cluster at {address} ({_last_line(error)}); start one, or try again, with '
+            'RAY_AUTH_MODE=token if it wants a token'
         ) from error
     try:
         yield ray

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from builtin_interfaces.msg import Time
 from rclpy.clock import Clock, ClockType
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from fcn_road_seg.inference.interfaces import Segmentation
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
-WARNING_PERIOD_S = 5.0
-# After a jump back, the system's clock would suppress the warnings for as long as it jumped.
-STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
+WARNING_THROTTLE: dict[str, Any] = {
+    'throttle_duration_sec': 5.0,
+    # After a jump back, the system's clock would suppress the warnings for as long as it jumped.
+    'throttle_time_source_type': Clock(clock_type=ClockType.STEADY_TIME),
+}
 OVERLAYS = {'overlay', 'overlay/compressed'}
 
 
@@ -139,7 +141,7 @@ class FrameWorker:
         overhead_s = None
         if found.network_s is not None:
             overhead_s = time.monotonic() - began_s - found.network_s
-        age_s = _age_s(msg.header.stamp, self._node)
+        age_s = self._age_s(msg.header.stamp)
         self._statistics.count_segmented(age_s, inference_s, overhead_s)
 
     def _segment(
@@ -182,25 +184,20 @@ class FrameWorker:
             # Disabled since the frame was queued.
             self._statistics.count_ignored()
             return False
-        limit_s, age_s = self._filter.max_image_age_s, _age_s(stamp, self._node)
+        limit_s, age_s = self._filter.max_image_age_s, self._age_s(stamp)
         if limit_s and age_s is not None and age_s > limit_s:
             self._statistics.count_too_old()
             return False
         return True
 
+    def _age_s(self, stamp: Time) -> float | None:
+        """Return the time since `stamp` on the node's clock; None for a frame without a stamp."""
+        if not (stamp.sec or stamp.nanosec):
+            return None
+        now_ns = self._node.get_clock().now().nanoseconds
+        return (now_ns - stamp.sec * 1_000_000_000 - stamp.nanosec) / 1e9
+
     def _refuse(self, reason: str) -> None:
         self._statistics.count_refused(reason)
         logger = self._node.get_logger()
-        logger.warning(
-            f'frame refused: {reason}',
-            throttle_duration_sec=WARNING_PERIOD_S,
-            throttle_time_source_type=STEADY_CLOCK,
-        )
-
-
-def _age_s(stamp: Time, node: Node) -> float | None:
-    """Return the time since `stamp` on the clock of `node`; None for a frame without a stamp."""
-    if not (stamp.sec or stamp.nanosec):
-        return None
-    now_ns = node.get_clock().now().nanoseconds
-    return (now_ns - stamp.sec * 1_000_000_000 - stamp.nanosec) / 1e9
+        logger.warning(f'frame refused: {reason}', **WARNING_THROTTLE)

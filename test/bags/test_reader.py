@@ -22,6 +22,7 @@ from test.helpers.bag_files import (
     messages_of,
     write_bag,
     write_compressed_bag,
+    write_damaged_bag,
 )
 
 
@@ -184,13 +185,7 @@ def test_one_storage_file_is_read_as_a_bag(tmp_path):
 
 
 def test_bag_that_is_damaged_in_the_middle_says_after_how_many_messages(tmp_path):
-    large = np.random.default_rng(1).integers(0, 256, (600, 600, 3), np.uint8)
-    # Each message is a chunk of 1.1 MB.
-    write_compressed_bag(tmp_path / 'bag', 'STORAGE', [image(pixels=large)] * 5)
-    with (tmp_path / 'bag/bag.mcap').open('rb+') as file:
-        file.seek(2_400_000)
-        file.write(b'\xff' * 300_000)
-    with BagReader(tmp_path / 'bag') as reader:
+    with BagReader(write_damaged_bag(tmp_path / 'bag')) as reader:
         found = reader.messages(['/image'])
         assert [next(found).time_ns for _ in range(2)] == [STAMP_NS, STAMP_NS + 1]
         with pytest.raises(BagError, match='is damaged after 2 messages: '):

@@ -1,9 +1,12 @@
 import argparse
+import io
 import json
 import os
 import signal
 import subprocess
 import time
+from contextlib import redirect_stdout
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,59 +21,74 @@ from test.helpers.fleet import contents, write_drives
 SIZE = ('--input', '32x96')
 
 
-@pytest.fixture
-def drives(tmp_path):
-    write_drives(tmp_path / 'drives', 3)
-    return tmp_path / 'drives'
+class Command:
+    """Runs the command into folders below `root`; `printed` is what it printed last."""
 
+    def __init__(self, root, checkpoint):
+        self.root, self.drives, self._checkpoint = root, root / 'drives', checkpoint
+        self.printed = ''
+        write_drives(self.drives, 3)
 
-@pytest.fixture
-def run(tmp_path, random_checkpoint_path):
-    """Run the command into tmp_path/OUT: `run('out', bag, '--originals')`; return its line."""
-
-    def run(name, *argv):
-        out, checkpoint = str(tmp_path / name), str(random_checkpoint_path)
+    def __call__(self, name, *argv):
+        """Return the line with which the command failed; '' if it did not."""
+        line = [*argv, self.root / name, '--checkpoint', self._checkpoint, '--originals', *SIZE]
+        told = io.StringIO()
         try:
-            line = [*map(str, argv), out, '--checkpoint', checkpoint, '--originals', *SIZE]
-            assert segment_bag.main(line) == 0
+            with redirect_stdout(told):
+                assert segment_bag.main([*map(str, line)]) == 0
         except SystemExit as ended:
             return str(ended)
+        finally:
+            self.printed = told.getvalue()
         return ''
 
-    return run
+
+@pytest.fixture(scope='module')
+def command(tmp_path_factory, random_checkpoint_path):
+    return Command(tmp_path_factory.mktemp('many'), random_checkpoint_path)
 
 
-def test_parts_and_jobs_write_what_one_process_writes(tmp_path, run, drives, capsys):
-    (tmp_path / 'one').mkdir()
-    for drive in drives.iterdir():
-        assert run(f'one/{drive.name}', drive) == ''
-    capsys.readouterr()
-    (drives / 'drive_00/metadata.yaml').write_text('nonsense')
-    # The first and the third; the first cannot be read.
-    told = run('out', drives, '--jobs', 2, '--shard', '1/2')
-    assert told == 'segment_bag: 1 of 2 bags failed; run it again to retry'
-    printed = capsys.readouterr().out
-    assert '2 bags: 1 written, 0 already there, 1 failed; 4 frames segmented, 0 bad' in printed
-    assert f'failed: {drives}/drive_00: {drives}/drive_00 is not a readable rosbag2' in printed
-    assert run('out', drives / 'drive_01', drives / 'drive_02') == ''
-    printed = capsys.readouterr().out
-    assert '2 bags: 1 written, 1 already there, 0 failed; 4 frames segmented' in printed
-    expected = contents(tmp_path / 'one')
-    del expected['drive_00']
-    assert contents(tmp_path / 'out') == expected
-    assert not (tmp_path / 'out' / FOLDER).exists()
+@pytest.fixture(scope='module')
+def first_part(command):
+    """Segment the first and the third bag, of which the first cannot be read."""
+    (command.root / 'one').mkdir()
+    for drive in command.drives.iterdir():
+        assert command(f'one/{drive.name}', drive) == ''
+    (command.drives / 'drive_00/metadata.yaml').write_text('nonsense')
+    told = command('out', command.drives, '--jobs', 2, '--shard', '1/2')
+    return SimpleNamespace(told=told, printed=command.printed)
 
 
-def test_manifest_has_checkpoint_options_and_counts(tmp_path, run, drives, random_checkpoint_path):
-    assert run('out', drives / 'drive_00', '--jobs', 1, '--threshold', 0.6) == ''
-    manifest = json.loads((tmp_path / 'out/drive_00' / FILE_NAME).read_text())
+def test_failure_is_told_at_the_end_with_its_reason(command, first_part):
+    assert first_part.told == 'segment_bag: 1 of 2 bags failed; run it again to retry'
+    counts = '2 bags: 1 written, 0 already there, 1 failed; 4 frames segmented, 0 bad'
+    assert counts in first_part.printed
+    failed = f'{command.drives}/drive_00'
+    assert f'failed: {failed}: {failed} is not a readable rosbag2' in first_part.printed
+
+
+def test_manifest_has_checkpoint_options_and_counts(command, first_part, random_checkpoint_path):
+    manifest = json.loads((command.root / 'out/drive_02' / FILE_NAME).read_text())
     assert manifest['checkpoint_sha256'] == load_checkpoint(random_checkpoint_path).sha256
     assert manifest['counts']['segmented'] == 4
-    asked = {'threshold': 0.6, 'input': [32, 96], 'originals': True, 'device': 'auto'}
+    asked = {'threshold': None, 'input': [32, 96], 'originals': True, 'device': 'auto'}
     assert asked.items() <= manifest['options'].items()
-    # Before a network is loaded.
-    told = run('out', drives / 'drive_00', '--jobs', 1, '--threshold', 0.7)
+
+
+def test_bag_of_other_options_is_not_replaced(command, first_part):
+    told = command('out', command.drives / 'drive_02', '--jobs', 1, '--threshold', 0.7)
     assert told == 'segment_bag: 1 of 1 bags failed; run it again to retry'
+    assert 'drive_02 is of another run (options threshold: None, now 0.7)' in command.printed
+
+
+def test_rest_is_done_by_another_run_and_all_is_what_one_process_writes(command, first_part):
+    assert command('out', command.drives / 'drive_01', command.drives / 'drive_02') == ''
+    counts = '2 bags: 1 written, 1 already there, 0 failed; 4 frames segmented'
+    assert counts in command.printed
+    expected = contents(command.root / 'one')
+    del expected['drive_00']
+    assert contents(command.root / 'out') == expected
+    assert not (command.root / 'out' / FOLDER).exists()
 
 
 def test_interrupt_leaves_whole_bags_only(tmp_path, random_checkpoint_path):
@@ -105,7 +123,9 @@ def test_interrupt_leaves_whole_bags_only(tmp_path, random_checkpoint_path):
         (('--device', 'cuda:99'), "device 'cuda:99' "),
     ],
 )
-def test_what_cannot_be_done_is_one_line_about_all(tmp_path, drives, argv, reason):
+def test_what_cannot_be_done_is_one_line_about_all(tmp_path, argv, reason):
+    drives = tmp_path / 'drives'
+    write_drives(drives, 1)
     with pytest.raises(SystemExit) as caught:
         segment_bag.main([str(drives), str(tmp_path / 'out'), *argv])
     assert reason in str(caught.value)
@@ -113,8 +133,8 @@ def test_what_cannot_be_done_is_one_line_about_all(tmp_path, drives, argv, reaso
     assert not (tmp_path / 'out').exists() or list((tmp_path / 'out').iterdir()) == []
 
 
-def test_bag_as_the_folder_for_many_is_refused(drives, run):
-    told = run('drives/drive_02', drives / 'drive_00', drives / 'drive_01')
+def test_bag_as_the_folder_for_many_is_refused(command):
+    told = command('drives/drive_02', command.drives / 'drive_00', command.drives / 'drive_01')
     assert told.endswith('drive_02 is a bag; with many bags, OUT is a folder for theirs')
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
+from uuid import uuid4
 
 import pytest
+
+# Others in the network shall not use the cluster. Ray reads this when it is imported.
+os.environ |= {'RAY_AUTH_MODE': 'token', 'RAY_AUTH_TOKEN': uuid4().hex}
 
 PORTS = (
     *('port', 'dashboard-agent-grpc-port', 'dashboard-agent-listen-port', 'metrics-export-port'),
@@ -18,7 +22,7 @@ PORTS = (
 )
 
 
-@pytest.fixture(scope='package')
+@pytest.fixture(scope='module')
 def cluster_address() -> Iterator[str]:
     """Start a Ray cluster of two CPUs on this machine, connect to it, and return its address."""
     ray = pytest.importorskip('ray', reason='ray is not installed')
@@ -33,22 +37,18 @@ def cluster_address() -> Iterator[str]:
     head = subprocess.Popen(
         [
             *(str(Path(sys.executable).with_name('ray')), 'start', '--head', '--block', *options),
-            *('--node-ip-address=127.0.0.1', '--num-cpus=2', '--include-dashboard=false'),
-            '--disable-usage-stats',
+            *('--num-cpus=2', '--include-dashboard=false', '--disable-usage-stats'),
         ],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
+        assert any('Ray runtime started' in line for line in head.stdout)
         address = f'127.0.0.1:{ports[0]}'
-        while True:
-            assert head.poll() is None
-            try:
-                ray.init(address, log_to_driver=False)
-                break
-            except ConnectionError:
-                time.sleep(1)
+        ray.init(address, log_to_driver=False)
         yield address
     finally:
         ray.shutdown()
         head.terminate()
-        head.wait(60)
+        head.communicate(timeout=60)

@@ -7,6 +7,7 @@ import pytest
 
 from fcn_road_seg.fleet.labeller import MAX_ATTEMPTS, Labeller, Outcome, Progress
 from fcn_road_seg.fleet.processes import label_in_processes
+from test.helpers.chaos import KILLS, check_survival
 from test.helpers.fleet import contents, jobs_of, write_drives
 from test.helpers.grey_segmenter import grey_assignment
 
@@ -95,3 +96,8 @@ def test_workers_end_with_the_run(tmp_path, drives):
     assert len(workers) == 2
     events.close()
     assert not any(worker.is_running() for worker in workers)
+
+
+@pytest.mark.parametrize(('bag_count', 'kills'), KILLS)
+def test_killed_processes_and_driver_leave_each_message_once(tmp_path, bag_count, kills):
+    check_survival(tmp_path, bag_count, kills, 'spawn_main')

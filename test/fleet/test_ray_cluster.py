@@ -1,5 +1,7 @@
+import shutil
 import sys
 
+import psutil
 import pytest
 
 pytest.importorskip('ray', reason='ray is not installed')
@@ -10,6 +12,8 @@ from fcn_road_seg.bags.options import BagOptions
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.fleet.labeller import Labeller, Outcome, Progress
 from fcn_road_seg.fleet.ray_cluster import label_on_ray, ray_cluster, task_resources
+from test.helpers.bag_files import write_damaged_bag
+from test.helpers.chaos import KILLS, check_survival
 from test.helpers.fleet import contents, jobs_of, write_drives
 from test.helpers.grey_segmenter import grey_assignment
 
@@ -48,10 +52,8 @@ def test_bags_are_those_of_one_process(tmp_path, drives, task_frames, originals)
 
 @pytest.mark.parametrize('task_frames', [0, 2])
 def test_bag_that_cannot_be_read_fails_alone(tmp_path, drives, task_frames):
-    data = drives[1] / 'drive_01.mcap'
-    content = bytearray(data.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    data.write_bytes(content)
+    shutil.rmtree(drives[1])
+    write_damaged_bag(drives[1])
     outcomes = [e for e in label(tmp_path, drives, task_frames) if isinstance(e, Outcome)]
     errors = {outcome.job.source.name: outcome.error for outcome in outcomes}
     assert errors['drive_00'] == errors['drive_02'] == ''
@@ -97,3 +99,10 @@ def test_missing_ray_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)
     with pytest.raises(BagError, match=r"ray cannot be imported .*; pip install 'ray>=2"):
         ray_cluster('auto').__enter__()
+
+
+@pytest.mark.parametrize(('bag_count', 'kills'), KILLS)
+def test_killed_tasks_and_driver_leave_each_message_once(
+    tmp_path, cluster_address, bag_count, kills
+):
+    check_survival(tmp_path, bag_count, kills, 'ray::_', cluster_address, psutil.Process())

@@ -156,6 +156,17 @@ def write_compressed_bag(path: Path, mode: str, images: Iterable[object]) -> Pat
     return path
 
 
+def write_damaged_bag(path: Path) -> Path:
+    """Write five images of /image, of which the third and with it the rest cannot be read."""
+    large = np.random.default_rng(1).integers(0, 256, (600, 600, 3), np.uint8)
+    # Each message is a chunk of 1.1 MB.
+    write_compressed_bag(path, 'STORAGE', [image(pixels=large)] * 5)
+    with (path / f'{path.name}.mcap').open('rb+') as file:
+        file.seek(2_400_000)
+        file.write(b'\xff' * 300_000)
+    return path
+
+
 def write_humble_bag(path: Path, types: Mapping[str, str], pixels: np.ndarray = PIXELS) -> Path:
     """Write a bag as Humble records it (sqlite3, no definitions), with one image per topic."""
     msg = image(pixels=pixels)

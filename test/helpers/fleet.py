@@ -30,6 +30,6 @@ def contents(out: Path) -> Mapping[str, list[BagMessage]]:
     """Return all messages of each bag in a folder, by its name; fails if one is not readable."""
     return {
         bag.name: messages_of(bag, ['/image', '/fcn_road_seg/mask'])
-        for bag in sorted(out.iterdir())
+        for bag in sorted(out.glob('*'))
         if bag.name != FOLDER
     }

@@ -15,7 +15,7 @@ from fcn_road_seg.fleet.ray_cluster import label_on_ray, ray_cluster
 from fcn_road_seg.fleet.run import segment_bags
 from test.helpers.grey_segmenter import grey_assignment
 
-PAUSE_S = 0.05
+PAUSE_S = 0.15
 
 
 def main(drives: Path, out: Path, address: str) -> int:

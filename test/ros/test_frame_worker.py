@@ -154,7 +154,7 @@ def test_refusals_are_told_after_the_systems_clock_has_jumped_back(monkeypatch, 
         return now(clock) - Duration(seconds=jump_s if jumps else 0)
 
     monkeypatch.setattr(Clock, 'now', now_after_the_jump)
-    monkeypatch.setattr(frame_worker, 'WARNING_PERIOD_S', 0.05)
+    monkeypatch.setitem(frame_worker.WARNING_THROTTLE, 'throttle_duration_sec', 0.05)
     context = rclpy.Context()
     context.init()
     node = rclpy.create_node('jumps', context=context)

@@ -1,9 +1,12 @@
 """Runs over many bags whose workers and driver are killed: every message is there once."""
 
+from __future__ import annotations
+
 import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,18 +17,15 @@ from test.helpers.fleet import contents, jobs_of, write_drives
 from test.helpers.grey_segmenter import grey_assignment
 
 SEED = 17
+# Numbers of bags and of kills.
 KILLS = [
     pytest.param(8, 3, id='8-bags'),
     pytest.param(40, 10, id='40-bags', marks=pytest.mark.stress),
 ]
 
 
-class Chaos:
-    """A driver that is started again when it has been killed, and the workers of all its runs.
-
-    Workers have `worker_word` in their command lines; they descend from the process `cluster`, or
-    from the driver.
-    """
+class _Chaos:
+    """A driver that is started again when it has been killed, and the workers of all its runs."""
 
     def __init__(self, command, out, worker_word, cluster=None):
         self._command, self.out = command, out
@@ -78,42 +78,38 @@ class Chaos:
             self.start()
 
 
-def survive(chaos, bag_count, kills, drives):
-    one = chaos.out.with_name('one')
-    labeller = Labeller(grey_assignment(one))
-    for job in jobs_of(drives, one):
+def check_survival(
+    root: Path,
+    bag_count: int,
+    kills: int,
+    worker_word: str,
+    address: str = '',
+    cluster: psutil.Process | None = None,
+) -> None:
+    """Run over `bag_count` bags in `root`, kill workers and driver, and compare all messages.
+
+    Workers have `worker_word` in their command lines; they descend from the process `cluster`, or
+    from the driver.
+    """
+    drives, out = write_drives(root / 'drives', bag_count), root / 'out'
+    labeller = Labeller(grey_assignment(root / 'one'))
+    for job in jobs_of(drives, root / 'one'):
         labeller.label(job)
-    expected = contents(one)
-    for index in range(kills):
-        chaos.kill_when(index * bag_count // (kills + 1), 'driver' if index % 3 == 1 else 'worker')
-        # Whatever has its final name is complete.
-        for name, messages in contents(chaos.out).items():
-            assert messages == expected[name]
-    chaos.end()
-    assert contents(chaos.out) == expected
+    expected = contents(root / 'one')
     assert {len(messages) for messages in expected.values()} == {8}
     assert len(expected) == bag_count
-    assert not (chaos.out / FOLDER).exists()
+    line = [sys.executable, '-m', 'test.helpers.fleet_driver', root / 'drives', out, address]
+    chaos = _Chaos(line, out, worker_word, cluster)
+    try:
+        for index in range(kills):
+            who = 'driver' if index % 3 == 1 else 'worker'
+            chaos.kill_when(index * bag_count // (kills + 1), who)
+            # Whatever has its final name is complete.
+            for name, messages in contents(out).items():
+                assert messages == expected[name]
+        chaos.end()
+    finally:
+        chaos.driver.kill()
+    assert contents(out) == expected
+    assert not (out / FOLDER).exists()
     assert len(chaos.killed) == kills
-
-
-def command(drives, out, address=''):
-    return [sys.executable, '-m', 'test.helpers.fleet_driver', drives[0].parent, out, address]
-
-
-@pytest.mark.parametrize(('bag_count', 'kills'), KILLS)
-def test_killed_processes_and_driver_leave_each_message_once(tmp_path, bag_count, kills):
-    drives = write_drives(tmp_path / 'drives', bag_count)
-    out = tmp_path / 'out'
-    chaos = Chaos(command(drives, out), out, 'spawn_main')
-    survive(chaos, bag_count, kills, drives)
-
-
-@pytest.mark.parametrize(('bag_count', 'kills'), KILLS)
-def test_killed_ray_tasks_and_driver_leave_each_message_once(
-    tmp_path, cluster_address, bag_count, kills
-):
-    drives = write_drives(tmp_path / 'drives', bag_count)
-    out = tmp_path / 'out'
-    chaos = Chaos(command(drives, out, cluster_address), out, 'ray::_', psutil.Process())
-    survive(chaos, bag_count, kills, drives)
