@@ -8,7 +8,13 @@ import pytest
 
 from fcn_road_seg.commands import calibrate, export
 from test.helpers.bag_files import command_line, drive_images, write_bag
-from test.helpers.corrupt_checkpoints import DAMAGES, FORGERIES, forge, write_narrow_checkpoint
+from test.helpers.corrupt_checkpoints import (
+    DAMAGES,
+    FORGERIES,
+    cut,
+    forge,
+    write_narrow_checkpoint,
+)
 from test.helpers.labelled_frames import write_kitti_road
 
 pytestmark = pytest.mark.stress
@@ -66,35 +72,44 @@ def test_every_command_and_the_node_end_with_one_line_and_status_1(whole_path, t
     bad = tmp_path / 'bad.safetensors'
     data, bag = write_kitti_road(tmp_path / 'kitti'), tmp_path / 'bag'
     write_bag(bag, {'/image': drive_images(1)})
-    out = tmp_path / 'out'
     checkpoint = ('--checkpoint', bad)
     # Random weights, or ImageNet's would be downloaded.
     fresh = ('--weights', 'none', '--encoder', 'vgg16_bn')
-    lines = [
-        ('export', *checkpoint, '--out', tmp_path / 'out.onnx'),
-        ('calibrate', *checkpoint, '--out', out),
-        ('evaluate', *checkpoint, '--data', data, '--out', out),
-        ('segment_bag', bag, out, *checkpoint),
-        ('export_labels', bag, out, *checkpoint),
-        ('bench', *checkpoint, '--out', out),
-        ('train', '--data', data, '--out', out, *fresh, '--teacher', bad),
-        ('segment', '--ros-args', '-p', f'checkpoint:={bad}'),
-    ]
+
+    def command_lines(out):
+        return [
+            ('export', *checkpoint, '--out', out / 'out.onnx'),
+            ('calibrate', *checkpoint, '--out', out / 'calibrated'),
+            ('evaluate', *checkpoint, '--data', data, '--out', out / 'evaluated'),
+            ('segment_bag', bag, out / 'masks', *checkpoint),
+            ('export_labels', bag, out / 'labels', *checkpoint),
+            ('bench', *checkpoint, '--out', out / 'bench'),
+            ('train', '--data', data, '--out', out / 'run', *fresh, '--teacher', bad),
+            ('segment', '--ros-args', '-p', f'checkpoint:={bad}'),
+        ]
+
     files = {
-        'flipped': lambda: bad.write_bytes(DAMAGES[0](whole_path.read_bytes(), Random(1))),
-        'forged': lambda: forge(bad, FORGERIES['weights overflow'], whole_path),
+        'is not a readable safetensors file': lambda: bad.write_bytes(
+            cut(whole_path.read_bytes(), Random(1))
+        ),
+        'does not describe a network': lambda: forge(
+            bad, FORGERIES['weights overflow'], whole_path
+        ),
     }
-    for write in files.values():
+    count = 0
+    for refusal, write in files.items():
         write()
-        for line in lines:
+        out = tmp_path / refusal
+        out.mkdir()
+        for line in command_lines(out):
+            count += 1
             done = subprocess.run(command_line(*line), capture_output=True, text=True)
             printed = done.stdout + done.stderr
             assert done.returncode == 1, (line, printed)
             assert 'Traceback' not in printed, printed
-            refusals = [f'{bad} is damaged', f'{bad} does not describe a network']
-            assert sum(map(printed.count, refusals)) == 1, (line, printed)
+            assert printed.count(f'{bad} {refusal}') == 1, (line, printed)
     report(
-        'damaged and forged checkpoints, to each command and the node, as processes',
-        len(lines) * len(files),
+        'cut off and forged checkpoints, to each command and the node, as processes',
+        count,
         'exit status 1, one sentence that names the file, no traceback',
     )
