@@ -1,10 +1,13 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from fcn_road_seg.commands import export_labels
 from fcn_road_seg.datasets.splits import find_frames
 from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
+from fcn_road_seg.model.input_rule import InputRule
 
 COUNT = 6
 
@@ -26,9 +29,19 @@ def images(frames_bgr, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope='module')
+def checkpoint_path(random_model, frames_bgr, tmp_path_factory):
+    """A random network that takes half of the pixels for road."""
+    frames = torch.from_numpy(np.stack(frames_bgr)[..., ::-1].copy()).permute(0, 3, 1, 2)
+    threshold = float(random_model(frames)[:, 1].median())
+    path = tmp_path_factory.mktemp('checkpoint') / 'half.safetensors'
+    save_checkpoint(Checkpoint(random_model, InputRule(pixels=64 * 96), threshold), path)
+    return path
+
+
 @pytest.fixture
-def options(random_checkpoint_path):
-    return ['--checkpoint', str(random_checkpoint_path), '--device', 'cpu', '--backend', 'torch']
+def options(checkpoint_path):
+    return ['--checkpoint', str(checkpoint_path), '--device', 'cpu', '--backend', 'torch']
 
 
 def expected_mask(frame_bgr, checkpoint_path):
@@ -37,7 +50,7 @@ def expected_mask(frame_bgr, checkpoint_path):
 
 
 def test_folder_comes_back_as_a_data_set_with_the_masks_of_the_network(
-    images, frames_bgr, random_checkpoint_path, options, tmp_path, capsys
+    images, frames_bgr, checkpoint_path, options, tmp_path, capsys
 ):
     out = tmp_path / 'out'
     options = [*options, '--precision', 'float32']
@@ -45,7 +58,7 @@ def test_folder_comes_back_as_a_data_set_with_the_masks_of_the_network(
     assert capsys.readouterr().out == f'{out}: {COUNT} of {COUNT} frames\n'
     found = find_frames(out, 'all')
     assert [frame.name for frame in found] == ['0', '1', '2', '3', '4', 'sub_5']
-    masks = [expected_mask(frame_bgr, random_checkpoint_path) for frame_bgr in frames_bgr]
+    masks = [expected_mask(frame_bgr, checkpoint_path) for frame_bgr in frames_bgr]
     assert 0 < np.mean(masks) < 255
     for frame, frame_bgr, mask in zip(found, frames_bgr, masks, strict=True):
         frame_rgb, label = frame.load()

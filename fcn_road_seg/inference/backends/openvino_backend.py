@@ -15,6 +15,12 @@ from fcn_road_seg.model.road_fcn import RoadFCN
 # Each size holds another copy of the weights, in the order in which its convolutions read them.
 KEPT_SIZES = 3
 
+# One for all networks, until the process ends. Each core gives the thread that uses it first a
+# stack for signal handlers (OpenVINO prepares for AMX on every CPU). If the older of two cores
+# goes first, the younger one restores the older one's stack, which is gone, and the next signal
+# (Ctrl-C, the end of a child process) is a segmentation fault.
+_CORE = openvino.Core()
+
 _FLOAT_TYPES = {
     'float32': openvino.Type.f32,
     'bfloat16': openvino.Type.bf16,
@@ -44,9 +50,8 @@ class OpenVinoBackend:
         num_threads: int,
     ) -> None:
         self._model = OpenVinoGraph(model, activation_peaks if precision == 'int8' else None).model
-        self._core = openvino.Core()
         # It would compute in float32 without a word.
-        can = self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        can = _CORE.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
         if precision == 'bfloat16' and 'BF16' not in can:
             raise SegmenterError(
                 "precision 'bfloat16' needs a CPU with AVX-512 for openvino; use float32"
@@ -71,7 +76,7 @@ class OpenVinoBackend:
             if len(self._requests) == KEPT_SIZES:
                 self._requests.popitem(last=False)
             self._model.reshape([1, *input_hw, 3])
-            compiled = self._core.compile_model(self._model, 'CPU', self._config)
+            compiled = _CORE.compile_model(self._model, 'CPU', self._config)
             self._requests[input_hw] = compiled.create_infer_request()
         self._requests.move_to_end(input_hw)
         return self._requests[input_hw]

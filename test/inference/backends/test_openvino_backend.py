@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -150,3 +152,19 @@ def test_other_threads_go_on_while_it_computes(shipped):
     thread.join()
     # It takes 100 ms and more: with the interpreter's lock held there would be one, or none.
     assert counted >= 3
+
+
+def test_signal_after_networks_were_closed_in_the_order_of_opening_calls_its_handler():
+    code = """
+import signal
+from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
+from fcn_road_seg.model.road_fcn import RoadFCN
+
+networks = [OpenVinoBackend(RoadFCN().eval(), 'float32', None, 1) for _ in range(2)]
+del networks[0], networks[0]
+signal.signal(signal.SIGUSR1, lambda *_: print('handled'))
+signal.raise_signal(signal.SIGUSR1)
+"""
+    # A segmentation fault would end pytest, too.
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, 'handled\n'), done.stderr
