@@ -9,7 +9,12 @@ import warnings
 import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    TQDMProgressBar,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from fcn_road_seg.training.callbacks import (
@@ -81,7 +86,7 @@ def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> 
 
 
 def build_callbacks(options: TrainingOptions, recipe: Recipe, validates: bool) -> list[Callback]:
-    """Return the callbacks: checkpoints and pictures, weight average, early end."""
+    """Return the callbacks: checkpoints, progress and pictures, weight average, early end."""
     out = options.out.absolute()
     callbacks: list[Callback] = [
         # Two of them: `save_last` of a single one follows only when there is a new best.
@@ -89,6 +94,8 @@ def build_callbacks(options: TrainingOptions, recipe: Recipe, validates: bool) -
         RunCheckpoint(out, BEST_NAME, 'val/iou' if validates else None),
         LearningRateMonitor('step'),
         DataWait(),
+        # Lightning's choice is rich if that is installed, which shows nothing in a log file.
+        TQDMProgressBar(),
         ProgressPictures(out),
     ]
     if recipe.ema_decay:

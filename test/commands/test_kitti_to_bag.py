@@ -143,7 +143,11 @@ def test_it_runs_where_neither_ros_nor_torch_can_be_imported(tmp_path):
 @pytest.mark.parametrize('absent', ['rosbags', 'mcap'])
 @pytest.mark.parametrize('command', ['kitti_to_bag', 'segment_bag'])
 def test_missing_package_is_one_line_with_the_remedy(tmp_path, command, absent):
-    line = command_line(command, road_folder(tmp_path), tmp_path / 'bag', absent=(absent,))
+    source = road_folder(tmp_path)
+    if command == 'segment_bag':
+        # What it looks for in a folder to take it for a bag.
+        (source / 'metadata.yaml').touch()
+    line = command_line(command, source, tmp_path / 'bag', absent=(absent,))
     ended = subprocess.run(line, capture_output=True, text=True)
     assert ended.returncode == 1
     (text,) = ended.stderr.splitlines()

@@ -10,7 +10,7 @@ import numpy as np
 # A quarter of the channels: a step and a checkpoint take a tenth.
 TINY = [
     *('--encoder=vgg16_bn', '--weights=none', '--pixels=6144', '--batch=4'),
-    *('--accelerator=cpu', '--devices=1', '--width=0.25', '--workers=0'),
+    *('--accelerator=cpu', '--devices=1', '--width=0.25', '--workers=0', '--precision=32-true'),
 ]
 
 
