@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fcn_road_seg.bags.bag_segmenter import camera_topics, decode_ahead
-from fcn_road_seg.bags.reader import BagMessage, BagReader
+from fcn_road_seg.bags.reader import BAG_SUFFIXES, BagMessage, BagReader
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.datasets.frames import find_images, read_image
 from fcn_road_seg.datasets.label_folder import LabelFolder, png
@@ -117,7 +117,7 @@ class LabelExport:
 
 
 def _bag_files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.suffix in ('.mcap', '.db3')]
+    return [path for path in folder.iterdir() if path.suffix in BAG_SUFFIXES]
 
 
 def _image_frames(folder: Path, only: Collection[int] | None) -> Iterator[NumberedFrame]:

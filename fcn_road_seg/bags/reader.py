@@ -16,6 +16,8 @@ from fcn_road_seg.messages.one_line import one_line
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
 
+# Of the files of a bag.
+BAG_SUFFIXES = ('.mcap', '.db3')
 _MCAP_MAGIC = b'\x89MCAP0\r\n'
 
 

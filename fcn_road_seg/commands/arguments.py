@@ -31,6 +31,18 @@ def add_output_arguments(parser: argparse.ArgumentParser, more: str = '') -> Non
     )
 
 
+def add_topics_argument(parser: argparse.ArgumentParser, use: str) -> None:
+    """Add `--topics`, a list of image topics of bags, empty for all; `use` says what for."""
+    parser.add_argument(
+        '--topics',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='NAME',
+        help=f'Image or CompressedImage topics {use} (default: all).',
+    )
+
+
 def add_split_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the arguments of `split_rule`, which select the validation frames."""
     rule = SplitRule()

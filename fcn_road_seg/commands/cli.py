@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from io import TextIOWrapper
 
 INTERRUPTED = 130
+# Of the reasons for which frames are bad.
+ERRORS_SHOWN = 10
 
 
 def run_command(
@@ -35,3 +38,12 @@ def run_command(
         print(f'{name}: {interrupted()}', file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def print_bad_frames(errors: Counter[str]) -> None:
+    """Print the most frequent reasons for which frames are bad, and how many have others."""
+    most_frequent = errors.most_common()
+    for error, count in most_frequent[:ERRORS_SHOWN]:
+        print(f'bad: {count} x {error}')
+    if others := sum(count for _, count in most_frequent[ERRORS_SHOWN:]):
+        print(f'bad: {others} more')

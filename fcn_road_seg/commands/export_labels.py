@@ -9,16 +9,16 @@ from pathlib import Path
 from fcn_road_seg.bags.label_export import LabelExport
 from fcn_road_seg.commands.arguments import (
     add_segmenter_arguments,
+    add_topics_argument,
     build_segmenter,
     whole_number,
 )
-from fcn_road_seg.commands.cli import run_command
+from fcn_road_seg.commands.cli import print_bad_frames, run_command
 from fcn_road_seg.datasets.label_folder import atomic_label_folder
 from fcn_road_seg.datasets.label_studio import LabelStudioFolder
 from fcn_road_seg.datasets.voc_folder import VocFolder
 
 FORMATS = {'cvat': VocFolder, 'label-studio': LabelStudioFolder}
-ERRORS_SHOWN = 10
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -47,14 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='Write only N frames: those of which the network is least sure, spread over time '
         '(default: all).',
     )
-    parser.add_argument(
-        '--topics',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='NAME',
-        help='Image or CompressedImage topics of bags to read (default: all).',
-    )
+    add_topics_argument(parser, 'of bags to read')
     add_segmenter_arguments(parser)
     return parser.parse_args(argv)
 
@@ -81,8 +74,7 @@ def export_labels(args: argparse.Namespace) -> None:
         # It imports PyTorch and loads the network, which takes seconds.
         export = LabelExport(args.inputs, args.topics, build_segmenter(args))
         export.run(folder, args.pick)
-    for error, count in export.counts.errors.most_common(ERRORS_SHOWN):
-        print(f'bad: {count} x {error}')
+    print_bad_frames(export.counts.errors)
     print(f'{args.out}: {export.counts.written} of {export.counts.read} frames')
 
 

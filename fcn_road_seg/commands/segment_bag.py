@@ -20,9 +20,10 @@ from fcn_road_seg.bags.writer import atomic_bag_writer
 from fcn_road_seg.commands.arguments import (
     add_output_arguments,
     add_segmenter_arguments,
+    add_topics_argument,
     build_segmenter,
 )
-from fcn_road_seg.commands.cli import run_command
+from fcn_road_seg.commands.cli import ERRORS_SHOWN, print_bad_frames, run_command
 from fcn_road_seg.commands.segment_bags import (
     add_fleet_arguments,
     asks_for_many,
@@ -30,7 +31,6 @@ from fcn_road_seg.commands.segment_bags import (
 )
 from fcn_road_seg.viz.video import atomic_video_writer
 
-ERRORS_SHOWN = 10
 VIDEO_RATES_HZ = (1.0, 60.0)
 
 
@@ -48,14 +48,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='Folder of the bag to read, or a .mcap or .db3 file; or several, or folders of bags.',
     )
     add_output_arguments(parser, '; of many bags, the folder for theirs, which may exist')
-    parser.add_argument(
-        '--topics',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='NAME',
-        help='Image or CompressedImage topics to segment (default: all).',
-    )
+    add_topics_argument(parser, 'to segment')
     parser.add_argument('--overlay', action='store_true', help='Write the overlays as well.')
     parser.add_argument(
         '--confidence',
@@ -187,11 +180,7 @@ def mean_rate_hz(reader: BagReader, topic: str) -> float:
 
 def print_summary(out: Path, counts: SegmentationCounts) -> None:
     """Print how many frames were segmented, and why others were not."""
-    errors = counts.errors.most_common()
-    for error, count in errors[:ERRORS_SHOWN]:
-        print(f'bad: {count} x {error}')
-    if others := sum(count for _, count in errors[ERRORS_SHOWN:]):
-        print(f'bad: {others} more')
+    print_bad_frames(counts.errors)
     for reason, count in counts.without_grid.most_common(ERRORS_SHOWN):
         print(f'without a grid: {count} x {reason}')
     if counts.missing > 0:

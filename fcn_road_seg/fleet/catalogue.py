@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
+from fcn_road_seg.bags.reader import BAG_SUFFIXES
 from fcn_road_seg.bags.typestore import BagError
-
-_SUFFIXES = ('.mcap', '.db3')
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def is_one_bag(source: Path) -> bool:
         return source.exists() or not has_magic(str(source))
     name = re.compile(re.escape(source.resolve().name) + r'_\d+')
     return (source / 'metadata.yaml').exists() or any(
-        file.suffix in _SUFFIXES and name.fullmatch(file.stem) for file in source.iterdir()
+        file.suffix in BAG_SUFFIXES and name.fullmatch(file.stem) for file in source.iterdir()
     )
 
 
@@ -82,9 +81,9 @@ def _search(folder: Path, within: Path, out: Path) -> Iterator[tuple[Path, Path]
             # Links can lead in circles.
             if not path.is_symlink():
                 yield from _search(path, within / path.name, out)
-        elif path.is_dir() or path.suffix in _SUFFIXES:
+        elif path.is_dir() or path.suffix in BAG_SUFFIXES:
             yield path, within / _name(path)
 
 
 def _name(bag: Path) -> str:
-    return bag.stem if bag.suffix in _SUFFIXES and not bag.is_dir() else bag.resolve().name
+    return bag.stem if bag.suffix in BAG_SUFFIXES and not bag.is_dir() else bag.resolve().name
