@@ -16,7 +16,13 @@ from torch import Tensor
 from fcn_road_seg.training.data_module import FrameLoader
 from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.lightning_module import PREVIEWS_A_SOURCE, RoadTraining
-from fcn_road_seg.training.run_folder import LAST_NAME, best_score, read_run_checkpoint
+from fcn_road_seg.training.run_folder import (
+    CURVES_NAME,
+    LAST_NAME,
+    PREDICTIONS_NAME,
+    best_score,
+    read_run_checkpoint,
+)
 from fcn_road_seg.utils.atomic_write import atomic_write
 from fcn_road_seg.viz.contact_sheet import draw_errors, make_contact_sheet, write_png
 from fcn_road_seg.viz.plots import plot_curves
@@ -171,10 +177,10 @@ class ProgressPictures(Callback):
             return
         for logger in trainer.loggers:
             logger.save()
-        plot_curves(self._folder.glob('metrics/*/metrics.csv'), self._folder / 'curves.png')
+        plot_curves(self._folder.glob('metrics/*/metrics.csv'), self._folder / CURVES_NAME)
         pictures = [
             draw_errors(frame.permute(1, 2, 0).numpy(), road.numpy(), label.numpy())
             for frame, road, label in pl_module.previews
         ]
         sheet = make_contact_sheet(pictures, columns=PREVIEWS_A_SOURCE)
-        write_png(sheet, self._folder / 'predictions.png')
+        write_png(sheet, self._folder / PREDICTIONS_NAME)

@@ -16,6 +16,7 @@ from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder, remove_unf
 
 LAST_NAME, BEST_NAME = 'last.ckpt', 'best.ckpt'
 CHECKPOINT_NAME = 'road_fcn.safetensors'
+CURVES_NAME, PREDICTIONS_NAME = 'curves.png', 'predictions.png'
 # The key of a Lightning checkpoint under which the IoU of its weights stands, by source.
 VAL_IOU_KEY = 'val_iou_by_source'
 # Under this key Lightning keeps the weights themselves when those written are their average.
@@ -48,8 +49,8 @@ def check_run_folder(out: Path, resume: Path | None) -> None:
                 raise ValueError(f'{out} holds another run ({name}); {go_on}use another --out')
     refuse_unwritable_folder(out)
     if resume is not None:
-        for name in (LAST_NAME, BEST_NAME, CHECKPOINT_NAME):
-            # Each is as large as the network, or three times that.
+        for name in (LAST_NAME, BEST_NAME, CHECKPOINT_NAME, CURVES_NAME, PREDICTIONS_NAME):
+            # Most are as large as the network, or three times that.
             remove_unfinished(out / name)
 
 
