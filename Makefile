@@ -22,6 +22,8 @@ SHARE ?=
 ONLY ?=
 
 MAKEFLAGS += --no-print-directory
+# If it is set, each Python that starts compiles its packages again: PyTorch and Lightning in 7 s.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON := $(abspath $(VENV))/bin/python
 READY := $(VENV)/.ready
 # Removing or creating an environment empties its folder.

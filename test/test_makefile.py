@@ -73,6 +73,13 @@ def test_unfinished_environment_is_made_again(checkout):
     assert not (checkout / '.venv/left').exists()
 
 
+def test_packages_are_compiled_once(checkout):
+    python = Path(make(checkout, 'python').rstrip())
+    python.write_text('#!/bin/sh\necho "compiles: $PYTHONDONTWRITEBYTECODE"\n')
+    printed = make(checkout, 'demo', PYTHONDONTWRITEBYTECODE='1')
+    assert printed == 'compiles: \n'
+
+
 def test_readme_says_of_each_command_what_the_makefile_says():
     said = dict(re.findall(r'^make (\w+) +# (.*)$', (REPOSITORY / 'README.md').read_text(), re.M))
     helped = dict(re.findall(r'^# make (\w+) +(.*)$', (REPOSITORY / 'Makefile').read_text(), re.M))

@@ -1,0 +1,43 @@
+import pytest
+
+from fcn_road_seg.commands import train
+from test.helpers.easy_data import TINY
+
+pytest.importorskip('lightning', reason='lightning is not installed')
+pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
+
+from fcn_road_seg.training import run as training_run
+
+
+def test_dry_run_goes_through_all_parts_on_a_few_frames_and_leaves_nothing(
+    easy_data, tmp_path, capsys, monkeypatch
+):
+    written = []
+
+    def note(options, training, sources, calibrate):
+        written.append([len(source.train) for source in sources])
+        return write_checkpoint(options, training, sources, calibrate)
+
+    write_checkpoint = training_run.write_checkpoint
+    monkeypatch.setattr(training_run, 'write_checkpoint', note)
+    arguments = [*TINY, '--data', str(easy_data), '--rendered', '40=0.5', '--crop', '32x32']
+    out = tmp_path / 'a/run'
+    train.main([*arguments, '--out', str(out), '--fast-dev-run'])
+    said = capsys.readouterr().out
+    # The last part.
+    assert 'train: float16 by torch' in said
+    assert said.splitlines()[-1].startswith('train: dry run: all parts work; ')
+    assert written == [[8, 8]]
+    assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_refuses_what_the_real_run_would(short_run):
+    out, arguments = short_run
+    with pytest.raises(SystemExit, match=r'holds another run \(last.ckpt\)'):
+        train.main([*arguments, '--out', str(out), '--fast-dev-run'])
+
+
+def test_dry_run_of_a_resumed_run_is_refused(capsys):
+    with pytest.raises(SystemExit, match='2'):
+        train.main(['--rendered', '4', '--fast-dev-run', '--resume', 'last.ckpt'])
+    assert 'leave --resume out' in capsys.readouterr().err
