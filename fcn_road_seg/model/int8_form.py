@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
+from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, weight_and_bias
 
 # -128 is not used: the range is symmetric, and 0 stays 0.
 LARGEST_INT8 = 127
@@ -42,6 +42,12 @@ def int8_weights(weight: Tensor, output_axis: int) -> tuple[Tensor, Tensor]:
     return (weight / step).round(), step
 
 
+def pixel_weight(folded: RoadFCN) -> Tensor:
+    """Return the first convolution's weights for pixels in [0, 255], not normalised ones."""
+    weight, _ = weight_and_bias(folded.encoder.features[0])
+    return weight / (255 * folded.std)
+
+
 @torch.no_grad()
 def prepare_for_int8(model: RoadFCN, activation_peaks: Sequence[float]) -> RoadFCN:
     """Return a folded copy whose masks change less when int8 computes it.
@@ -54,10 +60,12 @@ def prepare_for_int8(model: RoadFCN, activation_peaks: Sequence[float]) -> RoadF
         return model
     folded = fold_batch_norm(model)
     for layer, axis in quantized_layers(folded):
-        weight = layer.get_parameter('weight')
-        rounded, step = int8_weights(weight, axis)
-        # Checkpoints store 16 bits, which keep whole numbers below 2048 of any step apart.
-        weight.copy_((rounded * step).half())
+        weight, _ = weight_and_bias(layer)
+        # int8 reads pixels, the network normalised ones.
+        scale = 255 * folded.std if layer is folded.encoder.features[0] else 1
+        rounded, step = int8_weights(weight / scale, axis)
+        # Checkpoints store 16 bits, which tell whole numbers up to 2048 of any step apart.
+        weight.copy_((rounded * step * scale).half())
     caps = tuple(CAP_SHARE * peak for peak in activation_peaks)
     prepared = RoadFCN(replace(folded.config, activation_caps=caps))
     prepared.load_state_dict(folded.state_dict())

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from fcn_road_seg.model.int8_form import (
     CAP_SHARE,
     LARGEST_INT8,
     int8_weights,
+    pixel_weight,
     prepare_for_int8,
     quantized_layers,
 )
@@ -47,10 +49,21 @@ def prepared():
 
 
 def test_weights_of_a_prepared_network_lose_nothing_in_int8(prepared):
-    for layer, axis in quantized_layers(prepared):
-        rounded, step = int8_weights(layer.weight, axis)
-        assert ((rounded * step - layer.weight).abs() < 1e-3 * layer.weight.abs().max()).all()
+    first, *others = quantized_layers(prepared)
+    weights = [(pixel_weight(prepared), 0), *((layer.weight, axis) for layer, axis in others)]
+    for weight, axis in weights:
+        rounded, step = int8_weights(weight, axis)
+        assert ((rounded * step - weight).abs() < 1e-3 * weight.abs().max()).all()
+    for layer, _ in (first, *others):
         assert torch.equal(layer.weight.half().float(), layer.weight)
+
+
+def test_first_convolution_of_pixels_is_that_of_normalised_ones(prepared):
+    frame = torch.randint(0, 256, (1, 3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
+    first = prepared.encoder.features[0]
+    mean = 255 * prepared.mean
+    found = functional.conv2d(frame - mean, pixel_weight(prepared), first.bias, padding=1)
+    assert torch.allclose(found, first(prepared.normalise(frame)), atol=1e-5)
 
 
 def test_activations_of_a_prepared_network_end_at_a_share_of_their_peaks(prepared):

@@ -1,22 +1,22 @@
 """A folded network as an OpenVINO model, in floating point or with most of it in int8.
 
-The convolutions that read an activation of the encoder run in int8, 99 % of the work: those of
-the encoder and the skips, and the first transposed one. Their inputs have 8 bits for [0, peak], as
-a ReLU's output is never negative; their weights have 8 bits per output channel, symmetric about 0
-(`model/int8_form.py`). The rest of the decoder stays in floating point: this costs 4 % of the time
-and halves the number of mask pixels that change.
+The convolutions that read pixels or an activation of the encoder run in int8, 99 % of the work:
+those of the encoder and the skips, and the first transposed one. Activations have 8 bits for
+[0, peak], as a ReLU's output is never negative, and pixels are 8 bits already; the weights have 8
+bits per output channel, symmetric about 0 (`model/int8_form.py`). The rest of the decoder stays in
+floating point: this costs 4 % of the time and halves the number of mask pixels that change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from torch import Tensor, nn
 
 from fcn_road_seg.inference.backends.openvino_import import openvino, ops
 from fcn_road_seg.inference.backends.pixel_shuffle import CLASSES, SUB_PIXELS, convert_last
-from fcn_road_seg.model.int8_form import LARGEST_INT8, int8_weights, quantized_layers
+from fcn_road_seg.model.int8_form import int8_weights, pixel_weight, quantized_layers
 from fcn_road_seg.model.road_fcn import ContextBlock, Decoder, RoadFCN, weight_and_bias
 
 _LEVELS = 256
@@ -33,27 +33,26 @@ class OpenVinoGraph:
         # The axis of the output channels in the weights of each layer that computes in int8.
         self._int8_axes = dict(quantized_layers(network)) if activation_peaks else {}
         frame = ops.parameter([1, -1, -1, 3], np.uint8, name='frame_rgb')
-        x = ops.transpose(ops.convert(frame, np.float32), _integers(0, 3, 1, 2))
-        x = ops.divide(x, _constant(255 * np.ones((1, 3, 1, 1))))
-        x = ops.divide(ops.subtract(x, _channels(network.mean)), _channels(network.std))
+        pixels = ops.transpose(ops.convert(frame, np.float32), _integers(0, 3, 1, 2))
+        first, *layers = network.encoder.features
         if activation_peaks:
-            # Unlike activations, the input can be negative, and its range is known.
-            peak = network.normalise_table().abs().max().item()
-            x = _fake_quantize(x, -peak * (LARGEST_INT8 + 1) / LARGEST_INT8, peak)
-        pools = self._encoder(
-            network.encoder.features, x, iter(activation_peaks) if activation_peaks else None
-        )
+            x = self._convolution_of_pixels(pixels, network)
+        else:
+            x = ops.divide(pixels, _constant(255 * np.ones((1, 3, 1, 1))))
+            x = ops.divide(ops.subtract(x, _channels(network.mean)), _channels(network.std))
+            x = self._convolution(x, first)
+        pools = self._encoder(layers, x, iter(activation_peaks) if activation_peaks else None)
         if network.context is not None:
             pools[-1] = self._context(network.context, pools[-1])
         logit = self._decoder(network.decoder, *pools)
         self.model = openvino.Model([logit], [frame], 'road_fcn')
 
     def _encoder(
-        self, features: nn.Sequential, x: openvino.Node, peaks: Iterator[float] | None
+        self, layers: Iterable[nn.Module], x: openvino.Node, peaks: Iterator[float] | None
     ) -> list[openvino.Node]:
-        """Return pool3, pool4 and pool5."""
+        """Add all layers but the first convolution; return pool3, pool4 and pool5."""
         pools = []
-        for layer in features:
+        for layer in layers:
             if isinstance(layer, nn.Conv2d):
                 x = self._convolution(x, layer)
             elif isinstance(layer, nn.ReLU):
@@ -126,6 +125,23 @@ class OpenVinoGraph:
         y = ops.convolution(x, weights, [1, 1], border, border, [1, 1])
         return ops.add(y, _channels(bias))
 
+    def _convolution_of_pixels(self, pixels: openvino.Node, network: RoadFCN) -> openvino.Node:
+        """Add the first convolution for pixels as they are, without rounding normalised ones.
+
+        At the border, 0 after normalisation, the pixels are the nearest to the mean.
+        """
+        rounded, step = int8_weights(pixel_weight(network), 0)
+        mean = 255 * network.mean.double()
+        border = _channels(mean.round())
+        sides = _integers(0, 0, 1, 1)
+        x = ops.pad(
+            ops.subtract(pixels, border), sides, sides, 'constant', _constant(np.zeros(()))
+        )
+        x = _fake_quantize(ops.add(x, border), 0.0, 255.0)
+        y = ops.convolution(x, _int8(rounded, step), [1, 1], [0, 0], [0, 0], [1, 1])
+        _, bias = weight_and_bias(network.encoder.features[0])
+        return ops.add(y, _channels(bias - (rounded * step * mean).sum((1, 2, 3))))
+
     def _deconvolution(self, x: openvino.Node, layer: nn.Module) -> openvino.Node:
         weight, bias = weight_and_bias(layer)
         y = ops.convolution_backprop_data(x, _weight(weight, self._int8_axes.get(layer)), [2, 2])
@@ -140,7 +156,10 @@ def _fake_quantize(x: openvino.Node, low: float, high: float) -> openvino.Node:
 def _weight(weight: Tensor, int8_axis: int | None) -> openvino.Node:
     if int8_axis is None:
         return _constant(weight.numpy())
-    rounded, step = int8_weights(weight, int8_axis)
+    return _int8(*int8_weights(weight, int8_axis))
+
+
+def _int8(rounded: Tensor, step: Tensor) -> openvino.Node:
     values = ops.constant(rounded.numpy().astype(np.int8))
     return ops.multiply(ops.convert(values, np.float32), _constant(step.numpy()))
 
