@@ -1,7 +1,7 @@
 """Count what flickers in the masks: specks beside the road, holes in it, and change by itself.
 
 PYTHONPATH=. python benchmarks/flicker.py [--checkpoint FILE] [--precision NAME] [--data DIR ...]
-    [--drives N] [--seconds S]
+    [--drives N] [--seconds S] [--min-region SHARE]
 
 Data sets are taken frame by frame, in order. Rendered drives, at 10 Hz, also give the change that
 no motion explains: a pixel that is right in one frame and wrong in the next.
@@ -78,10 +78,12 @@ def main() -> None:
     parser.add_argument('--checkpoint', default='')
     parser.add_argument('--precision', default='float32')
     parser.add_argument('--data', nargs='*', type=Path, default=[])
+    parser.add_argument('--min-region', type=float, default=0.0)
     parser.add_argument('--drives', type=int, default=3)
     parser.add_argument('--seconds', type=float, default=4.0)
     args = parser.parse_args()
     segmenter = RoadSegmenter(args.checkpoint, 'cpu', precision=args.precision)
+    segmenter.min_region = args.min_region
     for root in args.data:
         found = Flicker()
         for frame_bgr, label in labelled_frames(root):

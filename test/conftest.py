@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -109,7 +110,8 @@ def installed_lite(
 class NodeProcess:
     """A running `segment`; `log` holds all that it printed, once it has ended."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
+    log_path: Path
     log: str = ''
 
     def end(self, signal_number: int, timeout_s: float) -> int:
@@ -118,9 +120,9 @@ class NodeProcess:
         return self.wait(timeout_s)
 
     def wait(self, timeout_s: float) -> int:
-        output, _ = self.process.communicate(timeout=timeout_s)
-        self.log += output
-        return self.process.returncode
+        status = self.process.wait(timeout_s)
+        self.log = self.log_path.read_text(errors='backslashreplace')
+        return status
 
 
 @contextmanager
@@ -130,19 +132,20 @@ def node_starter() -> Iterator[Callable[..., NodeProcess]]:
 
     def start(*ros_args: str, command: tuple[str, ...] = ()) -> NodeProcess:
         command = command or (sys.executable, '-m', 'fcn_road_seg', 'segment')
-        process = subprocess.Popen(
-            [*command, '--ros-args', *ros_args],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(NodeProcess(process))
+        # No pipe: one that nobody reads would stop the node after 64 KiB of libjpeg's lines.
+        log_path = Path(folder) / f'{len(started)}.log'
+        with log_path.open('wb') as log:
+            process = subprocess.Popen(
+                [*command, '--ros-args', *ros_args], stdout=log, stderr=subprocess.STDOUT
+            )
+        started.append(NodeProcess(process, log_path))
         return started[-1]
 
-    yield start
-    for node in started:
-        node.process.kill()
-        node.process.communicate()
+    with TemporaryDirectory() as folder:
+        yield start
+        for node in started:
+            node.process.kill()
+            node.process.wait()
 
 
 @pytest.fixture

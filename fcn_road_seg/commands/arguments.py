@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fcn_road_seg.bags.writer import STORAGES
 from fcn_road_seg.datasets.splits import SplitRule
+from fcn_road_seg.inference.small_regions import MAX_MIN_REGION
 
 if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
@@ -130,6 +131,21 @@ def probability(text: str) -> float:
     return value
 
 
+def min_region(text: str) -> float:
+    """Return the share of a frame below which a region of its mask is removed.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not a number from 0 to MAX_MIN_REGION.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= MAX_MIN_REGION:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to {MAX_MIN_REGION}')
+    return value
+
+
 def add_checkpoint_argument(parser: argparse._ActionsContainer) -> None:
     """Add `--checkpoint`, which `checkpoint_path` takes."""
     # Not a Path, which would turn ./lite into the name lite.
@@ -194,6 +210,14 @@ def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
         metavar='P',
         help="Lowest p(road) that counts as road (default: the checkpoint's threshold).",
     )
+    parser.add_argument(
+        '--min-region',
+        type=min_region,
+        default=0.0,
+        metavar='SHARE',
+        help='Smallest region of the mask to keep, as a share of the frame; smaller specks and '
+        'holes are removed (default: 0, which keeps all).',
+    )
 
 
 def build_segmenter(args: argparse.Namespace) -> RoadSegmenter:
@@ -216,4 +240,5 @@ def build_segmenter(args: argparse.Namespace) -> RoadSegmenter:
         roi_top=args.roi_top,
     )
     segmenter.threshold = args.threshold or segmenter.threshold
+    segmenter.min_region = args.min_region
     return segmenter

@@ -19,13 +19,18 @@ from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.rendered import rendered_frames
 from fcn_road_seg.datasets.splits import SplitRule, find_frames
-from fcn_road_seg.model.activation_ranges import FRAME_COUNT, evenly_spaced
+from fcn_road_seg.model.activation_ranges import (
+    FRAME_COUNT,
+    evenly_spaced,
+    measure_activation_ranges,
+)
 from fcn_road_seg.model.checkpoint import (
     Checkpoint,
     load_checkpoint,
     save_checkpoint,
     smallest_exact_dtype,
 )
+from fcn_road_seg.model.int8_form import prepare_for_int8
 from fcn_road_seg.model.rescaling import rescale_logit
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 
@@ -39,7 +44,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         description='Copy a checkpoint and add what precisions below float32 need: the ranges of '
         'its activations (for int8), and how far the masks of each precision agree with those of '
         'float32 (for precision auto). Checkpoints written by train already have both. The '
-        'network does not change, except by --probabilities.',
+        'network does not change, except by --prepare-int8 and --probabilities.',
     )
     add_checkpoint_argument(parser)
     parser.add_argument(
@@ -50,6 +55,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='DIR',
         help='Data sets, in the layouts that train reads, whose training frames are used '
         '(default: rendered scenes).',
+    )
+    parser.add_argument(
+        '--prepare-int8',
+        action='store_true',
+        help='Also cap the activations and round the weights of the network, so that its int8 '
+        'masks agree better with its float32 masks.',
     )
     parser.add_argument(
         '--probabilities',
@@ -76,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def calibrate_file(args: argparse.Namespace) -> None:
-    """Write what the arguments ask for; without --probabilities tensors and hash stay the same.
+    """Write what the arguments ask for; tensors and hash change only by --prepare-int8 and
+    --probabilities.
 
     Raises:
         ValueError, OSError: the checkpoint, the data or the output cannot be used.
@@ -85,9 +97,12 @@ def calibrate_file(args: argparse.Namespace) -> None:
     from fcn_road_seg.inference.calibration import calibrate
 
     checkpoint = load_checkpoint(checkpoint_path(args.checkpoint))
+    frames_rgb = list(calibration_frames(args.data, split_rule(args)))
+    if args.prepare_int8:
+        peaks = measure_activation_ranges(checkpoint, frames_rgb)
+        checkpoint = replace(checkpoint, model=prepare_for_int8(checkpoint.model, peaks))
     if args.probabilities:
         checkpoint = fit_probabilities(checkpoint, args.data, split_rule(args))
-    frames_rgb = list(calibration_frames(args.data, split_rule(args)))
     calibrated = calibrate(checkpoint, frames_rgb, say=print)
     save_checkpoint(calibrated, args.out, smallest_exact_dtype(checkpoint.model))
     peaks = calibrated.activation_peaks or ()

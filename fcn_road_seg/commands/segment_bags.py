@@ -30,7 +30,15 @@ from fcn_road_seg.model.shipped_checkpoints import FILE_NAMES, checkpoint_path
 from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder
 
 # With the checkpoint, those that decide what the network says.
-NETWORK_OPTIONS = ('device', 'precision', 'backend', 'input', 'roi_top', 'threshold')
+NETWORK_OPTIONS = (
+    'device',
+    'precision',
+    'backend',
+    'input',
+    'roi_top',
+    'threshold',
+    'min_region',
+)
 
 
 def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:

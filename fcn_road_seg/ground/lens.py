@@ -8,10 +8,11 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from fcn_road_seg.ground.errors import GroundError
+from fcn_road_seg.ground.errors import MAX_NAME_CHARACTERS, GroundError
 
 # By ROS's name: the numbers of coefficients that it may have.
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+MAX_COEFFICIENTS = max(count for counts in COEFFICIENTS.values() for count in counts)
 # No lens or sensor comes near it, and powers and products of such numbers do not overflow.
 MAX_NUMBER = 1e9
 # A point at 90 degrees is infinitely far from the axis.
@@ -134,7 +135,8 @@ def _check(model: str, k: np.ndarray) -> None:
     counts = COEFFICIENTS.get(model)
     if counts is None:
         raise GroundError(
-            f'distortion model {model!r} is unknown; use one of {", ".join(COEFFICIENTS)}'
+            f'distortion model {model[:MAX_NAME_CHARACTERS]!r} is unknown; '
+            f'use one of {", ".join(COEFFICIENTS)}'
         )
     if len(k) not in counts:
         raise GroundError(

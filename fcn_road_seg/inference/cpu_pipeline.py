@@ -10,10 +10,10 @@ import torch
 
 from fcn_road_seg.inference.interfaces import (
     CpuBackend,
-    OverlayStyle,
     Segmentation,
     SegmentationRequest,
 )
+from fcn_road_seg.inference.overlay import OverlayPainter
 from fcn_road_seg.model.input_rule import resize_to_frame, resize_to_input
 
 
@@ -23,9 +23,9 @@ class CpuPipeline:
     def __init__(self, backend: CpuBackend) -> None:
         self.backend = backend.info
         self._network = backend
-        # Kept from frame to frame: new memory costs more (page faults) than filling these.
+        # Kept from frame to frame: new memory costs more (page faults) than filling it.
         self._logit = np.empty((0, 0), np.float32)
-        self._tint = self._blended = np.empty((0, 0, 3), np.uint8)
+        self._painter = OverlayPainter()
 
     def run(self, frame: np.ndarray, request: SegmentationRequest) -> Segmentation:
         """Segment one (H, W, 3) uint8 frame, whose rows may be padded."""
@@ -39,7 +39,7 @@ class CpuPipeline:
         mask *= 255
         overlay = None
         if request.overlay is not None:
-            overlay = self._overlay(_to_bgr(frame, request), mask, request.overlay)
+            overlay = self._painter.paint(frame, request.channel_order, mask, request.overlay)
         probability = confidence = None
         if request.road_probability or request.confidence:
             probability = _road_probability(logit)
@@ -68,16 +68,6 @@ class CpuPipeline:
         self._logit[: request.hidden_rows] = -np.inf
         return self._logit
 
-    def _overlay(self, frame_bgr: np.ndarray, mask: np.ndarray, style: OverlayStyle) -> np.ndarray:
-        color_bgr = style.color_rgb[::-1]
-        if self._tint.shape != frame_bgr.shape or tuple(self._tint[0, 0]) != color_bgr:
-            # Not np.full_like: it copies a memory layout that OpenCV cannot write to.
-            self._tint = np.full(frame_bgr.shape, color_bgr, np.uint8)
-            self._blended = np.empty_like(self._tint)
-        alpha = style.alpha
-        cv2.addWeighted(frame_bgr, 1 - alpha, self._tint, alpha, 0, dst=self._blended)
-        return cv2.copyTo(self._blended, mask, frame_bgr.copy())
-
 
 def _input_rgb(frame: np.ndarray, request: SegmentationRequest) -> np.ndarray:
     scaled = resize_to_input(frame, request.input_hw)[request.hidden_input_rows :]
@@ -89,12 +79,3 @@ def _input_rgb(frame: np.ndarray, request: SegmentationRequest) -> np.ndarray:
 def _road_probability(logit: np.ndarray) -> np.ndarray:
     p_road = torch.sigmoid(torch.from_numpy(logit))
     return p_road.mul_(255).round_().to(torch.uint8).numpy()
-
-
-def _to_bgr(frame: np.ndarray, request: SegmentationRequest) -> np.ndarray:
-    if request.channel_order == 'bgr':
-        return frame
-    if frame.shape[:2] == (1, 1):
-        # As in resize_to_input.
-        return np.ascontiguousarray(frame[..., ::-1])
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)

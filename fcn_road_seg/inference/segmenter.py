@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from fcn_road_seg.inference.options import (
     check_precision,
     resolve_device,
 )
+from fcn_road_seg.inference.overlay import OverlayPainter
+from fcn_road_seg.inference.small_regions import remove_small_regions
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule, logit_threshold
 from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, fold_batch_norm
@@ -33,6 +36,12 @@ from fcn_road_seg.model.shipped_checkpoints import DEFAULT, checkpoint_path
 CHANNEL_ORDERS = ('bgr', 'rgb')
 
 MAX_ROI_TOP = 0.9
+
+# Instead of PyTorch on a CPU.
+_ADVICE = {
+    'float32': 'backend ncnn (pip install ncnn), with the same mask',
+    'bfloat16': 'backend openvino (pip install openvino), with the same rounding',
+}
 
 
 class RoadSegmenter:
@@ -53,8 +62,8 @@ class RoadSegmenter:
             are background; they cost no time, in steps of 32 rows of the network's input. The
             scale of the other rows stays the same.
 
-    `threshold`, in (0, 1), and `overlay_style` may be set between two calls. `precision` is the
-    one that is computed in, and `precision_reason` says in one line why.
+    `threshold`, in (0, 1), `overlay_style` and `min_region`, of `remove_small_regions`, may be set
+    between two calls. `precision` is the one that is computed in, `precision_reason` why.
 
     Not thread-safe: one call at a time.
 
@@ -97,6 +106,8 @@ class RoadSegmenter:
         self.input_rule = InputRule(fixed_hw=input_hw) if input_hw else checkpoint.input_rule
         self.threshold = checkpoint.threshold
         self.overlay_style = OverlayStyle()
+        self.min_region = 0.0
+        self._painter = OverlayPainter()
         self._roi_top = roi_top
         model = fold_batch_norm(checkpoint.model).requires_grad_(False)
         self._pipeline: Pipeline
@@ -125,15 +136,11 @@ class RoadSegmenter:
         Raises:
             ValueError: the frame has another shape or type, or the channel order is unknown.
         """
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-            raise ValueError(
-                f'frame is {frame.shape} {frame.dtype}, not (H, W, 3) uint8; convert it'
-            )
-        if channel_order not in CHANNEL_ORDERS:
-            raise ValueError(f'channel order {channel_order!r} is unknown; use bgr or rgb')
+        _check_frame(frame, channel_order)
         frame_hw = frame.shape[:2]
         input_hw = self.input_rule.input_hw(frame_hw)
         hidden_rows = round(self._roi_top * frame_hw[0])
+        style = self.overlay_style if overlay else None
         request = SegmentationRequest(
             input_hw=input_hw,
             hidden_input_rows=_hidden_input_rows(hidden_rows, frame_hw[0], input_hw[0]),
@@ -142,11 +149,17 @@ class RoadSegmenter:
             logit_threshold=logit_threshold(self.threshold),
             road_probability=road_probability,
             confidence=confidence,
-            overlay=self.overlay_style if overlay else None,
+            # Without small regions it is painted after they are gone.
+            overlay=None if self.min_region else style,
             pixels=pixels,
         )
         with torch.inference_mode():
-            return self._pipeline.run(frame, request)
+            segmentation = self._pipeline.run(frame, request)
+        if not self.min_region:
+            return segmentation
+        remove_small_regions(mask := segmentation.mask, self.min_region)
+        painted = self._painter.paint(frame, channel_order, mask, style) if style else None
+        return replace(segmentation, overlay_bgr=painted)
 
     @property
     def backend(self) -> BackendInfo:
@@ -164,11 +177,7 @@ class RoadSegmenter:
         """Return a library that is faster for the precision, as text; '' if there is none."""
         if self.device.type != 'cpu' or self.backend.name != 'torch':
             return ''
-        if self.precision == 'bfloat16':
-            return 'backend openvino (pip install openvino), with the same rounding'
-        if self.precision == 'float32':
-            return 'backend ncnn (pip install ncnn), with the same mask'
-        return ''
+        return _ADVICE.get(self.precision, '')
 
     def gpu_memory_mib(self) -> float | None:
         """Return the GPU memory that PyTorch reserves in this process, in MiB; None on a CPU."""
@@ -185,6 +194,13 @@ class RoadSegmenter:
     def warm_up(self, frame_hw: tuple[int, int] = (375, 1242)) -> None:
         """Segment one black frame: the first one takes seconds more than those that follow."""
         self(np.zeros((*frame_hw, 3), np.uint8), overlay=True)
+
+
+def _check_frame(frame: np.ndarray, channel_order: str) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        raise ValueError(f'frame is {frame.shape} {frame.dtype}, not (H, W, 3) uint8; convert it')
+    if channel_order not in CHANNEL_ORDERS:
+        raise ValueError(f'channel order {channel_order!r} is unknown; use bgr or rgb')
 
 
 def _hidden_input_rows(hidden_rows: int, frame_h: int, input_h: int) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fcn_road_seg.ground.camera import Camera
 from fcn_road_seg.ground.errors import GroundError
+from fcn_road_seg.ground.lens import MAX_COEFFICIENTS
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo
@@ -26,7 +27,8 @@ def camera_of_info(msg: CameraInfo, image_hw: tuple[int, int], *, rectified: boo
 
     Raises:
         GroundError: the camera is not calibrated (K is zero), the images have another aspect
-            ratio, or a number cannot be one of a camera.
+            ratio, there are more coefficients than any distortion model has, or a number cannot
+            be one of a camera.
     """
     matrix = np.array(msg.p if rectified else msg.k, np.float64)
     matrix = matrix.reshape(3, 4)[:, :3] if rectified else matrix.reshape(3, 3)
@@ -54,4 +56,10 @@ def camera_of_info(msg: CameraInfo, image_hw: tuple[int, int], *, rectified: boo
         scaled = scale @ matrix
     if rectified:
         return Camera(scaled, image_hw)
+    # Before they are copied, as there may be millions.
+    if len(msg.d) > MAX_COEFFICIENTS:
+        raise GroundError(
+            f'camera_info has {len(msg.d)} distortion coefficients, and no model has more than '
+            f'{MAX_COEFFICIENTS}; calibrate the camera'
+        )
     return Camera(scaled, image_hw, msg.distortion_model, tuple(map(float, msg.d)))

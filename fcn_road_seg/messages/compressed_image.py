@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from fcn_road_seg.ground.errors import MAX_NAME_CHARACTERS
 from fcn_road_seg.messages.image import Frame, ImageError, byte_array
 from fcn_road_seg.utils.picture import PictureError, decode_picture
 
@@ -29,15 +30,16 @@ def compressed_to_frame(msg: CompressedImage) -> Frame:
     Raises:
         ImageError: the format is depth, or `decode_picture` refuses the data.
     """
+    name = msg.format[:MAX_NAME_CHARACTERS]
     if 'compressedDepth' in msg.format:
         raise ImageError(
-            f'format {msg.format!r} is depth, not a picture; subscribe to a camera image instead'
+            f'format {name!r} is depth, not a picture; subscribe to a camera image instead'
         )
     try:
         pixels = decode_picture(bytes(msg.data))
     except PictureError as error:
         raise ImageError(
-            f'{error} (format {msg.format!r}); '
+            f'{error} (format {name!r}); '
             'configure the camera driver to publish whole JPEG or PNG pictures'
         ) from error
     return Frame(pixels, _channel_order(msg.format))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from fcn_road_seg.ground.errors import MAX_NAME_CHARACTERS
 from fcn_road_seg.messages.one_line import one_line
 from fcn_road_seg.utils.picture import PictureError, check_size
 
@@ -187,7 +188,8 @@ def _frame_by_cv_bridge(msg: Image) -> Frame:
         except Exception as error:  # one message, read by another package
             reason = _reason(error)
     raise ImageError(
-        f'encoding {msg.encoding!r} is not supported; use one of {", ".join(ENCODINGS)}; '
+        f'encoding {msg.encoding[:MAX_NAME_CHARACTERS]!r} is not supported; '
+        f'use one of {", ".join(ENCODINGS)}; '
         f'{"cv_bridge is not usable" if bridge is None else "cv_bridge cannot read it"} ({reason})'
     )
 

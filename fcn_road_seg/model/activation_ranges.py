@@ -28,11 +28,13 @@ def measure_activation_ranges(
 
     Each is the mean, over the (H, W, 3) uint8 frames, of the largest activation on a frame at the
     network's input size, with batch norm folded. (Percentiles, which cut off more, changed more
-    pixels of the mask.)
+    pixels of the mask.) Of a network with activation caps, these are the largest activations.
 
     Raises:
         ValueError: there is no frame.
     """
+    if caps := checkpoint.model.config.activation_caps:
+        return caps
     model = fold_batch_norm(checkpoint.model)
     input_hw = checkpoint.input_rule.input_hw
     peaks = [

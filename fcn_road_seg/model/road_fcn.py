@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -19,6 +20,7 @@ OUTPUT_STRIDE = 32
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 STAGES = len(_STAGES)
+CONVOLUTIONS = sum(len(stage) for stage in _STAGES)
 _SKIP_CHANNELS = {'pool4': (512, 256), 'pool3': (256, 128)}
 _DECODER_CHANNELS = (512, 256, 128, 64, 32, 16)
 # Of every layer at any width. 8 in the last one would save 3 to 7 % of the time at width 0.25, and
@@ -35,7 +37,8 @@ class RoadFCNConfig:
     FCN-16, none is FCN-32. `skip_scales` has one factor per skip, applied to the pooled features
     before their 1x1 convolution. `mean` and `std` normalise RGB in [0, 1]. With `context`, pool5
     passes a `ContextBlock` before the decoder. `width`, one of WIDTHS, scales the channels of all
-    layers (`channels_at`).
+    layers (`channels_at`). `activation_caps` has one upper bound for the activations after each of
+    the encoder's CONVOLUTIONS (`model/int8_form.py`), or none at all.
 
     Raises:
         ValueError: the network does not support the value of a field.
@@ -48,6 +51,7 @@ class RoadFCNConfig:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     context: bool = False
     width: float = 1.0
+    activation_caps: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
@@ -65,6 +69,14 @@ class RoadFCNConfig:
             raise ValueError(f'mean {self.mean} and std {self.std} must be RGB, with std > 0')
         if self.width not in WIDTHS:
             raise ValueError(f'width {self.width} is unknown; use one of {WIDTHS}')
+        if len(self.activation_caps) not in (0, CONVOLUTIONS):
+            raise ValueError(
+                f'there are {len(self.activation_caps)} activation caps, not {CONVOLUTIONS} or 0'
+            )
+        for cap in self.activation_caps:
+            # NaN must fail, too.
+            if not 0 < cap < math.inf:
+                raise ValueError(f'activation cap {cap} is not a positive number')
 
 
 def channels_at(width: float, channels: int) -> int:
@@ -82,16 +94,22 @@ class VGG16Encoder(nn.Module):
     `vgg16_bn().features` do, so that their weights load without renaming.
     """
 
-    def __init__(self, *, batch_norm: bool, width: float = 1.0) -> None:
+    def __init__(
+        self, *, batch_norm: bool, width: float = 1.0, activation_caps: tuple[float, ...] = ()
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
+        caps = iter(activation_caps)
         in_channels = 3
         for stage in _STAGES:
             for channels in (channels_at(width, count) for count in stage):
                 layers.append(nn.Conv2d(in_channels, channels, kernel_size=3, padding=1))
                 if batch_norm:
                     layers.append(nn.BatchNorm2d(channels))
-                layers.append(nn.ReLU(inplace=True))
+                cap = next(caps, None)
+                layers.append(
+                    nn.ReLU(inplace=True) if cap is None else nn.Hardtanh(0.0, cap, inplace=True)
+                )
                 in_channels = channels
             layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
         self.features = nn.Sequential(*layers)
@@ -211,7 +229,11 @@ class RoadFCN(nn.Module):
     def __init__(self, config: RoadFCNConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or RoadFCNConfig()
-        self.encoder = VGG16Encoder(batch_norm=config.encoder == 'vgg16_bn', width=config.width)
+        self.encoder = VGG16Encoder(
+            batch_norm=config.encoder == 'vgg16_bn',
+            width=config.width,
+            activation_caps=config.activation_caps,
+        )
         pool5_channels = channels_at(config.width, _DECODER_CHANNELS[0])
         self.context = ContextBlock(pool5_channels) if config.context else None
         self.decoder = Decoder(config.skips, config.skip_scales, config.width)

@@ -8,7 +8,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-from fcn_road_seg.ground.errors import GroundError
+from fcn_road_seg.ground.errors import MAX_NAME_CHARACTERS, GroundError
 from fcn_road_seg.ground.mounting import Mounting
 from fcn_road_seg.ros.node_parameters import NodeParameters
 
@@ -67,7 +67,8 @@ class MountingSource:
         except TransformException as error:
             # Its text has the stamp, and would be another one for each frame.
             raise GroundError(
-                f'camera_height is 0 and tf has no transform from {header.frame_id!r} to '
+                'camera_height is 0 and tf has no transform from '
+                f'{header.frame_id[:MAX_NAME_CHARACTERS]!r} to '
                 f"{ground_frame!r} at the frame's stamp ({type(error).__name__}); "
                 'set camera_height, or publish the transform'
             ) from error

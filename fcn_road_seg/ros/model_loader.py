@@ -32,6 +32,7 @@ class LoadedModel:
     def apply(self, parameters: NodeParameters) -> None:
         """Take over the parameters that may change while the node runs."""
         self.segmenter.threshold = parameters.threshold or self.checkpoint_threshold
+        self.segmenter.min_region = parameters.min_region
         r, g, b = parameters.overlay_color
         self.segmenter.overlay_style = replace(
             self.segmenter.overlay_style, color_rgb=(r, g, b), alpha=parameters.overlay_alpha

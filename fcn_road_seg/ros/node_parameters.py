@@ -36,6 +36,7 @@ class NodeParameters:
     process_every_frame: bool
     max_image_age: float
     threshold: float
+    min_region: float
     overlay_alpha: float
     overlay_color: list[int]
     camera_height: float

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fcn_road_seg.ground.errors import GroundError
 from fcn_road_seg.ground.grid import GROUND_FRAME, GroundGrid
+from fcn_road_seg.inference.small_regions import MAX_MIN_REGION
 from fcn_road_seg.ros.parameter import Parameter, ParameterError, Value
 
 PARAMETERS = (
@@ -97,6 +98,15 @@ PARAMETERS = (
         "p(road) from which a pixel is road; 0 uses the checkpoint's threshold.",
         minimum=0.0,
         maximum=0.999,
+        dynamic=True,
+    ),
+    Parameter(
+        'min_region',
+        0.0,
+        'Smallest region of the mask to keep, as a fraction of the frame: smaller specks of road '
+        'become background, and smaller holes road. 0 keeps all.',
+        minimum=0.0,
+        maximum=MAX_MIN_REGION,
         dynamic=True,
     ),
     Parameter(

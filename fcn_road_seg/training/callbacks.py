@@ -8,19 +8,23 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import (
+    Callback,
+    ModelCheckpoint,
+    TQDMProgressBar,
+    WeightAveraging,
+)
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from fcn_road_seg.training.data_module import FrameLoader
-from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.lightning_module import PREVIEWS_A_SOURCE, RoadTraining
 from fcn_road_seg.training.run_folder import (
     CURVES_NAME,
-    LAST_NAME,
     PREDICTIONS_NAME,
     best_score,
+    full_disk_error,
     read_run_checkpoint,
 )
 from fcn_road_seg.utils.atomic_write import atomic_write
@@ -108,12 +112,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             # An interrupt while it writes becomes a RuntimeError, too.
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise error.__context__ from None
-            last = Path(path).with_name(LAST_NAME)
-            remedy = f'continue with --resume {last}' if last.exists() else 'start again'
-            raise TrainingError(
-                f'{path} cannot be written ({error}); earlier files are intact. Free some space '
-                f'and {remedy}'
-            ) from error
+            raise full_disk_error(Path(path), Path(path).parent, error) from error
 
     def load_checkpoint(
         self, path: Any, map_location: Any = 'cpu', weights_only: bool | None = True
@@ -163,8 +162,17 @@ class RunCheckpoint(ModelCheckpoint):
             self.best_k_models = {self.best_model_path: self.best_model_score}
 
 
+class ProgressBar(TQDMProgressBar):
+    """Lightning's progress bar, which ends before an error is printed and not after it."""
+
+    def on_exception(self, *_: object) -> None:
+        for bar in (self._train_progress_bar, self._val_progress_bar):
+            if bar is not None:
+                bar.close()
+
+
 class ProgressPictures(Callback):
-    """Writes `curves.png` and `predictions.png` to `folder` after each validation."""
+    """Writes CURVES_NAME and PREDICTIONS_NAME to `folder` after each validation."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

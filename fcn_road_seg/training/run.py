@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,7 @@ from fcn_road_seg.training.run_folder import (
     VAL_IOU_KEY,
     check_resumed_run,
     check_run_folder,
+    full_disk_error,
     read_run_checkpoint,
 )
 from fcn_road_seg.training.sources import (
@@ -152,6 +154,11 @@ def fit(
         raise TrainingError(last_line.partition('DatasetError: ')[2] or last_line) from error
     except MisconfigurationException as error:
         raise TrainingError(str(error)) from error
+    except OSError as error:
+        # Checkpoints say so themselves, metrics and pictures do not.
+        if error.errno != errno.ENOSPC:
+            raise
+        raise full_disk_error(options.out, options.out, error) from error
 
 
 def write_checkpoint(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.options import TrainingOptions
 from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder, remove_unfinished
 
@@ -21,6 +22,16 @@ CURVES_NAME, PREDICTIONS_NAME = 'curves.png', 'predictions.png'
 VAL_IOU_KEY = 'val_iou_by_source'
 # Under this key Lightning keeps the weights themselves when those written are their average.
 _CURRENT_WEIGHTS_KEY = 'current_model_state'
+
+
+def full_disk_error(path: Path, out: Path, error: Exception) -> TrainingError:
+    """Return the error of a run in `out` that could not write `path`, with the remedy."""
+    last = out / LAST_NAME
+    remedy = f'continue with --resume {last}' if last.exists() else 'start again'
+    return TrainingError(
+        f'{path} cannot be written ({error}); earlier files are intact. Free some space '
+        f'and {remedy}'
+    )
 
 
 def check_run_folder(out: Path, resume: Path | None) -> None:
@@ -50,7 +61,6 @@ def check_run_folder(out: Path, resume: Path | None) -> None:
     refuse_unwritable_folder(out)
     if resume is not None:
         for name in (LAST_NAME, BEST_NAME, CHECKPOINT_NAME, CURVES_NAME, PREDICTIONS_NAME):
-            # Most are as large as the network, or three times that.
             remove_unfinished(out / name)
 
 

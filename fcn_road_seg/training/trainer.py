@@ -13,12 +13,12 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     LearningRateMonitor,
-    TQDMProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from fcn_road_seg.training.callbacks import (
     DataWait,
+    ProgressBar,
     ProgressPictures,
     RunCheckpoint,
     WholeCheckpoints,
@@ -95,7 +95,7 @@ def build_callbacks(options: TrainingOptions, recipe: Recipe, validates: bool) -
         LearningRateMonitor('step'),
         DataWait(),
         # Lightning's choice is rich if that is installed, which shows nothing in a log file.
-        TQDMProgressBar(),
+        ProgressBar(),
         ProgressPictures(out),
     ]
     if recipe.ema_decay:

@@ -16,6 +16,8 @@ from fcn_road_seg.utils.jpeg import JPEG_START, decode_whole_jpeg, jpeg_header
 MAX_PIXELS = 64_000_000
 _PNG_START = b'\x89PNG\r\n\x1a\n'
 _IHDR_START = b'\x00\x00\x00\x0dIHDR'
+# A chunk's length and name before its data, and its checksum behind them.
+_CHUNK_FRAME = 12
 
 
 class PictureError(ValueError):
@@ -49,7 +51,8 @@ def decode_picture(data: bytes, unchanged: bool = False) -> np.ndarray:
         # The 13 bytes of the first chunk begin with the size.
         if data[8:16] == _IHDR_START and len(data) >= 24:
             check_size(int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big'))
-            pixels = decode(data)
+            if _has_all_chunks(data):
+                pixels = decode(data)
     elif data.startswith(JPEG_START):
         kind = 'JPEG'
         header = jpeg_header(data)
@@ -78,6 +81,20 @@ def read_picture(path: Path, unchanged: bool = False) -> np.ndarray:
     except OSError as error:
         raise PictureError(error.strerror or str(error)) from error
     return decode_picture(data, unchanged)
+
+
+def _has_all_chunks(png: bytes) -> bool:
+    """Return whether each chunk, up to the last one, has as many bytes as it says.
+
+    OpenCV 5 allocates what a chunk claims before it looks for its bytes: 4 GiB for a PNG of 92.
+    """
+    at = len(_PNG_START)
+    while at + _CHUNK_FRAME <= len(png):
+        kind = png[at + 4 : at + 8]
+        at += _CHUNK_FRAME + int.from_bytes(png[at : at + 4], 'big')
+        if kind == b'IEND':
+            return at <= len(png)
+    return False
 
 
 def check_size(w: int, h: int) -> None:

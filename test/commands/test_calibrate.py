@@ -49,6 +49,29 @@ def test_checkpoint_in_16_bits_keeps_its_hash_and_size(random_checkpoint, data, 
 
 
 @pytest.fixture
+def prepared_path(random_checkpoint_path, data, tmp_path):
+    out = tmp_path / 'prepared.safetensors'
+    argv = ['--checkpoint', str(random_checkpoint_path), '--data', str(data), '--out', str(out)]
+    assert calibrate.main([*argv, '--prepare-int8']) == 0
+    return out
+
+
+def test_prepared_network_has_caps_which_are_its_peaks(prepared_path):
+    checkpoint = load_checkpoint(prepared_path)
+    assert len(checkpoint.model.config.activation_caps) == 13
+    assert checkpoint.activation_peaks == checkpoint.model.config.activation_caps
+
+
+def test_network_that_was_prepared_before_stays_as_it_is(prepared_path, data):
+    before = load_checkpoint(prepared_path)
+    argv = ['--checkpoint', str(prepared_path), '--data', str(data), '--out', str(prepared_path)]
+    assert calibrate.main([*argv, '--prepare-int8']) == 0
+    after = load_checkpoint(prepared_path)
+    assert after.sha256 == before.sha256
+    assert after.model.config == before.model.config
+
+
+@pytest.fixture
 def unlike_p_road(data):
     """Labels that p(road) of a random network knows nothing of: a third is road, by rows."""
     label = np.zeros((64, 96), np.uint8)

@@ -9,17 +9,12 @@ import numpy as np
 import psutil
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.strategies import SearchStrategy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
-from fcn_road_seg.ground.errors import GroundError
-from fcn_road_seg.ground.grid import GroundGrid, GroundView
-from fcn_road_seg.ground.mounting import Mounting
-from fcn_road_seg.messages.camera_info import camera_of_info
-from fcn_road_seg.messages.decode import decode_message
-from fcn_road_seg.messages.image import ImageError
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.conftest import NodeProcess
 from test.helpers import hostile_messages
+from test.helpers.message_checks import is_readable
 from test.helpers.peer import Peer, iou_of, pixels_of, values_of
 
 # Small, as some messages are readable and are segmented.
@@ -54,14 +49,6 @@ def draw_each(
         take(msg)
 
     draw()
-
-
-def is_readable(msg: Image | CompressedImage) -> bool:
-    try:
-        decode_message(msg)
-    except ImageError:
-        return False
-    return True
 
 
 def throw_at_node(node: NodeProcess, peer: Peer, name: str, count: int) -> Outcome:
@@ -99,22 +86,3 @@ def throw_at_node(node: NodeProcess, peer: Peer, name: str, count: int) -> Outco
 def counts(peer: Peer) -> np.ndarray:
     values = values_of(peer.next_diagnostics())
     return np.array([int(values[f'frames {name}']) for name in COUNTED])
-
-
-def has_ground(msg: CameraInfo, *, rectified: bool) -> bool:
-    """Return whether a CameraInfo of 48 x 64 pixels gives a view of the ground or is refused.
-
-    Fails if it does neither, and if NumPy warns.
-    """
-    points = None
-    refusal = ''
-    with np.errstate(all='raise', under='ignore'):
-        try:
-            camera = camera_of_info(msg, (48, 64), rectified=rectified)
-            view = GroundView(camera, Mounting.from_angles(1.5, 0.05, 0.0), GroundGrid())
-            points = view.points(1)
-        except GroundError as error:
-            refusal = str(error)
-    assert refusal.isprintable()
-    assert refusal or points.shape == (48, 64, 3)
-    return not refusal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import cv2
 import numpy as np
@@ -152,12 +152,13 @@ class Peer:
     def _spin_once(self) -> None:
         self._executor.spin_once(timeout_sec=0.05)
 
-    def answer(self, stamp: int, timeout_s: float = TIMEOUT_S) -> list[Image]:
+    def answer(
+        self, stamp: int, timeout_s: float = TIMEOUT_S, *, without: Collection[str] = ()
+    ) -> list[Image]:
         """Return what came back for a stamp, one message per topic; wait for it."""
-        self.spin_until(
-            lambda: all(stamp in messages for messages in self.received.values()), timeout_s
-        )
-        return [messages[stamp] for messages in self.received.values()]
+        answers = [messages for topic, messages in self.received.items() if topic not in without]
+        self.spin_until(lambda: all(stamp in messages for messages in answers), timeout_s)
+        return [messages[stamp] for messages in answers]
 
     def connect(self) -> None:
         """Send small frames until one comes back on every topic: all have found each other."""

@@ -14,6 +14,7 @@ NETWORKS = [
     RoadFCNConfig(context=True),
     RoadFCNConfig(width=0.5),
     RoadFCNConfig('vgg16_bn', context=True, width=0.25),
+    RoadFCNConfig(activation_caps=tuple(1 + i / 10 for i in range(13))),
 ]
 INPUT_SIZES_HW = [(32, 32), (32, 96), (64, 32), (96, 128)]
 

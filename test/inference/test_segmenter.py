@@ -229,6 +229,40 @@ def test_file_called_lite_is_given_as_a_path(installed_lite, tmp_path, monkeypat
     assert RoadSegmenter(Path('lite'), 'cpu').checkpoint_sha256 == sha256
 
 
+@pytest.fixture
+def speckled(random_checkpoint):
+    """A segmenter whose mask of `frame` has small regions of road and of background."""
+    return RoadSegmenter(random_checkpoint, 'cpu')
+
+
+def small_regions(mask, share):
+    return sum(
+        int((stats[1:, cv2.CC_STAT_AREA] < share * mask.size).sum())
+        for stats in (cv2.connectedComponentsWithStats(m)[2] for m in (mask, 255 - mask))
+    )
+
+
+@pytest.mark.parametrize('channel_order', ['bgr', 'rgb'])
+def test_small_regions_go_from_mask_and_overlay_only(speckled, frame, channel_order):
+    balance(speckled, frame)
+    asked = {'channel_order': channel_order, 'road_probability': True, 'overlay': True}
+    before = speckled(frame, **asked)
+    speckled.min_region = 0.02
+    after = speckled(frame, **asked)
+    assert small_regions(before.mask, 0.02) > small_regions(after.mask, 0.02)
+    assert np.array_equal(after.road_probability, before.road_probability)
+    same = before.mask == after.mask
+    assert np.array_equal(after.overlay_bgr[same], before.overlay_bgr[same])
+    frame_bgr = frame if channel_order == 'bgr' else frame[..., ::-1]
+    changed = (after.overlay_bgr != frame_bgr).any(axis=2)
+    assert np.array_equal(changed[~same], after.mask[~same] == 255)
+
+
+def test_regions_stay_unless_asked(speckled, frame):
+    assert speckled.min_region == 0
+    assert speckled(frame).overlay_bgr is None
+
+
 def test_auto_is_the_gpu_in_float16_or_the_cpu_in_float32(random_checkpoint):
     segmenter = RoadSegmenter(random_checkpoint)
     expected = ('cuda', 'float16') if HAS_GPU else ('cpu', 'float32')

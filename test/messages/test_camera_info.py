@@ -12,7 +12,7 @@ pytest.importorskip('sensor_msgs')
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from test.helpers import hostile_messages
-from test.helpers.hostile_camera import has_ground
+from test.helpers.message_checks import has_ground
 
 K = [700.0, 0, 319.5, 0, 710.0, 239.5, 0, 0, 1]
 P = [650.0, 0, 320.0, -70.0, 0, 650.0, 240.0, 0, 0, 0, 1, 0]
@@ -72,6 +72,8 @@ def test_odd_sizes_may_be_rounded_by_binning():
         ({'k': [0.0, *K[1:]]}, HW, 'is singular or not one of a camera'),
         ({'d': array('d', [float('nan')] * 5)}, HW, 'a distortion coefficient is not finite'),
         ({'distortion_model': 'thin'}, HW, "distortion model 'thin' is unknown; use one of plumb"),
+        ({'distortion_model': 'x' * 10**6}, HW, f"model '{'x' * 40}' is unknown"),
+        ({'d': array('d', bytes(8 * 10**6))}, HW, 'camera_info has 1000000 distortion coeff'),
     ],
 )
 def test_message_that_is_none_of_a_camera_is_refused_in_one_line(changes, hw, text):

@@ -183,6 +183,13 @@ def test_depth_is_refused(text):
         compressed_to_frame(message(png(7, 5, rows=noise(5, 7, 3).tobytes()), text))
 
 
+@pytest.mark.parametrize('text', ['x' * 10**6, 'compressedDepth'.rjust(10**6)])
+def test_long_format_is_cut_off_in_the_error(text):
+    with pytest.raises(ImageError, match=f"format '{text[:40]}'") as caught:
+        compressed_to_frame(message(b'', text))
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize(
     ('data', 'error'),
     [

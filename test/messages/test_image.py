@@ -216,6 +216,7 @@ def bad(**changes):
     [
         (bad(encoding='rgb7'), "encoding 'rgb7' is not supported; use one of bgr8"),
         (bad(encoding=''), "encoding '' is not supported"),
+        (bad(encoding='x' * 10**6), f"encoding '{'x' * 40}' is not supported"),
         (bad(height=0), 'size 6 x 0 is outside'),
         (bad(width=0), 'size 0 x 4 is outside'),
         (bad(height=2**32 - 1, width=2**32 - 1), 'is outside of 1 to 64000000 pixels'),

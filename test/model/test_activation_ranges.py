@@ -72,6 +72,12 @@ def test_batch_norm_is_folded_before():
     )
 
 
+def test_peaks_of_a_network_with_caps_are_these():
+    caps = tuple(0.1 + i / 100 for i in range(13))
+    model = model_of(RoadFCNConfig(activation_caps=caps))
+    assert measure_activation_ranges(Checkpoint(model, RULE), [frame_of(0)]) == caps
+
+
 def test_no_frames_are_refused(counting):
     with pytest.raises(ValueError, match='no frame to measure activations on; give at least one'):
         measure_activation_ranges(counting, [])

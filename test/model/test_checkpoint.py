@@ -160,6 +160,19 @@ def test_width_comes_back(tmp_path):
     assert torch.equal(loaded.scores(frames), model.scores(frames))
 
 
+def test_activation_caps_come_back(tmp_path):
+    caps = tuple(i / 7 for i in range(1, 14))
+    model = RoadFCN(RoadFCNConfig(width=0.25, activation_caps=caps)).eval()
+    save_checkpoint(Checkpoint(model, InputRule(pixels=6144)), tmp_path / 'c.safetensors')
+    assert load_checkpoint(tmp_path / 'c.safetensors').model.config.activation_caps == caps
+
+
+def test_file_from_before_activation_caps_loads_without(stored, tmp_path):
+    path = tmp_path / 'older.safetensors'
+    rewritten(stored, path, lambda content: content['model'].pop('activation_caps'))
+    assert load_checkpoint(path).model.config.activation_caps == ()
+
+
 def test_width_that_the_network_does_not_offer_is_refused(stored, tmp_path):
     path = tmp_path / 'changed.safetensors'
     rewritten(stored, path, lambda content: content['model'].update(width=0.3))

@@ -99,6 +99,12 @@ def test_frame_that_tf_does_not_know_is_named_without_the_stamp(listeners):
     )
 
 
+def test_long_name_of_a_frame_is_cut_off_in_the_error(listeners):
+    source = MountingSource(None, DEFAULTS)
+    with pytest.raises(GroundError, match=f"no transform from '{'x' * 40}' to"):
+        source.mounting(Header(frame_id='x' * 10**6))
+
+
 def test_close_ends_the_listening(listeners):
     source = MountingSource(None, DEFAULTS)
     source.close()

@@ -8,6 +8,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from fcn_road_seg.messages.image import ImageError, to_frame
+from test.helpers.hostile_calibration import throw_camera_infos
 from test.helpers.hostile_camera import NODE, throw_at_node
 from test.helpers.peer import Peer
 
@@ -23,6 +24,11 @@ def test_node_counts_each_bad_message_and_segments_the_next_good_one(
     node, peer = connected(*NODE, *transport, topics=('mask',), image_type=image_type, depth=200)
     assert throw_at_node(node, peer, name, 50).refused > 20
     assert throw_at_node(node, peer, f'{name}_beyond_repair', 50).refused == 50
+
+
+def test_node_finds_the_ground_or_counts_the_frame_for_any_calibration(start_node):
+    outcome = throw_camera_infos(start_node, 60)
+    assert (outcome.thrown, outcome.refused > 20) == (60, True)
 
 
 def damaged(packet, kind, random):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -38,10 +39,11 @@ def disk(tmp_path):
 
 
 def fill(disk, left):
-    """Write a file that leaves `left` bytes free, and return it."""
+    """Extend a file until `left` bytes are free, or others have taken these, and return it."""
     ballast = disk / 'ballast'
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-    ballast.write_bytes(bytes(max(0, free - left)))
+    with suppress(OSError), ballast.open('ab', buffering=0) as file:
+        file.write(bytes(max(0, free - left)))
     return ballast
 
 
@@ -69,7 +71,10 @@ def test_training_says_so_and_resumes_when_there_is_room_again(disk, tmp_path, r
         assert running.poll() is None, running.communicate()
         assert time.monotonic() < end_s
         time.sleep(0.01)
-    ballast = fill(disk, 64 * 1024)
+    while running.poll() is None:
+        # What the training has freed, too.
+        ballast = fill(disk, 64 * 1024)
+        time.sleep(0.01)
     output, _ = running.communicate(timeout=TIMEOUT_S)
     assert running.returncode == 1
     assert 'Traceback' not in output

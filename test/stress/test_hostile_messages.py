@@ -3,8 +3,10 @@
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
-from test.helpers.hostile_camera import BATCH, NODE, draw_each, has_ground, throw_at_node
+from test.helpers.hostile_calibration import throw_camera_infos
+from test.helpers.hostile_camera import BATCH, NODE, draw_each, throw_at_node
 from test.helpers.hostile_messages import camera_infos
+from test.helpers.message_checks import has_ground
 
 pytestmark = pytest.mark.stress
 
@@ -41,6 +43,19 @@ def test_node_counts_each_bad_message_and_segments_the_next_good_one(
         outcome.thrown,
         f'{outcome.refused:,} refused and counted, {readable:,} readable and segmented; '
         f'{len(rss_mib)} good frames in between: the right mask; '
+        f'RSS {rss_mib[0]} MiB after the first of them, {max(rss_mib)} at most',
+    )
+
+
+def test_node_finds_the_ground_or_counts_the_frame_for_any_calibration(start_node, times, report):
+    outcome = throw_camera_infos(start_node, times(5_000))
+    rss_mib = outcome.rss_mib
+    assert max(rss_mib) <= MAX_GROWTH * max(rss_mib[:WARM_BATCHES])
+    report(
+        'camera infos, over DDS to the node',
+        outcome.thrown,
+        f'{outcome.refused:,} refused and counted, {outcome.thrown - outcome.refused:,} gave a '
+        f'grid; the right mask each time; {len(rss_mib)} good ones in between: the right grid; '
         f'RSS {rss_mib[0]} MiB after the first of them, {max(rss_mib)} at most',
     )
 

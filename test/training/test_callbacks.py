@@ -1,6 +1,7 @@
 import resource
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
 
-from fcn_road_seg.training.callbacks import weight_average
+from fcn_road_seg.training.callbacks import ProgressBar, weight_average
 
 
 def test_weight_average_forgets_the_beginning_and_then_holds_its_decay():
@@ -47,3 +48,13 @@ def test_disk_with_no_room_for_the_first_checkpoint_is_not_said_to_have_one(tmp_
     ended = write_on_a_full_disk(tmp_path / 'best.ckpt')
     assert 'Free some space and start again' in ended.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_progress_bar_ends_its_line_before_an_error_is_printed(capsys):
+    bar = ProgressBar()
+    bar.setup(SimpleNamespace(is_global_zero=True), None, 'fit')
+    bar.train_progress_bar = bar.init_train_tqdm()
+    bar.on_exception(None, None, OSError())
+    assert capsys.readouterr().out.endswith('\n')
+    bar.train_progress_bar.close()
+    assert capsys.readouterr().out == ''

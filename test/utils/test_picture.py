@@ -1,5 +1,6 @@
 import io
 import os
+import resource
 import struct
 import zlib
 
@@ -66,6 +67,18 @@ def test_png_with_valid_checksums_but_too_few_lines_is_refused(place):
     cut = data[: start - 4] + chunk(b'IDAT', body[: int(len(body) * place)]) + chunk(b'IEND', b'')
     with pytest.raises(PictureError, match=r'PNG data .* cut off or damaged'):
         decode_picture(cut)
+
+
+@pytest.mark.parametrize('name', [b'IDAT', b'tEXt', b'IEND'])
+@pytest.mark.parametrize('claim', [2**20, 2**31 - 1, 2**32 - 1])
+def test_png_chunk_longer_than_the_data_is_refused_and_costs_no_memory(name, claim):
+    data = cv2.imencode('.png', photo())[1].tobytes()
+    at = data.index(b'IDAT' if name == b'tEXt' else name) - 4
+    lying = data[:at] + struct.pack('>I', claim) + name + data[at + 8 :]
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PictureError, match=r'PNG data .* cut off or damaged'):
+        decode_picture(lying)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before_kib + 100 * 1024
 
 
 NAMES = [

@@ -6,6 +6,7 @@ https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -60,9 +61,13 @@ class NcnnGraph:
     def _encoder(self, features: nn.Sequential, skips: tuple[str, ...]) -> tuple[str, list[str]]:
         """Return the blob of pool5, and the blobs that the skips read, in their order."""
         blob, pool_count, skipped = INPUT, 0, {}
-        for i, layer in enumerate(features):
+        layers = list(features)
+        for i, (layer, following) in enumerate(zip(layers, [*layers[1:], None], strict=True)):
             if isinstance(layer, nn.Conv2d):
-                blob = self._convolution(f'conv{i}', blob, *weight_and_bias(layer), relu=True)
+                cap = following.max_val if isinstance(following, nn.Hardtanh) else math.inf
+                blob = self._convolution(
+                    f'conv{i}', blob, *weight_and_bias(layer), relu=True, cap=cap
+                )
             elif isinstance(layer, nn.MaxPool2d):
                 pool_count += 1
                 name = f'pool{pool_count}'
@@ -123,10 +128,19 @@ class NcnnGraph:
         self._layer('PixelShuffle', OUTPUT, [blob], '0=2')
 
     def _convolution(
-        self, name: str, blob: str, weight: Tensor, bias: Tensor, *, relu: bool
+        self,
+        name: str,
+        blob: str,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        relu: bool,
+        cap: float = math.inf,
     ) -> str:
         channels, size = weight.shape[0], weight.shape[-1]
-        options = f'0={channels} 1={size} 4={size // 2} 5=1 6={weight.numel()} 9={int(relu)}'
+        options = f'0={channels} 1={size} 4={size // 2} 5=1 6={weight.numel()} '
+        # Activation 1 is ReLU, 3 is clipping to two parameters.
+        options += f'9={int(relu)}' if cap == math.inf else f'9=3 -23310=2,0.0,{cap:.9e}'
         if blob == INPUT:
             options += f' {_DIRECT}'
         self._weights += [_RAW_FLOAT32, weight, bias]

@@ -1,25 +1,24 @@
 """A folded network as an OpenVINO model, in floating point or with most of it in int8.
 
-The convolutions that read an activation of the encoder run in int8, 99 % of the work: those of
-the encoder and the skips, and the first transposed one. Their inputs have 8 bits for [0, peak], as
-a ReLU's output is never negative; their weights have 8 bits per output channel, symmetric about 0.
-The rest of the decoder stays in floating point: this costs 4 % of the time and halves the number
-of mask pixels that change.
+The convolutions that read pixels or an activation of the encoder run in int8, 99 % of the work:
+those of the encoder and the skips, and the first transposed one. Activations have 8 bits for
+[0, peak], as a ReLU's output is never negative, and pixels are 8 bits already; the weights have 8
+bits per output channel, symmetric about 0 (`model/int8_form.py`). The rest of the decoder stays in
+floating point: this costs 4 % of the time and halves the number of mask pixels that change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from torch import Tensor, nn
 
 from fcn_road_seg.inference.backends.openvino_import import openvino, ops
 from fcn_road_seg.inference.backends.pixel_shuffle import CLASSES, SUB_PIXELS, convert_last
+from fcn_road_seg.model.int8_form import int8_weights, pixel_weight, quantized_layers
 from fcn_road_seg.model.road_fcn import ContextBlock, Decoder, RoadFCN, weight_and_bias
 
-# -128 is not used: the range is symmetric, and 0 stays 0.
-_LARGEST_INT8 = 127
 _LEVELS = 256
 
 
@@ -31,33 +30,38 @@ class OpenVinoGraph:
     """
 
     def __init__(self, network: RoadFCN, activation_peaks: tuple[float, ...] | None) -> None:
-        self._int8 = activation_peaks is not None
+        # The axis of the output channels in the weights of each layer that computes in int8.
+        self._int8_axes = dict(quantized_layers(network)) if activation_peaks else {}
         frame = ops.parameter([1, -1, -1, 3], np.uint8, name='frame_rgb')
-        x = ops.transpose(ops.convert(frame, np.float32), _integers(0, 3, 1, 2))
-        x = ops.divide(x, _constant(255 * np.ones((1, 3, 1, 1))))
-        x = ops.divide(ops.subtract(x, _channels(network.mean)), _channels(network.std))
-        if self._int8:
-            # Unlike activations, the input can be negative, and its range is known.
-            peak = network.normalise_table().abs().max().item()
-            x = _fake_quantize(x, -peak * (_LARGEST_INT8 + 1) / _LARGEST_INT8, peak)
-        pools = self._encoder(network.encoder.features, x, iter(activation_peaks or ()))
+        pixels = ops.transpose(ops.convert(frame, np.float32), _integers(0, 3, 1, 2))
+        first, *layers = network.encoder.features
+        if activation_peaks:
+            x = self._convolution_of_pixels(pixels, network)
+        else:
+            x = ops.divide(pixels, _constant(255 * np.ones((1, 3, 1, 1))))
+            x = ops.divide(ops.subtract(x, _channels(network.mean)), _channels(network.std))
+            x = self._convolution(x, first)
+        pools = self._encoder(layers, x, iter(activation_peaks) if activation_peaks else None)
         if network.context is not None:
             pools[-1] = self._context(network.context, pools[-1])
-        # What comes out of the context block may be negative, and has no known range.
-        is_quantized = self._int8 and network.context is None
-        logit = self._decoder(network.decoder, *pools, int8=is_quantized)
+        logit = self._decoder(network.decoder, *pools)
         self.model = openvino.Model([logit], [frame], 'road_fcn')
 
     def _encoder(
-        self, features: nn.Sequential, x: openvino.Node, peaks: Iterator[float]
+        self, layers: Iterable[nn.Module], x: openvino.Node, peaks: Iterator[float] | None
     ) -> list[openvino.Node]:
-        """Return pool3, pool4 and pool5."""
+        """Add all layers but the first convolution; return pool3, pool4 and pool5."""
         pools = []
-        for layer in features:
+        for layer in layers:
             if isinstance(layer, nn.Conv2d):
-                x = ops.relu(self._convolution(x, layer, int8=self._int8))
-                if self._int8:
-                    x = _fake_quantize(x, 0.0, next(peaks))
+                x = self._convolution(x, layer)
+            elif isinstance(layer, nn.ReLU):
+                x = ops.relu(x)
+            elif isinstance(layer, nn.Hardtanh):
+                x = ops.clamp(x, layer.min_val, layer.max_val).output(0)
+            # After the activation that follows each convolution.
+            if peaks is not None and isinstance(layer, (nn.ReLU, nn.Hardtanh)):
+                x = _fake_quantize(x, 0.0, next(peaks))
             elif isinstance(layer, nn.MaxPool2d):
                 x = ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
                 pools.append(x)
@@ -71,9 +75,9 @@ class OpenVinoGraph:
         nearby = ops.group_convolution(x, kernels, [1, 1], border, border, [1, 1])
         nearby = ops.add(nearby, _channels(bias))
         mean = ops.reduce_mean(x, _integers(2, 3), keep_dims=True)
-        everywhere = self._convolution(mean, context.everywhere, int8=False)
+        everywhere = self._convolution(mean, context.everywhere)
         seen = ops.relu(_batch_norm(ops.add(nearby, everywhere), context.norm))
-        return ops.add(x, self._convolution(seen, context.project, int8=False))
+        return ops.add(x, self._convolution(seen, context.project))
 
     def _decoder(
         self,
@@ -81,19 +85,15 @@ class OpenVinoGraph:
         pool3: openvino.Node,
         pool4: openvino.Node,
         pool5: openvino.Node,
-        *,
-        int8: bool,
     ) -> openvino.Node:
         pools = (pool4, pool3)
         y = pool5
         *inner, last = zip(decoder.deconvs, decoder.norms, strict=True)
         for i, (deconv, norm) in enumerate(inner):
-            y = ops.relu(self._deconvolution(y, deconv, int8=int8 and i == 0))
+            y = ops.relu(self._deconvolution(y, deconv))
             if i < len(decoder.skips):
                 scale = decoder.skip_scales[i]
-                y = ops.add(
-                    y, self._convolution(pools[i], decoder.skips[i], scale, int8=self._int8)
-                )
+                y = ops.add(y, self._convolution(pools[i], decoder.skips[i], scale))
             y = _batch_norm(y, norm)
         return self._head(y, *last)
 
@@ -116,18 +116,35 @@ class OpenVinoGraph:
         return ops.squeeze(logit, _integers(1))
 
     def _convolution(
-        self, x: openvino.Node, layer: nn.Module, scale: float = 1.0, *, int8: bool
+        self, x: openvino.Node, layer: nn.Module, scale: float = 1.0
     ) -> openvino.Node:
         """Add `layer` for `scale * x`."""
         weight, bias = weight_and_bias(layer)
         border = [weight.shape[-1] // 2] * 2
-        weights = _weight(weight * scale, 0, int8=int8)
+        weights = _weight(weight * scale, self._int8_axes.get(layer))
         y = ops.convolution(x, weights, [1, 1], border, border, [1, 1])
         return ops.add(y, _channels(bias))
 
-    def _deconvolution(self, x: openvino.Node, layer: nn.Module, *, int8: bool) -> openvino.Node:
+    def _convolution_of_pixels(self, pixels: openvino.Node, network: RoadFCN) -> openvino.Node:
+        """Add the first convolution for pixels as they are, without rounding normalised ones.
+
+        At the border, 0 after normalisation, the pixels are the nearest to the mean.
+        """
+        rounded, step = int8_weights(pixel_weight(network), 0)
+        mean = 255 * network.mean.double()
+        border = _channels(mean.round())
+        sides = _integers(0, 0, 1, 1)
+        x = ops.pad(
+            ops.subtract(pixels, border), sides, sides, 'constant', _constant(np.zeros(()))
+        )
+        x = _fake_quantize(ops.add(x, border), 0.0, 255.0)
+        y = ops.convolution(x, _int8(rounded, step), [1, 1], [0, 0], [0, 0], [1, 1])
+        _, bias = weight_and_bias(network.encoder.features[0])
+        return ops.add(y, _channels(bias - (rounded * step * mean).sum((1, 2, 3))))
+
+    def _deconvolution(self, x: openvino.Node, layer: nn.Module) -> openvino.Node:
         weight, bias = weight_and_bias(layer)
-        y = ops.convolution_backprop_data(x, _weight(weight, 1, int8=int8), [2, 2])
+        y = ops.convolution_backprop_data(x, _weight(weight, self._int8_axes.get(layer)), [2, 2])
         return ops.add(y, _channels(bias))
 
 
@@ -136,16 +153,15 @@ def _fake_quantize(x: openvino.Node, low: float, high: float) -> openvino.Node:
     return ops.fake_quantize(x, *ends, *ends, _LEVELS)
 
 
-def _weight(weight: Tensor, output_axis: int, *, int8: bool) -> openvino.Node:
-    values = weight.double().numpy()
-    if not int8:
-        return _constant(values)
-    others = tuple(axis for axis in range(values.ndim) if axis != output_axis)
-    largest = np.abs(values).max(axis=others, keepdims=True)
-    # A channel of zeros works with any scale.
-    step = np.where(largest > 0, largest, 1.0) / _LARGEST_INT8
-    rounded = ops.constant(np.rint(values / step).astype(np.int8))
-    return ops.multiply(ops.convert(rounded, np.float32), _constant(step))
+def _weight(weight: Tensor, int8_axis: int | None) -> openvino.Node:
+    if int8_axis is None:
+        return _constant(weight.numpy())
+    return _int8(*int8_weights(weight, int8_axis))
+
+
+def _int8(rounded: Tensor, step: Tensor) -> openvino.Node:
+    values = ops.constant(rounded.numpy().astype(np.int8))
+    return ops.multiply(ops.convert(values, np.float32), _constant(step.numpy()))
 
 
 def _batch_norm(x: openvino.Node, norm: nn.Module) -> openvino.Node:

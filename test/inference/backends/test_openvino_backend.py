@@ -82,7 +82,7 @@ def peaks_of(model, frame_rgb):
     hooks = [
         layer.register_forward_hook(lambda *call: peaks.append(call[2].max().item()))
         for layer in model.encoder.features
-        if isinstance(layer, torch.nn.ReLU)
+        if isinstance(layer, (torch.nn.ReLU, torch.nn.Hardtanh))
     ]
     model.scores(torch.from_numpy(frame_rgb).permute(2, 0, 1)[None])
     for hook in hooks:
