@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--seed',
         type=int,
-        default=2_000_000,
+        default=2_000_005,
         metavar='N',
         help='Seed of the first rendered drive (default: %(default)s).',
     )
