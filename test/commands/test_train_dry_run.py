@@ -1,6 +1,7 @@
 import pytest
 
 from fcn_road_seg.commands import train
+from fcn_road_seg.inference import calibration
 from test.helpers.easy_data import TINY
 
 pytest.importorskip('lightning', reason='lightning is not installed')
@@ -12,14 +13,19 @@ from fcn_road_seg.training import run as training_run
 def test_dry_run_goes_through_all_parts_on_a_few_frames_and_leaves_nothing(
     easy_data, tmp_path, capsys, monkeypatch
 ):
-    written = []
+    written, calibrated = [], []
 
     def note(options, training, sources, calibrate):
         written.append([len(source.train) for source in sources])
         return write_checkpoint(options, training, sources, calibrate)
 
-    write_checkpoint = training_run.write_checkpoint
+    def note_frames(checkpoint, frames_rgb, say):
+        calibrated.append(len(frames_rgb))
+        return calibrate(checkpoint, frames_rgb, say)
+
+    write_checkpoint, calibrate = training_run.write_checkpoint, calibration.calibrate
     monkeypatch.setattr(training_run, 'write_checkpoint', note)
+    monkeypatch.setattr(calibration, 'calibrate', note_frames)
     arguments = [*TINY, '--data', str(easy_data), '--rendered', '40=0.5', '--crop', '32x32']
     out = tmp_path / 'a/run'
     train.main([*arguments, '--out', str(out), '--fast-dev-run'])
@@ -28,6 +34,8 @@ def test_dry_run_goes_through_all_parts_on_a_few_frames_and_leaves_nothing(
     assert 'train: float16 by torch' in said
     assert said.splitlines()[-1].startswith('train: dry run: all parts work; ')
     assert written == [[8, 8]]
+    # All 16 would take most of the time.
+    assert calibrated == [2]
     assert not list(tmp_path.iterdir())
 
 

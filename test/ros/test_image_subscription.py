@@ -89,17 +89,17 @@ def test_compressed_frames_give_the_masks_of_raw_ones(start_node):
 
 def test_every_frame_comes_back_in_order_when_each_one_counts(started):
     _, peer = started(
-        '-p', 'process_every_frame:=true', topics=('mask',), reliability='reliable', depth=400
+        '-p', 'process_every_frame:=true', topics=('mask',), reliability='reliable', depth=200
     )
     peer.connect()
     peer.spin_until(lambda: reliability(peer) == 'reliable')
     first = peer.send(FRAME)
-    for _ in range(299):
+    for _ in range(149):
         last = peer.send(FRAME)
     peer.answer(last)
     came_back = [stamp for stamp in peer.received['mask'] if stamp >= first]
     assert came_back == list(range(first, last + 1))
-    assert len(came_back) == 300
+    assert len(came_back) == 150
 
 
 def test_override_that_is_no_reliability_is_told_in_one_line(start_node, random_checkpoint_path):

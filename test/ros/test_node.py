@@ -35,6 +35,18 @@ def shared_peer(start_module_node):
     peer.close()
 
 
+@pytest.fixture(scope='module')
+def slow_peer(start_module_node, random_checkpoint_path):
+    """A peer of a node that computes for seconds on each frame."""
+    size = ('-p', 'input_height:=352', '-p', 'input_width:=2432', '-p', 'num_threads:=1')
+    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
+    start_module_node(*RELIABLE, '-r', '__ns:=/slow', *checkpoint, *size)
+    peer = Peer('slow', ('mask',))
+    peer.connect()
+    yield peer
+    peer.close()
+
+
 @pytest.fixture(scope='module', params=SCENES)
 def scene(request, shared_peer):
     """A rendered frame with its label, and the node's mask and overlay of it."""
@@ -256,17 +268,14 @@ def test_configuring_that_fails_is_a_failed_transition_and_can_be_tried_again(
     assert f'transition failed: {checkpoint} does not exist' in node.log
 
 
-def test_services_answer_while_a_frame_is_segmented(connected, random_checkpoint_path):
-    size = ('-p', 'input_height:=704', '-p', 'input_width:=2432')
-    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
-    _, peer = connected(*checkpoint, *size, '-p', 'num_threads:=1', topics=('mask',))
-    assert peer.state() == 'active'
-    stamp = peer.send(FRAME)
-    peer.spin_for(0.3)
-    assert stamp not in peer.received['mask']
-    assert peer.state() == 'active'
-    assert stamp not in peer.received['mask']
-    peer.answer(stamp)
+def test_services_answer_while_a_frame_is_segmented(slow_peer):
+    assert slow_peer.state() == 'active'
+    stamp = slow_peer.send(FRAME)
+    slow_peer.spin_for(0.3)
+    assert stamp not in slow_peer.received['mask']
+    assert slow_peer.state() == 'active'
+    assert stamp not in slow_peer.received['mask']
+    slow_peer.answer(stamp)
 
 
 def test_disabled_node_segments_nothing_and_says_so(shared_peer):
@@ -285,12 +294,8 @@ def test_disabled_node_segments_nothing_and_says_so(shared_peer):
     peer.answer(peer.send(FRAME))
 
 
-def test_frame_at_work_is_not_published_after_disabling_has_answered(
-    connected, random_checkpoint_path
-):
-    size = ('-p', 'input_height:=704', '-p', 'input_width:=2432')
-    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
-    _, peer = connected(*checkpoint, *size, '-p', 'num_threads:=1', topics=('mask',))
+def test_frame_at_work_is_not_published_after_disabling_has_answered(slow_peer):
+    peer = slow_peer
     ignored = int(values_of(peer.next_diagnostics())['frames ignored'])
     stamp = peer.send(FRAME)
     peer.spin_for(0.3)
@@ -300,6 +305,7 @@ def test_frame_at_work_is_not_published_after_disabling_has_answered(
         lambda: int(values_of(peer.next_diagnostics())['frames ignored']) == ignored + 1
     )
     assert stamp not in peer.received['mask']
+    assert peer.call(SetBool, 'enable', data=True).success
 
 
 def test_diagnostics_tell_input_device_and_inference(shared_peer):
