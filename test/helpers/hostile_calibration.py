@@ -36,7 +36,7 @@ class _Camera:
         self.stage = GroundStage(
             peer.node, replace(DEFAULTS, camera_height=1.5), FrameStatistics()
         )
-        self._frame, self._label = SyntheticDrive(3_000_003, HW).render(t_s=1.0)
+        self._frame, self._label = SyntheticDrive(3_000_007, HW).render(t_s=1.0)
         self._mask: np.ndarray | None = None
         self._grid: np.ndarray | None = None
         self.sent = self._number = 0

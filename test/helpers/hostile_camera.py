@@ -59,7 +59,7 @@ def throw_at_node(node: NodeProcess, peer: Peer, name: str, count: int) -> Outco
     frame the same mask, which is right.
     """
     process = psutil.Process(node.process.pid)
-    frame, label = SyntheticDrive(3_000_003, (240, 320)).render(t_s=1.0)
+    frame, label = SyntheticDrive(3_000_007, (240, 320)).render(t_s=1.0)
     strategy = getattr(hostile_messages, name)()
     (first,) = (pixels_of(mask) for mask in peer.answer(peer.send(frame)))
     assert iou_of(first, label) > 0.8
