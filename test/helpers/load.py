@@ -13,35 +13,17 @@ from pathlib import Path
 
 import psutil
 import rclpy
-import torch
 from rclpy.signals import SignalHandlerOptions
 
-from fcn_road_seg.inference.calibration import calibrate
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.camera_process import running_camera
 from fcn_road_seg.live.node_process import running_node
 from fcn_road_seg.live.recorder import Recorder
 from fcn_road_seg.live.session import LiveSession
-from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
-from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
 from fcn_road_seg.synthetic import SyntheticDrive
 
 ENDS = ('segmented', 'dropped', 'too old', 'refused', 'ignored')
 PIECE_S = 10.0
-
-
-def save_light_checkpoint(path: Path, pixels: int) -> Path:
-    """Write a network of a quarter of the channels with random weights, calibrated; return `path`.
-
-    It stands for the package's light network, whose weights are not trained yet.
-    """
-    torch.manual_seed(1)
-    model = RoadFCN(RoadFCNConfig(width=0.25)).eval().requires_grad_(False)
-    frames = [SyntheticDrive(seed, (96, 320)).render(0.0)[0] for seed in range(2)]
-    checkpoint = calibrate(Checkpoint(model, InputRule(pixels=pixels)), frames, lambda line: None)
-    save_checkpoint(checkpoint, path)
-    return path
 
 
 @dataclass(frozen=True)

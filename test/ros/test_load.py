@@ -8,7 +8,6 @@ from test.helpers.load import (
     live_nodes,
     overload,
     receive_share,
-    save_light_checkpoint,
     soak,
 )
 
@@ -18,8 +17,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope='module')
 def nodes(tmp_path_factory):
     folder = tmp_path_factory.mktemp('load')
-    checkpoint = save_light_checkpoint(folder / 'light.safetensors', pixels=96 * 320)
-    parameters = [f'checkpoint:={checkpoint}', 'device:=cpu', 'precision:=float32']
+    network = ['checkpoint:=lite', 'input_height:=96', 'input_width:=320']
+    parameters = [*network, 'device:=cpu', 'precision:=float32']
     with live_nodes(['left', 'front', 'right'], parameters, (96, 320), folder) as nodes:
         yield nodes
 

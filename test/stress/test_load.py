@@ -13,7 +13,6 @@ from test.helpers.load import (
     live_nodes,
     overload,
     receive_share,
-    save_light_checkpoint,
     soak,
 )
 from test.stress.conftest import SHARE
@@ -25,12 +24,7 @@ KITTI_HW = (375, 1242)
 MAX_RECEIVE_SHARE = 0.5
 MAX_GROWTH = 1.01
 MAX_P99_RATIO = 1.3
-
-
-@pytest.fixture(scope='module')
-def light(tmp_path_factory):
-    path = save_light_checkpoint(tmp_path_factory.mktemp('light') / 'light.safetensors', 192 * 640)
-    return f'checkpoint:={path}'
+LIGHT = 'checkpoint:=lite'
 
 
 def test_overload_costs_no_latency_and_every_frame_is_counted(times, report, tmp_path):
@@ -53,13 +47,13 @@ def test_overload_costs_no_latency_and_every_frame_is_counted(times, report, tmp
     )
 
 
-def test_three_nodes_on_two_cores_are_served_alike(light, times, report, tmp_path):
+def test_three_nodes_on_two_cores_are_served_alike(times, report, tmp_path):
     names, rate_hz, seconds = ['left', 'front', 'right'], 10.0, times(120)
     cores = os.sched_getaffinity(0)
     # The processes that are started inherit it.
     os.sched_setaffinity(0, sorted(cores)[:2])
     try:
-        with live_nodes(names, [light, 'device:=cpu'], KITTI_HW, tmp_path) as nodes:
+        with live_nodes(names, [LIGHT, 'device:=cpu'], KITTI_HW, tmp_path) as nodes:
             each_ms = latencies_each_ms(nodes, rate_hz, seconds)
     finally:
         os.sched_setaffinity(0, cores)
@@ -74,9 +68,9 @@ def test_three_nodes_on_two_cores_are_served_alike(light, times, report, tmp_pat
 
 @pytest.mark.parametrize('network', ['light', 'full'])
 def test_soak_leaves_memory_threads_files_and_latency_as_they_were(
-    network, light, times, report, tmp_path
+    network, times, report, tmp_path
 ):
-    parameters = ['device:=cpu', *([light] if network == 'light' else [])]
+    parameters = ['device:=cpu', *([LIGHT] if network == 'light' else [])]
     size, unit = (times(10_000), 'frames') if network == 'light' else (times(30 * 60), 'seconds')
     with live_nodes(['soak'], parameters, KITTI_HW, tmp_path) as (node,):
         samples = soak(node, **{unit: size})
