@@ -1,6 +1,7 @@
 import os
 import signal
 from collections import Counter
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -18,9 +19,13 @@ def drives(tmp_path):
 
 
 def children():
-    return [
-        child for child in psutil.Process().children() if 'spawn_main' in ' '.join(child.cmdline())
-    ]
+    found = []
+    for child in psutil.Process().children():
+        # What another test has killed and not waited for has no command line.
+        with suppress(psutil.ZombieProcess):
+            if 'spawn_main' in ' '.join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_bags_are_those_of_one_process_whoever_writes_them(tmp_path, drives):

@@ -71,7 +71,9 @@ def test_frames_go_on_when_a_killed_camera_returns(heard):
                 lambda: any(first <= s < first + 1000 for s in peer.received['mask'])  # noqa: B023
             )
             camera.kill()
-        peer.spin_until(lambda: peer.diagnostics[-1].level == DiagnosticStatus.STALE)
+        peer.spin_until(
+            lambda: [d.level for d in peer.diagnostics[-1:]] == [DiagnosticStatus.STALE]
+        )
         assert peer.diagnostics[-1].message.startswith('no frame for')
     values = values_of(peer.next_diagnostics())
     assert values['frames refused'] == '0'
