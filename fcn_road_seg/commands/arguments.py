@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -122,13 +123,18 @@ def probability(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: the text is not one.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number between 0 and 1')
     return value
+
+
+def _number(text: str) -> float:
+    """Return NaN, which is in no range, for a text that is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def min_region(text: str) -> float:
@@ -137,10 +143,7 @@ def min_region(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: the text is not a number from 0 to MAX_MIN_REGION.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0 <= value <= MAX_MIN_REGION:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to {MAX_MIN_REGION}')
     return value

@@ -4,6 +4,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fcn_road_seg.model.activation_ranges import measure_activation_ranges
+from fcn_road_seg.model.checkpoint import Checkpoint
+from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.int8_form import (
     CAP_SHARE,
     LARGEST_INT8,
@@ -96,7 +99,8 @@ def test_int8_is_nearer_to_a_prepared_network():
     backend = pytest.importorskip('fcn_road_seg.inference.backends.openvino_backend')
     model = fold_batch_norm(model_of(RoadFCNConfig(context=True, width=0.25)))
     frame_rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    peaks = _peaks(model, frame_rgb)
+    checkpoint = Checkpoint(model, InputRule(fixed_hw=(64, 96)))
+    peaks = measure_activation_ranges(checkpoint, [frame_rgb])
     prepared = prepare_for_int8(model, peaks)
     errors = []
     for network, its_peaks in ((model, peaks), (prepared, prepared.config.activation_caps)):
@@ -106,13 +110,3 @@ def test_int8_is_nearer_to_a_prepared_network():
         )
         errors.append(np.sqrt(np.mean((exact - int8) ** 2)) / exact.std())
     assert errors[1] < 0.8 * errors[0]
-
-
-def _peaks(model, frame_rgb):
-    peaks = []
-    x = model.normalise(torch.from_numpy(frame_rgb).permute(2, 0, 1)[None])
-    for layer in model.encoder.features:
-        x = layer(x)
-        if isinstance(layer, nn.ReLU):
-            peaks.append(x.max().item())
-    return peaks
