@@ -24,6 +24,8 @@ from fcn_road_seg.live.diagnostics_listener import values_of as values_of
 from fcn_road_seg.messages.image import image_msg
 
 TIMEOUT_S = 60.0
+# Fast DDS loses an answer if the server has not yet discovered the client that asks.
+ANSWER_S = 5.0
 # Of outputs that are no images.
 TYPES = {
     'camera_info': CameraInfo,
@@ -83,10 +85,16 @@ class Peer:
         del self.received[topic]
 
     def call(self, service_type: type, name: str, **request: object) -> object:
-        """Call a service of the node and return its answer."""
+        """Call a service of the node and return its answer.
+
+        A question is asked again if its answer seems lost; a transition, which would then come
+        twice, is not.
+        """
         client = self.node.create_client(service_type, f'fcn_road_seg/{name}')
         self.spin_until(client.service_is_ready)
         future = client.call_async(service_type.Request(**request))
+        if not self.spin_for(ANSWER_S, future.done) and service_type is not ChangeState:
+            future = client.call_async(service_type.Request(**request))
         self.spin_until(future.done)
         self.node.destroy_client(client)
         return future.result()
@@ -139,15 +147,14 @@ class Peer:
 
     def spin_until(self, done: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
         """Spin until `done` is true; fail after the timeout."""
-        deadline = time.monotonic() + timeout_s
-        while not done():
-            assert time.monotonic() < deadline, f'nothing came back within {timeout_s} s'
-            self._spin_once()
+        assert self.spin_for(timeout_s, done), f'nothing came back within {timeout_s} s'
 
-    def spin_for(self, seconds: float) -> None:
+    def spin_for(self, seconds: float, done: Callable[[], object] = lambda: False) -> bool:
+        """Spin for this time or until `done` is true; return whether it is."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while not (is_done := bool(done())) and time.monotonic() < deadline:
             self._spin_once()
+        return is_done
 
     def _spin_once(self) -> None:
         self._executor.spin_once(timeout_sec=0.05)
