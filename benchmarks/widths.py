@@ -16,7 +16,8 @@ import torch
 
 from fcn_road_seg.commands.arguments import size_hw, whole_number
 from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
-from fcn_road_seg.model.road_fcn import WIDTHS, RoadFCN, RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.network_config import WIDTHS, RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 from fcn_road_seg.utils.cpu_features import has_exact_int8
 
 # Any range: the time does not depend on it.

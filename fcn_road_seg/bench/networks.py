@@ -15,7 +15,7 @@ from fcn_road_seg.bench.timing import Spread, interleave
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
 
 Hw = tuple[int, int]
 Key = tuple[str, str]

@@ -15,7 +15,8 @@ from fcn_road_seg.bench.classic_fcn8s import ClassicFCN8s
 from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.model.checkpoint import Checkpoint
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm, road_logit
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
 from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 
 # Speedups are relative to this one.

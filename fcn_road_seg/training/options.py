@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fcn_road_seg.datasets.splits import SplitRule
 from fcn_road_seg.model.checkpoint import Checkpoint, Provenance
-from fcn_road_seg.model.road_fcn import RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
 
 # Lightning's names. Its others store the weights in another type, which the network cannot take.
 PRECISIONS = ('auto', '32-true', 'bf16-mixed', '16-mixed')

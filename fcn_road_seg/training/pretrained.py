@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fcn_road_seg.model.checkpoint import load_checkpoint, read_safetensors
 from fcn_road_seg.model.road_fcn import RoadFCN
@@ -58,10 +59,11 @@ def load_weights(net: RoadFCN, weights: str) -> None:
         remedy = 'use --weights FILE, or --weights none --encoder vgg16_bn'
         raise ValueError(f'cannot load the weights {weights} ({error}); {remedy}') from error
     except (AttributeError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(':')
+        # PyTorch's first line says no more than that something does not fit.
+        reason = str(error).strip().splitlines()[:2][-1].strip().rstrip(':.')
         raise ValueError(
             f'{weights} holds no weights for this network ({reason}); '
-            'check --encoder, --fcn and --width'
+            'check --encoder, --fcn, --width and --overlap'
         ) from error
 
 
@@ -76,7 +78,14 @@ def _load_safetensors(net: RoadFCN, path: Path) -> None:
 
 
 def _load_network(net: RoadFCN, state: dict[str, Tensor]) -> None:
-    """Load a whole network; a context block that it lacks stays the identity that it starts as."""
+    """Load a whole network; what it lacks starts without effect.
+
+    A context block stays the identity that it starts as, and kernels of 4 begin as those of 2 with
+    zeros around them.
+    """
+    for name, tensor in net.decoder.deconvs.state_dict(prefix='decoder.deconvs.').items():
+        if name in state and name.endswith('weight') and tensor.shape[-1] > state[name].shape[-1]:
+            state = {**state, name: functional.pad(state[name], (1, 1, 1, 1))}
     missing, unexpected = net.load_state_dict(state, strict=False)
     wrong = [*unexpected, *(name for name in missing if not name.startswith('context.'))]
     if wrong:

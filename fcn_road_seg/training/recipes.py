@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import STAGES
+from fcn_road_seg.model.network_config import STAGES
 
 # Each piece of a recipe that can be left out, with the values of its fields without it.
 PIECES: dict[str, dict[str, Any]] = {

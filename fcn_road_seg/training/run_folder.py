@@ -87,8 +87,8 @@ def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool)
     saved_shapes = {k: v.shape for k, v in saved['state_dict'].items() if k.startswith('net.')}
     if shapes != saved_shapes:
         raise ValueError(
-            f'--resume {path} has another network; give the --encoder, --fcn, --width and '
-            '--context of its run'
+            f'--resume {path} has another network; give the --encoder, --fcn, --width, --overlap '
+            'and --context of its run'
         )
     if (_CURRENT_WEIGHTS_KEY in saved) != has_average:
         piece = 'without ema' if has_average else 'with ema'

@@ -6,7 +6,7 @@ import torch
 
 from fcn_road_seg.bench import variants
 from fcn_road_seg.model.checkpoint import load_checkpoint
-from fcn_road_seg.model.road_fcn import RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 

@@ -12,7 +12,8 @@ from fcn_road_seg.commands.arguments import (
 from fcn_road_seg.datasets.splits import SplitRule
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN
 
 
 def parsed(*arguments):

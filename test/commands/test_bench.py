@@ -14,7 +14,7 @@ from fcn_road_seg.bench import variants
 from fcn_road_seg.bench.report import digits
 from fcn_road_seg.commands import bench
 from fcn_road_seg.model.checkpoint import load_checkpoint
-from fcn_road_seg.model.road_fcn import RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
 
 NAMES = ['eager', 'folded']
 

@@ -15,7 +15,7 @@ from fcn_road_seg.commands import export
 from fcn_road_seg.model import onnx_export
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.reference import model_of

@@ -12,7 +12,8 @@ from fcn_road_seg.datasets.splits import find_frames
 from fcn_road_seg.evaluation.metrics import RoadHistogram
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN
 from test.helpers.easy_data import TINY
 
 pytest.importorskip('lightning', reason='lightning is not installed')

@@ -12,7 +12,7 @@ pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
 
 from fcn_road_seg.training.lightning_module import RoadTraining
 
-OTHER_NETWORK = 'has another network; give the --encoder, --fcn, --width and --context'
+OTHER_NETWORK = 'has another network; give the --encoder, --fcn, --width, --overlap and --context'
 
 
 def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(

@@ -4,7 +4,8 @@ import torch
 from fcn_road_seg.commands import train
 from fcn_road_seg.model.checkpoint import Checkpoint, Provenance, load_checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN
 from test.helpers.easy_data import TINY
 from test.helpers.reference import model_of
 

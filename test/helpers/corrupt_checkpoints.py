@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 from fcn_road_seg.model import checkpoint as checkpoint_file
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN
 
 Content = dict[str, Any]
 Tensors = dict[str, torch.Tensor]

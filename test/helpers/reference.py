@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from fcn_road_seg.inference.interfaces import BackendInfo
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm, road_logit
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
 
 NETWORKS = [
     RoadFCNConfig('vgg16_bn'),
@@ -14,6 +15,8 @@ NETWORKS = [
     RoadFCNConfig(context=True),
     RoadFCNConfig(width=0.5),
     RoadFCNConfig('vgg16_bn', context=True, width=0.25),
+    RoadFCNConfig(overlap=True),
+    RoadFCNConfig(skips=('pool4',), skip_scales=(2.0,), context=True, width=0.25, overlap=True),
     RoadFCNConfig(activation_caps=tuple(1 + i / 10 for i in range(13))),
 ]
 INPUT_SIZES_HW = [(32, 32), (32, 96), (64, 32), (96, 128)]

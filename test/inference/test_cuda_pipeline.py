@@ -21,7 +21,8 @@ from fcn_road_seg.inference.interfaces import OverlayStyle
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.reference import model_of

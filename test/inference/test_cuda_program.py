@@ -9,7 +9,8 @@ from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cuda_program import CudaProgram, frame_kind
 from fcn_road_seg.inference.interfaces import OverlayStyle, SegmentationRequest
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN
 
 FRAME_HW = (90, 130)
 

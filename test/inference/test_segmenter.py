@@ -15,7 +15,8 @@ from fcn_road_seg.model.activation_ranges import measure_activation_ranges
 from fcn_road_seg.model.agreement import Agreement
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.utils.cpu_features import has_exact_int8
 

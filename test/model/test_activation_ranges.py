@@ -7,7 +7,8 @@ import torch
 from fcn_road_seg.model.activation_ranges import evenly_spaced, measure_activation_ranges
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 from test.helpers.reference import model_of
 
 RULE = InputRule(fixed_hw=(32, 64))

@@ -20,7 +20,8 @@ from fcn_road_seg.model.checkpoint import (
     save_checkpoint,
 )
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 
 PEAKS = tuple(0.1 + i for i in range(13))

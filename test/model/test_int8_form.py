@@ -15,7 +15,8 @@ from fcn_road_seg.model.int8_form import (
     prepare_for_int8,
     quantized_layers,
 )
-from fcn_road_seg.model.road_fcn import CONVOLUTIONS, RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.network_config import CONVOLUTIONS, RoadFCNConfig
+from fcn_road_seg.model.road_fcn import fold_batch_norm
 from fcn_road_seg.utils.cpu_features import has_exact_int8
 from test.helpers.reference import model_of
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.rescaling import rescale_logit, rescale_norms
-from fcn_road_seg.model.road_fcn import RoadFCNConfig, road_logit
+from fcn_road_seg.model.road_fcn import road_logit
 from test.helpers.reference import model_of
 
 

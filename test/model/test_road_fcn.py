@@ -2,14 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from fcn_road_seg.model.road_fcn import (
-    SKIPS,
-    ContextBlock,
-    RoadFCN,
-    RoadFCNConfig,
-    fold_batch_norm,
-    group_maxima,
-)
+from fcn_road_seg.model.network_config import SKIPS, RoadFCNConfig
+from fcn_road_seg.model.road_fcn import ContextBlock, RoadFCN, fold_batch_norm, group_maxima
 
 
 def test_decoder_has_864080_parameters():
@@ -52,6 +46,23 @@ def test_narrow_network_has_fewer_parameters_by_nearly_the_square_of_its_width(w
             for w in (1.0, width)
         )
     assert full / narrow > 0.98 * share
+
+
+@pytest.mark.parametrize(('overlap', 'reach'), [(False, 32), (True, 32 + 16 + 8 + 4)])
+def test_cell_reaches_into_its_neighbours_only_with_overlap(overlap, reach):
+    decoder = RoadFCN(RoadFCNConfig(skips=(), skip_scales=(), overlap=overlap)).decoder.eval()
+    pool5 = torch.zeros(1, 512, 1, 7)
+    changed = pool5.clone()
+    changed[..., 0] = 100
+    pools = torch.zeros(1), torch.zeros(1)
+    difference = (decoder(*pools, changed) - decoder(*pools, pool5)).abs().amax(dim=(0, 1, 2))
+    assert difference.nonzero().max() == reach - 1
+
+
+def test_overlap_is_of_the_first_three_transposed_convolutions():
+    with torch.device('meta'):
+        deconvs = RoadFCN(RoadFCNConfig(overlap=True)).decoder.deconvs
+    assert [deconv.kernel_size for deconv in deconvs] == [(4, 4)] * 3 + [(2, 2)] * 2
 
 
 def test_context_block_starts_as_the_identity():
@@ -170,19 +181,3 @@ def test_folding_leaves_the_original_as_it_was():
     fold_batch_norm(model)
     assert model.training
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ('fields', 'message'),
-    [
-        ({'encoder': 'resnet'}, "'resnet' is unknown; use one of"),
-        ({'skips': ('pool3',), 'skip_scales': (1.0,)}, 'not a prefix'),
-        ({'skip_scales': (1.0,)}, 'give one per skip'),
-        ({'std': (0.0, 1.0, 1.0)}, 'std > 0'),
-        ({'width': 0.75}, r'width 0.75 is unknown; use one of \(1.0, 0.5, 0.25\)'),
-        ({'width': float('nan')}, 'width nan is unknown'),
-    ],
-)
-def test_config_refuses_what_the_network_does_not_offer(fields, message):
-    with pytest.raises(ValueError, match=message):
-        RoadFCNConfig(**fields)

@@ -4,7 +4,8 @@ from safetensors.torch import save_file
 
 from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCN, RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.training import pretrained
 from fcn_road_seg.training.pretrained import load_weights
 
@@ -38,6 +39,25 @@ def test_checkpoint_without_context_leaves_a_context_block_the_identity(saved):
     load_weights(other, path)
     frames = torch.rand(1, 3, 32, 64)
     assert torch.equal(other.eval().scores(frames), net.eval().scores(frames))
+
+
+def test_kernels_that_overlap_begin_as_those_of_the_checkpoint(saved):
+    net, path = saved
+    other = RoadFCN(RoadFCNConfig(overlap=True))
+    load_weights(other, path)
+    frames = torch.rand(1, 3, 64, 64)
+    scores = other.eval().scores(frames)
+    assert torch.allclose(scores, net.eval().scores(frames), atol=1e-5)
+    # What is around them learns.
+    scores.square().sum().backward()
+    assert other.decoder.deconvs[0].weight.grad[:, :, 0].abs().max() > 0
+
+
+def test_checkpoint_with_kernels_that_overlap_does_not_become_one_without(tmp_path):
+    path = tmp_path / 'a.safetensors'
+    save_checkpoint(Checkpoint(RoadFCN(RoadFCNConfig(overlap=True)), InputRule(6144)), path)
+    with pytest.raises(ValueError, match=r'size mismatch .*; check .* and --overlap'):
+        load_weights(RoadFCN(), str(path))
 
 
 def test_torchvision_file_initialises_the_encoder_alone(tmp_path):
@@ -89,7 +109,7 @@ def test_pretrained_encoder_is_refused_for_a_narrow_network_before_it_is_read(
 
 def test_checkpoint_of_another_width_is_refused(saved):
     _, path = saved
-    with pytest.raises(ValueError, match=r'holds no weights .*; check --encoder, --fcn and --wi'):
+    with pytest.raises(ValueError, match=r'size mismatch .*; check --encoder, --fcn, --width'):
         load_weights(RoadFCN(RoadFCNConfig(width=0.5)), path)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from fcn_road_seg.model.checkpoint import Checkpoint, CheckpointError
 from fcn_road_seg.model.input_rule import InputRule
-from fcn_road_seg.model.road_fcn import RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.training.teacher import Teacher, load_teacher
 from test.helpers.reference import model_of
 

@@ -17,6 +17,7 @@ from fcn_road_seg.inference.backends.pixel_shuffle import (
     SUB_PIXELS,
     convert_last,
     convert_to_1x1,
+    convert_to_3x3,
     gain_and_shift,
 )
 from fcn_road_seg.model.road_fcn import ContextBlock, Decoder, RoadFCN, weight_and_bias
@@ -103,7 +104,12 @@ class NcnnGraph:
         norm: nn.Module | None = None
         *inner, last = decoder.deconvs
         for i, deconv in enumerate(inner):
-            weight, bias = convert_to_1x1(deconv, norm)
+            if deconv.get_parameter('weight').shape[-1] == 4:
+                if norm is not None:
+                    blob = self._scale(f'norm{i}', blob, *gain_and_shift(norm))
+                weight, bias = convert_to_3x3(deconv)
+            else:
+                weight, bias = convert_to_1x1(deconv, norm)
             blob = self._convolution(f'deconv{i}', blob, weight, bias, relu=True)
             blob = self._layer('PixelShuffle', f'shuffle{i}', [blob], '0=2')
             if i < len(skipped):
@@ -115,17 +121,19 @@ class NcnnGraph:
         self._head(blob, *convert_last(last, norm, decoder.norms[-1]))
 
     def _head(self, blob: str, weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor) -> None:
-        channels = len(bias)
         size = CLASSES * SUB_PIXELS
         blob = self._convolution('last_deconv', blob, weight, bias, relu=True)
-        blob = self._layer('Scale', 'last_norm', [blob], f'0={channels} 1=1')
-        self._weights += [gain, shift]
-        candidates = [f'candidate{i}' for i in range(channels // size)]
+        blob = self._scale('last_norm', blob, gain, shift)
+        candidates = [f'candidate{i}' for i in range(len(bias) // size)]
         self._layer('Slice', candidates, [blob], _sizes([size] * len(candidates)))
         blob = self._layer('Eltwise', 'scores', candidates, '0=2')
         self._layer('Slice', ['background', 'road'], [blob], _sizes([SUB_PIXELS] * CLASSES))
         blob = self._layer('BinaryOp', 'difference', ['road', 'background'], '0=1')
         self._layer('PixelShuffle', OUTPUT, [blob], '0=2')
+
+    def _scale(self, name: str, blob: str, gain: Tensor, shift: Tensor) -> str:
+        self._weights += [gain, shift]
+        return self._layer('Scale', name, [blob], f'0={len(gain)} 1=1')
 
     def _convolution(
         self,

@@ -144,7 +144,9 @@ class OpenVinoGraph:
 
     def _deconvolution(self, x: openvino.Node, layer: nn.Module) -> openvino.Node:
         weight, bias = weight_and_bias(layer)
-        y = ops.convolution_backprop_data(x, _weight(weight, self._int8_axes.get(layer)), [2, 2])
+        weights = _weight(weight, self._int8_axes.get(layer))
+        border = [weight.shape[-1] // 2 - 1] * 2
+        y = ops.convolution_backprop_data(x, weights, [2, 2], pads_begin=border, pads_end=border)
         return ops.add(y, _channels(bias))
 
 

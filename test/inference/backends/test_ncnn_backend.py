@@ -9,7 +9,7 @@ import pytest
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint
-from fcn_road_seg.model.road_fcn import RoadFCNConfig
+from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.reference import (

@@ -9,7 +9,8 @@ import torch
 from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint
-from fcn_road_seg.model.road_fcn import RoadFCNConfig, fold_batch_norm
+from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.road_fcn import fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from fcn_road_seg.utils.cpu_features import has_exact_int8
