@@ -30,10 +30,11 @@ mark('import numpy, cv2')
 import torch
 mark('import torch')
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.checkpoint import default_checkpoint_path, load_checkpoint
+from fcn_road_seg.model.checkpoint import load_checkpoint
+from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 from fcn_road_seg.inference.backends import ncnn_backend, openvino_backend
 mark('import the package, ncnn, openvino')
-checkpoint = load_checkpoint(default_checkpoint_path())
+checkpoint = load_checkpoint(checkpoint_path(sys.argv[2]))
 mark('load the checkpoint')
 segment = RoadSegmenter(checkpoint, 'cpu', sys.argv[1])
 mark('build the network')
@@ -52,11 +53,14 @@ NODE_LINES = {
 }
 
 
-def time_program(precision: str) -> dict[str, tuple[float, float]]:
+def time_program(precision: str, checkpoint: str) -> dict[str, tuple[float, float]]:
     """Return (wall, CPU) seconds of each stage of a program."""
     began_s, cpu_began_s = time.time(), 0.0
     done = subprocess.run(
-        [sys.executable, '-c', PROGRAM, precision], capture_output=True, text=True, check=True
+        [sys.executable, '-c', PROGRAM, precision, checkpoint],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     stages = {}
     for name, now_s, cpu_s in json.loads(done.stdout):
@@ -65,9 +69,10 @@ def time_program(precision: str) -> dict[str, tuple[float, float]]:
     return stages
 
 
-def time_node() -> dict[str, tuple[float, float]]:
+def time_node(checkpoint: str) -> dict[str, tuple[float, float]]:
     """Return (wall, NaN) seconds of each stage of the node, by the stamps of its log."""
-    command = [sys.executable, '-m', 'fcn_road_seg', 'segment', '--ros-args', '-p', 'device:=cpu']
+    command = [sys.executable, '-m', 'fcn_road_seg', 'segment', '--ros-args']
+    command += ['-p', 'device:=cpu', *(['-p', f'checkpoint:={checkpoint}'] if checkpoint else [])]
     env = {**os.environ, 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'ROS_DOMAIN_ID': '77'}
     began_s, stages, waited_for = time.time(), {}, list(NODE_LINES.items())
     with subprocess.Popen(
@@ -91,12 +96,17 @@ def main() -> None:
     parser.add_argument(
         '--rounds', type=int, default=5, metavar='N', help='Number of starts of each (default: 5).'
     )
+    parser.add_argument(
+        '--checkpoint', default='', metavar='NAME', help='A file, or lite (default: the default).'
+    )
     args = parser.parse_args()
     rounds: dict[str, list[dict[str, tuple[float, float]]]] = {}
     for _ in range(args.rounds):
         for precision in PRECISIONS:
-            rounds.setdefault(f'program, {precision}', []).append(time_program(precision))
-        rounds.setdefault('node, auto', []).append(time_node())
+            rounds.setdefault(f'program, {precision}', []).append(
+                time_program(precision, args.checkpoint)
+            )
+        rounds.setdefault('node, auto', []).append(time_node(args.checkpoint))
     for title, taken in rounds.items():
         print(f'\n| {title} | wall (s) | CPU (s) |\n| --- | --- | --- |')
         medians = {

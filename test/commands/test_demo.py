@@ -11,6 +11,7 @@ import pytest
 from fcn_road_seg.commands import demo
 from fcn_road_seg.demo.ground import PANEL_HEIGHT
 from fcn_road_seg.demo.report import SHEET_COLUMN_WIDTH
+from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.camera_bags import PERIOD_NS, jpeg_msgs, raw_msgs, write_bag
 
@@ -30,6 +31,29 @@ def test_demo_of_real_processes_gives_masks_and_pictures(tmp_path):
     panel = cv2.imread(str(tmp_path / 'grid.png'))
     assert panel.shape[0] % PANEL_HEIGHT == 0
     assert (tmp_path / 'grid.mp4').stat().st_size > 0
+
+
+# Too fast for a CPU.
+FAST = ('--frames', '6', '--rate', '100', '--parameter', 'device:=cpu')
+
+
+def test_light_network_is_shown_if_the_default_one_misses_frames(tmp_path, capsys):
+    assert demo.main([*FAST, '--out', str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    default = summary['default_network']
+    assert default['frames_segmented'] < default['frames_sent'] == summary['frames_sent'] == 6
+    assert summary['iou'] >= 0.8
+    assert 'lite.safetensors' in (tmp_path / 'node_lite.log').read_text()
+    assert 'lite.safetensors' not in (tmp_path / 'node.log').read_text()
+    assert 'the pictures are those of the light one (checkpoint:=lite)' in capsys.readouterr().out
+
+
+def test_checkpoint_that_is_named_is_the_only_one_that_runs(tmp_path):
+    default = f'checkpoint:={default_checkpoint_path()}'
+    assert demo.main([*FAST, '--parameter', default, '--out', str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['frames_segmented'] < 6
+    assert 'default_network' not in summary
 
 
 @pytest.mark.parametrize(
