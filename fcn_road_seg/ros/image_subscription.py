@@ -20,6 +20,8 @@ FOLLOW_PERIOD_S = 1.0
 # What parameters can override of the subscription's QoS. This module handles the reliability.
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
 _NOT_OVERRIDDEN = 'system_default'
+# As the middleware calls a node of which it has discovered a publisher, but not yet the name.
+_UNKNOWN_NODE = '_NODE_NAME_UNKNOWN_'
 _RELIABILITIES = ('best_effort', 'reliable')
 
 
@@ -117,7 +119,10 @@ class ImageSubscription:
             self._reliability = offered
             self._subscription = self._subscribe()
             self._node.get_logger().info(f'{self.topic} is now subscribed {self.reliability}')
-        if self.mismatch and not self._refused():
+        # Events alone would not do: one may come before the publisher's name is known.
+        if refused := self._refused():
+            self._report(refused, 'reliability')
+        else:
             self.mismatch = ''
 
     def _subscribe(self) -> Any:
@@ -155,18 +160,23 @@ class ImageSubscription:
 
     def _on_incompatible(self, event: Any) -> None:
         self._follow()
-        refused = self._refused()
-        if self._auto and not refused:
-            return
+        if not self._auto and not self.mismatch:
+            self._report([], qos_policy_name(event.last_policy_kind))
+
+    def _report(self, refused: list[Any], policy: str) -> None:
+        """Describe the mismatch, and log it if it is a new one."""
         names = ', '.join(
-            f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in refused
+            f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+            for info in refused
+            if info.node_name != _UNKNOWN_NODE
         )
-        policy = qos_policy_name(event.last_policy_kind)
-        self.mismatch = (
+        mismatch = (
             f'{names or "a publisher"} offers {self.topic} with another {policy} than the '
             f'requested {self.reliability}; set input_reliability to auto or best_effort'
         )
-        self._node.get_logger().warning(self.mismatch)
+        if mismatch != self.mismatch:
+            self._node.get_logger().warning(mismatch)
+        self.mismatch = mismatch
 
 
 def _overridden_reliability(node: Node, topic: str) -> str:
