@@ -103,17 +103,24 @@ class OpenVinoGraph:
         Maxima over half of the channels after the transposed convolution itself took a tenth
         longer in int8 at width 0.25, and 1 % at width 1.
         """
-        weight, bias, gain, shift = convert_last(deconv, None, norm)
-        y = ops.convolution(y, _constant(weight.numpy()), [1, 1], [0, 0], [0, 0], [1, 1])
-        y = ops.relu(ops.add(y, _channels(bias)))
-        y = ops.add(ops.multiply(y, _channels(gain)), _channels(shift))
-        channels = len(bias)
-        while channels > CLASSES * SUB_PIXELS:
-            y = ops.maximum(*ops.split(y, ops.constant(1), 2).outputs())
-            channels //= 2
+        size = CLASSES * SUB_PIXELS
+        # A convolution for each pair of candidates: to split the channels of one for all of them
+        # takes as long as the convolution (4 % of the time at width 0.25).
+        parts = [part.split(2 * size) for part in convert_last(deconv, None, norm)]
+        ys = [self._candidates(y, *part) for part in zip(*parts, strict=True)]
+        while len(ys) > 1:
+            ys = [ops.maximum(*pair) for pair in zip(ys[::2], ys[1::2], strict=True)]
+        y = ops.maximum(*ops.split(ys[0], ops.constant(1), 2).outputs())
         background, road = ops.split(y, ops.constant(1), CLASSES).outputs()
         logit = ops.depth_to_space(ops.subtract(road, background), 'depth_first', 2)
         return ops.squeeze(logit, _integers(1))
+
+    def _candidates(
+        self, y: openvino.Node, weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor
+    ) -> openvino.Node:
+        y = ops.convolution(y, _constant(weight.numpy()), [1, 1], [0, 0], [0, 0], [1, 1])
+        y = ops.relu(ops.add(y, _channels(bias)))
+        return ops.add(ops.multiply(y, _channels(gain)), _channels(shift))
 
     def _convolution(
         self, x: openvino.Node, layer: nn.Module, scale: float = 1.0
