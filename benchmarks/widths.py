@@ -22,6 +22,7 @@ from fcn_road_seg.utils.cpu_features import has_exact_int8
 
 # Any range: the time does not depend on it.
 PEAKS = (3.0,) * 13
+PIECES = ({}, {'context': True}, {'context': True, 'overlap': True})
 
 
 def main() -> None:
@@ -49,7 +50,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     precisions = ['float32', 'bfloat16'] + ['int8'] * has_exact_int8()
-    configs = [RoadFCNConfig(width=w, context=c) for w in WIDTHS for c in (False, True)]
+    configs = [RoadFCNConfig(width=width, **pieces) for width in WIDTHS for pieces in PIECES]
     frame_rgb = np.random.default_rng(0).integers(0, 256, (*args.input, 3), np.uint8)
     torch.manual_seed(0)
     models = [fold_batch_norm(RoadFCN(config).requires_grad_(False)) for config in configs]
@@ -66,16 +67,16 @@ def main() -> None:
             # The first round compiles.
             if i:
                 times_s[key].append(time.perf_counter() - began_s)
-    print('| width | precision | median (ms) | of width 1 | with context, of width 1 |')
-    print('| --- | --- | --- | --- | --- |')
+    print('| width | precision | median (ms) | of width 1 | with context | and overlap |')
+    print('| --- | --- | --- | --- | --- | --- |')
     for precision in precisions:
         full = np.array(times_s[configs[0], precision])
         for width in WIDTHS:
-            plain, context = (
-                np.array(times_s[RoadFCNConfig(width=width, context=c), precision])
-                for c in (False, True)
+            plain, *others = (
+                np.array(times_s[RoadFCNConfig(width=width, **pieces), precision])
+                for pieces in PIECES
             )
-            ratios = ' | '.join(f'{np.median(taken / full):.3f}' for taken in (plain, context))
+            ratios = ' | '.join(f'{np.median(taken / full):.3f}' for taken in (plain, *others))
             print(f'| {width:g} | {precision} | {1e3 * np.median(plain):.1f} | {ratios} |')
 
 
