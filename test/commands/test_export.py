@@ -55,7 +55,7 @@ def shipped(tmp_path_factory):
 @pytest.fixture(scope='module')
 def with_context(tmp_path_factory):
     path = tmp_path_factory.mktemp('checkpoint') / 'context.safetensors'
-    model = model_of(RoadFCNConfig(context=True))
+    model = model_of(RoadFCNConfig(context=True, overlap=True))
     save_checkpoint(Checkpoint(model, InputRule(pixels=64 * 96)), path)
     argv = ('--checkpoint', str(path))
     return run_export(path, tmp_path_factory.mktemp('with_context'), *argv)

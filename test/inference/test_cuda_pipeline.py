@@ -122,7 +122,7 @@ def test_float32_gives_what_the_cpus_pipeline_gives(
 
 @pytest.mark.parametrize('device', DEVICES)
 def test_narrow_network_gives_what_the_cpus_pipeline_gives(device):
-    config = RoadFCNConfig(width=0.25, context=True)
+    config = RoadFCNConfig(width=0.25, context=True, overlap=True)
     checkpoint = Checkpoint(model_of(config), InputRule(pixels=64 * 96))
     frame = picture((90, 130))
     segmenter = segmenter_on(device, checkpoint)
