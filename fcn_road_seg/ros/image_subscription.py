@@ -165,18 +165,21 @@ class ImageSubscription:
 
     def _report(self, refused: list[Any], policy: str) -> None:
         """Describe the mismatch, and log it if it is a new one."""
-        names = ', '.join(
-            f'{info.node_namespace.rstrip("/")}/{info.node_name}'
-            for info in refused
-            if info.node_name != _UNKNOWN_NODE
-        )
         mismatch = (
-            f'{names or "a publisher"} offers {self.topic} with another {policy} than the '
-            f'requested {self.reliability}; set input_reliability to auto or best_effort'
+            f'{_names(refused) or "a publisher"} offers {self.topic} with another {policy} than '
+            f'the requested {self.reliability}; set input_reliability to auto or best_effort'
         )
         if mismatch != self.mismatch:
             self._node.get_logger().warning(mismatch)
         self.mismatch = mismatch
+
+
+def _names(publishers: list[Any]) -> str:
+    return ', '.join(
+        f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+        for info in publishers
+        if info.node_name != _UNKNOWN_NODE
+    )
 
 
 def _overridden_reliability(node: Node, topic: str) -> str:
