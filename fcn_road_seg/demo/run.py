@@ -38,8 +38,8 @@ def run_demo(
     missed = summary['frames_sent'] - summary['frames_segmented'] - summary['frames_refused']
     if missed and not any(parameter.startswith(CHECKPOINT) for parameter in parameters):
         yield (
-            'the default network is too slow for this rate here; the pictures are those of the '
-            f'light one ({LIGHT_NETWORK})'
+            f'the default network missed {missed} frames at this rate; the pictures are those of '
+            f'the light one ({LIGHT_NETWORK})'
         )
         default = {'default_network': summary}
         parameters = [LIGHT_NETWORK, *parameters]
