@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from fcn_road_seg.datasets.splits import find_frames
+from fcn_road_seg.model.activation_ranges import evenly_spaced
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import resize_to_input
 from fcn_road_seg.model.road_fcn import road_logit
@@ -39,9 +40,8 @@ def main() -> None:
     args = parser.parse_args()
     frames = []
     for root in args.data:
-        found = find_frames(root, 'val')
-        chosen = np.linspace(0, len(found) - 1, min(args.frames, len(found))).astype(int)
-        frames += [np.ascontiguousarray(found[i].load()[0]) for i in chosen]
+        chosen = evenly_spaced(find_frames(root, 'val'), args.frames)
+        frames += [np.ascontiguousarray(frame.load()[0]) for frame in chosen]
     print('| checkpoint | edges | ' + ' | '.join(f'{block} px' for block in BLOCKS) + ' |')
     for name in args.checkpoint:
         checkpoint = load_checkpoint(checkpoint_path(name))
