@@ -166,7 +166,7 @@ class ImageSubscription:
     def _report(self, refused: list[Any], policy: str) -> None:
         """Describe the mismatch, and log it if it is a new one."""
         mismatch = (
-            f'{_names(refused) or "a publisher"} offers {self.topic} with another {policy} than '
+            f'{known_names(refused) or "a publisher"} offers {self.topic} with another {policy} than '
             f'the requested {self.reliability}; set input_reliability to auto or best_effort'
         )
         if mismatch != self.mismatch:
@@ -174,7 +174,8 @@ class ImageSubscription:
         self.mismatch = mismatch
 
 
-def _names(publishers: list[Any]) -> str:
+def known_names(publishers: list[Any]) -> str:
+    """Return the full names of the nodes that publish, without those not discovered yet."""
     return ', '.join(
         f'{info.node_namespace.rstrip("/")}/{info.node_name}'
         for info in publishers

@@ -3,8 +3,10 @@ import signal
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
+from fcn_road_seg.ros.image_subscription import known_names
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.peer import Peer, pixels_of, values_of
 
@@ -60,6 +62,18 @@ def test_publisher_that_offers_too_little_is_named_in_a_warning_and_a_diagnostic
     peer.spin_until(lambda: expected not in peer.next_diagnostics().message)
     assert node.end(signal.SIGINT, timeout_s=10) == 0
     assert expected in node.log
+
+
+def test_publisher_is_not_named_before_its_name_is_known():
+    found, unknown = (
+        TopicEndpointInfo(node_name=name, node_namespace=namespace)
+        for name, namespace in [
+            ('driver', '/front'),
+            ('_NODE_NAME_UNKNOWN_', '_NODE_NAMESPACE_UNKNOWN_'),
+        ]
+    )
+    assert known_names([unknown]) == ''
+    assert known_names([found, unknown]) == '/front/driver'
 
 
 def test_reliability_of_the_input_can_be_overridden_as_any_qos_at_the_start_alone(started):
