@@ -165,9 +165,10 @@ class ImageSubscription:
 
     def _report(self, refused: list[Any], policy: str) -> None:
         """Describe the mismatch, and log it if it is a new one."""
+        names = known_names(refused) or 'a publisher'
         mismatch = (
-            f'{known_names(refused) or "a publisher"} offers {self.topic} with another {policy} than '
-            f'the requested {self.reliability}; set input_reliability to auto or best_effort'
+            f'{names} offers {self.topic} with another {policy} than the requested '
+            f'{self.reliability}; set input_reliability to auto or best_effort'
         )
         if mismatch != self.mismatch:
             self._node.get_logger().warning(mismatch)
