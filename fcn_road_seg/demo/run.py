@@ -38,8 +38,8 @@ def run_demo(
     missed = summary['frames_sent'] - summary['frames_segmented'] - summary['frames_refused']
     if missed and not any(parameter.startswith(CHECKPOINT) for parameter in parameters):
         yield (
-            f'the default network missed {missed} frames at this rate; the pictures are those of '
-            f'the light one ({LIGHT_NETWORK})'
+            f'the default network missed {missed} of {summary["frames_sent"]} frames at this '
+            f'rate; the pictures are those of the light one ({LIGHT_NETWORK})'
         )
         default = {'default_network': summary}
         parameters = [LIGHT_NETWORK, *parameters]

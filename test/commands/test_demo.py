@@ -46,7 +46,7 @@ def test_light_network_is_shown_if_the_default_one_misses_frames(tmp_path, capsy
     assert 'lite.safetensors' in (tmp_path / 'node_lite.log').read_text()
     assert 'lite.safetensors' not in (tmp_path / 'node.log').read_text()
     missed = 6 - default['frames_segmented']
-    said = f'the default network missed {missed} frames at this rate; the pictures are those of'
+    said = f'the default network missed {missed} of 6 frames at this rate; the pictures are those of'
     assert f'{said} the light one (checkpoint:=lite)' in capsys.readouterr().out
 
 

@@ -13,7 +13,7 @@ from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
-from fcn_road_seg.utils.cpu_features import has_exact_int8
+from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 from test.helpers.reference import (
     INPUT_SIZES_HW,
     NETWORKS,
@@ -131,6 +131,24 @@ def test_bfloat16_is_refused_on_a_cpu_that_would_compute_in_float32(shipped, mon
     with pytest.raises(SegmenterError, match=r"'bfloat16' needs a CPU with AVX-512 .*float32"):
         OpenVinoBackend(model, 'bfloat16', None, 1)
     assert OpenVinoBackend(model, 'float32', None, 1)
+
+
+@needs_int8
+@pytest.mark.parametrize('amx', [False, True])
+def test_layers_that_are_not_in_int8_are_in_bfloat16_with_amx(shipped, monkeypatch, amx):
+    if amx and not has_fast_bfloat16():
+        pytest.skip('a CPU without AMX')
+    monkeypatch.setattr(openvino_backend, 'has_fast_bfloat16', lambda: amx)
+    model = fold_batch_norm(shipped.model)
+    network = OpenVinoBackend(model, 'int8', shipped.activation_peaks, 1)
+    compiled = network._request((64, 64)).get_compiled_model()
+    layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kinds = {'Convolution': set(), 'Deconvolution': set()}
+    for layer in layers:
+        if (kind := layer['layerType'].value) in kinds:
+            kinds[kind].add(layer['runtimePrecision'].value)
+    beside_int8 = 'bf16' if amx else 'f32'
+    assert kinds == {'Convolution': {'u8', beside_int8}, 'Deconvolution': {beside_int8}}
 
 
 def test_other_threads_go_on_while_it_computes(shipped):
