@@ -20,6 +20,7 @@ from fcn_road_seg.synthetic.world import (
     Placed,
     Thing,
     draw_roadside,
+    draw_side_ways,
     draw_traffic,
     draw_world,
 )
@@ -43,6 +44,8 @@ class SyntheticDrive:
         self.world = draw_world(rng)
         if camera_height_m is not None:
             self.world = replace(self.world, camera_height=camera_height_m)
+        # Numbers of their own, so that roads without such ways are what they were before these.
+        self.world = draw_side_ways(np.random.default_rng([seed, 3]), self.world)
         self.things = (*draw_roadside(rng, self.world), *draw_traffic(rng, self.world))
         self._hw = frame_hw
         self._focal = frame_hw[1] / 2 / np.tan(self.world.field_of_view / 2)

@@ -23,7 +23,8 @@ class Ground:
     def __init__(self, world: World, rng: Generator, focal: float) -> None:
         self._per_m = np.array([24.0, 48.0]) * (0.9 if focal > 350 else 0.5)  # texels along s, d
         self._plain = 4.0  # metres at both borders, mirrored to fill what lies beyond
-        self._reach = world.half_road + world.walk_width + 2 * self._plain
+        kerb = max(world.kerb_m(-1), world.kerb_m(1))
+        self._reach = kerb + world.walk_width + 2 * self._plain
         self._focal, self._height = focal, world.camera_height
         rows, columns = int(PERIOD_M * self._per_m[0]), int(2 * self._reach * self._per_m[1])
         d = ((np.arange(columns) + 0.5) / self._per_m[1] - self._reach).astype(np.float32)

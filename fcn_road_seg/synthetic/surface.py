@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from fcn_road_seg.synthetic.side_way import SideWay, mark_side_way
 from fcn_road_seg.synthetic.texture import blend, cover, fractal, span
 from fcn_road_seg.synthetic.world import Colour, World
 
 PERIOD_M = 64.0  # the picture repeats along the road
+KERB_M = 0.28
 
 
 class Surface(NamedTuple):
@@ -27,6 +29,7 @@ SURFACES = {
     'gravel': Surface((125, 138, 145), 0.1, 0.25),
     'soil': Surface((75, 100, 125), 0.14, 0.14),
     'paving': Surface((140, 145, 150), 0.04, 0.05),
+    'red paving': Surface((95, 100, 150), 0.04, 0.06),
     'concrete': Surface((150, 152, 150), 0.05, 0.05),
 }
 
@@ -39,13 +42,13 @@ def draw_ground(
     `d` (N,) float32 is the position of each column in metres to the right of the centre line,
     `per_m` (2,) the texels per metre along and across the road.
     """
-    half, walk = world.half_road, world.half_road + world.walk_width
+    half = world.half_road
     ground = np.empty((rows, len(d), 3), np.float32)
     road = np.zeros((rows, len(d)), np.float32)
     inside = span(np.abs(d) < half + 1)
     road[:, inside] = 1
     for side, shoulder in zip((-1, 1), world.shoulders, strict=True):
-        out = side * d
+        out, walk = side * d, world.kerb_m(side) + world.walk_width
         wobble = fractal(rng, (rows, 2), (16, 64, 256), 0.6)[:, :1]
         wobble *= 0.0 if world.kerbs else 0.1
         ground[:, out >= 0] = _surface(rng, world.outer, (rows, int((out >= 0).sum())), world)
@@ -53,13 +56,36 @@ def draw_ground(
         strip, out = ground[:, part], out[part]
         shoulder_tone = _surface(rng, shoulder, strip.shape[:2], world)
         blend(strip, shoulder_tone, cover(walk + 3 * wobble - out, per_m[1]))
+        way = world.side_ways[side > 0]
+        # Parking bays have no verge, and the kerb at their outer edge.
+        kerb_at = half if way is None or way.verge_m else world.kerb_m(side)
         if world.kerbs:
             kerb = np.full(3, rng.uniform(90, 190))
-            blend(strip, kerb, cover(half + 0.28 - out, per_m[1]))
-            blend(strip, kerb * 0.6, cover(half + 0.1 - out, per_m[1]))
+            blend(strip, kerb, cover(kerb_at + KERB_M - out, per_m[1]))
+            blend(strip, kerb * 0.6, cover(kerb_at + 0.1 - out, per_m[1]))
+        if way is not None:
+            _draw_side_way(strip, way, world, rng, out - half, per_m)
         road[:, part] = np.minimum(road[:, part], cover(half + wobble - out, per_m[1]))
     blend(ground[:, inside], _draw_asphalt(world, rng, rows, d[inside], per_m), road[:, inside])
     return np.dstack([cv2.convertScaleAbs(ground), cv2.convertScaleAbs(road, alpha=255)])
+
+
+def _draw_side_way(
+    strip: np.ndarray,
+    way: SideWay,
+    world: World,
+    rng: Generator,
+    out: np.ndarray,
+    per_m: np.ndarray,
+) -> None:
+    """Draw a way and its verge onto `strip`, `out` (N,) metres from the road's edge, in place."""
+    if way.verge_m:
+        verge = _surface(rng, way.verge_surface, strip.shape[:2], world)
+        kerb = KERB_M if world.kerbs else 0.0
+        blend(strip, verge, cover(np.minimum(out - kerb, way.verge_m - out), per_m[1]))
+    inside = cover(np.minimum(out - way.verge_m, way.total_m - out), per_m[1])
+    blend(strip, way.tone * _surface(rng, way.surface, strip.shape[:2], world), inside)
+    mark_side_way(strip, way, rng, out - way.verge_m, per_m)
 
 
 def _draw_asphalt(

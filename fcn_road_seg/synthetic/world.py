@@ -4,12 +4,13 @@ The ground is flat and addressed by (s, d): metres along the road and metres to 
 centre line. The order in which random numbers are drawn is part of what a seed means.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
+from fcn_road_seg.synthetic.side_way import SideWay, draw_side_way
 from fcn_road_seg.synthetic.solids import SHAPES, Face, lamp_faces, vehicle_faces
 
 LOOP_M = 640.0  # the roadside repeats along the road
@@ -91,11 +92,17 @@ class World:
     noise: float
     vignette: float
     bonnet: bool
+    side_ways: tuple[SideWay | None, SideWay | None] = (None, None)  # left, right
 
     @property
     def half_road(self) -> float:
         """Return half the road's width in metres."""
         return self.lanes * self.lane_width / 2
+
+    def kerb_m(self, side: int) -> float:
+        """Return where the right (`side` 1) or left (-1) pavement begins, as a distance |d|."""
+        way = self.side_ways[side > 0]
+        return self.half_road + (way.total_m if way else 0.0)
 
     @property
     def ego_lane(self) -> int:
@@ -182,6 +189,14 @@ def draw_world(rng: Generator) -> World:
     )
 
 
+def draw_side_ways(rng: Generator, world: World) -> World:
+    """Return the world with the ways beside its road; motorways have none."""
+    if world.theme is THEMES['highway']:
+        return world
+    left, right = (draw_side_way(rng, world.kerbs) for _ in range(2))
+    return replace(world, side_ways=(left, right))
+
+
 def draw_roadside(rng: Generator, world: World) -> list[Thing]:
     """Draw the things beside the road for one loop."""
     things = [*_one_side(rng, world, -1), *_one_side(rng, world, 1)]
@@ -207,7 +222,7 @@ def draw_traffic(rng: Generator, world: World) -> list[Thing]:
 
 def _one_side(rng: Generator, world: World, side: int) -> list[Thing]:
     """Draw the right (`side` 1) or left (-1) roadside; some things are beyond the loop."""
-    theme, kerb = world.theme, world.half_road
+    theme, kerb = world.theme, world.kerb_m(side)
     walk = kerb + world.walk_width
     verge = (kerb + 0.8, max(kerb + 0.9, walk + theme.set_back - 0.3))
     things = _row(rng, 'tree', theme.tree_gap, side, verge, (4, 12))
@@ -231,9 +246,12 @@ def _one_side(rng: Generator, world: World, side: int) -> list[Thing]:
         for s in places[rng.random(len(places)) < 0.85]:
             things.append(Thing(kind, s, side * d, height, 8.0))
     if world.kerbs and rng.random() < 0.5:
+        way = world.side_ways[side > 0]
+        bays = way is not None and way.kind == 'parking bays'
+        parked = (world.half_road + kerb) / 2 if bays else kerb + 0.25
         for s in np.cumsum(5.2 + rng.exponential(7, 70)):
             kind = 'van' if rng.random() < 0.2 else 'car'
-            things.append(_vehicle(rng, kind, s, side * (kerb + 0.25)))
+            things.append(_vehicle(rng, kind, s, side * parked))
     return things
 
 
