@@ -46,8 +46,8 @@ def test_light_network_is_shown_if_the_default_one_misses_frames(tmp_path, capsy
     assert 'lite.safetensors' in (tmp_path / 'node_lite.log').read_text()
     assert 'lite.safetensors' not in (tmp_path / 'node.log').read_text()
     missed = 6 - default['frames_segmented']
-    said = f'the default network missed {missed} of 6 frames at this rate; the pictures are those of'
-    assert f'{said} the light one (checkpoint:=lite)' in capsys.readouterr().out
+    said = f'the default network missed {missed} of 6 frames at this rate; the pictures are those'
+    assert f'{said} of the light one (checkpoint:=lite)' in capsys.readouterr().out
 
 
 def test_checkpoint_that_is_named_is_the_only_one_that_runs(tmp_path):
