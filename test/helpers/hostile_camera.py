@@ -18,7 +18,7 @@ from test.helpers.message_checks import is_readable
 from test.helpers.peer import Peer, iou_of, pixels_of, values_of
 
 # Small, as some messages are readable and are segmented.
-NODE = ('-p', 'process_every_frame:=true', '-p', 'input_height:=64', '-p', 'input_width:=160')
+NODE = ('-p', 'process_every_frame:=true', '-p', 'input_height:=96', '-p', 'input_width:=128')
 COUNTED = ('received', 'segmented', 'refused', 'dropped', 'too old', 'ignored')
 BATCH = 1000
 
