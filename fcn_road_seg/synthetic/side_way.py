@@ -18,7 +18,7 @@ RAIL_M = 0.08
 class SideWay(NamedTuple):
     """A way along one side: the verge in front of it and its own width, in metres, and surfaces.
 
-    `tone` is its brightness relative to its surface's. Parking bays have no verge.
+    `tone` is its brightness relative to its surface's.
     """
 
     kind: str  # 'cycle path', 'parking bays' or 'tram bed'
@@ -28,6 +28,11 @@ class SideWay(NamedTuple):
     verge_surface: str
     tone: float
     marked: bool
+
+    @property
+    def adjoins_road(self) -> bool:
+        """Whether no verge is before it, so that the kerb is at its outer edge: parking bays."""
+        return not self.verge_m
 
     @property
     def total_m(self) -> float:

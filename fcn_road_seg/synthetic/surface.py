@@ -56,9 +56,8 @@ def draw_ground(
         strip, out = ground[:, part], out[part]
         shoulder_tone = _surface(rng, shoulder, strip.shape[:2], world)
         blend(strip, shoulder_tone, cover(walk + 3 * wobble - out, per_m[1]))
-        way = world.side_ways[side > 0]
-        # Parking bays have no verge, and the kerb at their outer edge.
-        kerb_at = half if way is None or way.verge_m else world.kerb_m(side)
+        way = world.side_way(side)
+        kerb_at = world.kerb_m(side) if way is not None and way.adjoins_road else half
         if world.kerbs:
             kerb = np.full(3, rng.uniform(90, 190))
             blend(strip, kerb, cover(kerb_at + KERB_M - out, per_m[1]))
@@ -79,7 +78,7 @@ def _draw_side_way(
     per_m: np.ndarray,
 ) -> None:
     """Draw a way and its verge onto `strip`, `out` (N,) metres from the road's edge, in place."""
-    if way.verge_m:
+    if not way.adjoins_road:
         verge = _surface(rng, way.verge_surface, strip.shape[:2], world)
         kerb = KERB_M if world.kerbs else 0.0
         blend(strip, verge, cover(np.minimum(out - kerb, way.verge_m - out), per_m[1]))

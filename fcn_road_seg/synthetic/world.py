@@ -99,9 +99,13 @@ class World:
         """Return half the road's width in metres."""
         return self.lanes * self.lane_width / 2
 
+    def side_way(self, side: int) -> SideWay | None:
+        """Return the way along the right (`side` 1) or left (-1) side of the road."""
+        return self.side_ways[side > 0]
+
     def kerb_m(self, side: int) -> float:
         """Return where the right (`side` 1) or left (-1) pavement begins, as a distance |d|."""
-        way = self.side_ways[side > 0]
+        way = self.side_way(side)
         return self.half_road + (way.total_m if way else 0.0)
 
     @property
@@ -246,9 +250,9 @@ def _one_side(rng: Generator, world: World, side: int) -> list[Thing]:
         for s in places[rng.random(len(places)) < 0.85]:
             things.append(Thing(kind, s, side * d, height, 8.0))
     if world.kerbs and rng.random() < 0.5:
-        way = world.side_ways[side > 0]
-        bays = way is not None and way.kind == 'parking bays'
-        parked = (world.half_road + kerb) / 2 if bays else kerb + 0.25
+        way = world.side_way(side)
+        in_bays = way is not None and way.adjoins_road
+        parked = (world.half_road + kerb) / 2 if in_bays else kerb + 0.25
         for s in np.cumsum(5.2 + rng.exponential(7, 70)):
             kind = 'van' if rng.random() < 0.2 else 'car'
             things.append(_vehicle(rng, kind, s, side * parked))
