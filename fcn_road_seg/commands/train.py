@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Lightning takes seconds to import.
         try:
             from fcn_road_seg.inference.calibration import calibrate
+            from fcn_road_seg.inference.fast_teacher import fast_road_logit
             from fcn_road_seg.training.dry_run import dry_run
             from fcn_road_seg.training.run import train
         except ImportError as missing:
@@ -37,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f'train: {line}')
 
         run = dry_run if args.fast_dev_run else train
-        metrics = run(options, recipe, partial(calibrate, say=say))
+        metrics = run(
+            options, recipe, partial(calibrate, say=say), partial(fast_road_logit, say=say)
+        )
         # Of several processes only one has written the network.
         if metrics is not None and args.fast_dev_run:
             say('dry run: all parts work; start the real one without --fast-dev-run')

@@ -12,7 +12,7 @@ import numpy as np
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.training.options import TrainingOptions
 from fcn_road_seg.training.recipes import Recipe
-from fcn_road_seg.training.run import Calibrate, train
+from fcn_road_seg.training.run import Calibrate, FastRoadLogitOf, train
 from fcn_road_seg.training.run_folder import check_run_folder
 
 # On a CPU all precisions together take some 4 s for a frame.
@@ -20,7 +20,10 @@ CALIBRATION_FRAMES = 2
 
 
 def dry_run(
-    options: TrainingOptions, recipe: Recipe, calibrate: Calibrate
+    options: TrainingOptions,
+    recipe: Recipe,
+    calibrate: Calibrate,
+    fast_road_logit_of: FastRoadLogitOf,
 ) -> dict[str, dict[str, float]] | None:
     """Train as `train` with these options, but two steps on a few frames, and keep nothing.
 
@@ -46,4 +49,4 @@ def dry_run(
             val_every=1,
             freeze_steps=min(options.freeze_steps, 1),
         )
-        return train(brief, recipe, calibrate_briefly)
+        return train(brief, recipe, calibrate_briefly, fast_road_logit_of)

@@ -48,22 +48,27 @@ from fcn_road_seg.training.sources import (
     find_sources,
     summarize_reading,
 )
-from fcn_road_seg.training.teacher import load_teacher
+from fcn_road_seg.training.teacher import RoadLogit, load_teacher
 from fcn_road_seg.training.trainer import build_trainer, quieten_lightning
 from fcn_road_seg.utils.atomic_write import atomic_write
 
 # Takes a trained network and (H, W, 3) uint8 RGB training frames, and returns it with what smaller
 # precisions need.
 Calibrate = Callable[[Checkpoint, Sequence[np.ndarray]], Checkpoint]
+# Takes a teacher's checkpoint.
+FastRoadLogitOf = Callable[[Checkpoint], RoadLogit | None]
 
 
 def train(
-    options: TrainingOptions, recipe: Recipe, calibrate: Calibrate
+    options: TrainingOptions,
+    recipe: Recipe,
+    calibrate: Calibrate,
+    fast_road_logit_of: FastRoadLogitOf,
 ) -> dict[str, dict[str, float]] | None:
     """Train a network, write it to `options.out` and return its metrics, {data set: {'iou': ...}}.
 
-    `calibrate` is given by the caller: the trainer knows the network, not how it is run.
-    Of several processes only the first writes the network; the others return None.
+    The caller gives `calibrate` and `fast_road_logit_of`: the trainer knows the network, not how
+    it is run. Of several processes only the first writes the network; the others return None.
 
     Raises:
         ValueError: weights, data, hardware, the output folder or the run to resume cannot be
@@ -89,7 +94,9 @@ def train(
         load_weights(net, options.weights)
     else:
         check_resumed_run(options, net, has_average=bool(recipe.ema_decay))
-    teacher = None if options.teacher is None else load_teacher(options.teacher)
+    teacher = (
+        None if options.teacher is None else load_teacher(options.teacher, fast_road_logit_of)
+    )
     _say_what_does_not_validate(found)
     if options.weights == 'none':
         # The smaller rate is for an encoder that has already learnt.

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
-from fcn_road_seg.model.road_fcn import fold_batch_norm, road_logit
+from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, fold_batch_norm, road_logit
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
+
+# The logit of p(road), (H, W) float32, for (H, W, 3) uint8 RGB on a CPU; the next call may
+# overwrite it. H and W are multiples of OUTPUT_STRIDE.
+RoadLogit = Callable[[np.ndarray], np.ndarray]
 
 
 class Teacher:
     """The network of a checkpoint, which gives its p(road) for training crops.
+
+    `fast_road_logit`, if there is one, computes it for crops on a CPU instead of PyTorch.
 
     It is no nn.Module, so it is no part of the network that holds it: no optimizer, average of
     the weights, run's checkpoint or switch to training mode reaches it. Its input rule does not
     matter, since it sees the crops as they are.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, fast_road_logit: RoadLogit | None = None) -> None:
+        self._fast_road_logit = fast_road_logit
         self._model = fold_batch_norm(checkpoint.model).requires_grad_(False)
         self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         self.origin = (
@@ -34,16 +44,25 @@ class Teacher:
     def p_road(self, frames_rgb: Tensor) -> Tensor:
         """Return p(road), [N, H, W] float32, for crops [N, 3, H, W], float RGB in [0, 1].
 
-        It computes on their device and in the precision of the caller's autocast.
+        It computes on their device and, by PyTorch, in the precision of the caller's autocast.
         """
+        aligned = not any(side % OUTPUT_STRIDE for side in frames_rgb.shape[-2:])
+        if self._fast_road_logit and aligned and frames_rgb.device.type == 'cpu':
+            pixels = (frames_rgb * 255).round().to(torch.uint8)
+            frames = pixels.permute(0, 2, 3, 1).contiguous().numpy()
+            logits = [self._fast_road_logit(frame).copy() for frame in frames]
+            return torch.from_numpy(np.stack(logits)).sigmoid()
         self._model.to(frames_rgb.device)
         return road_logit(self._model.scores(frames_rgb)).sigmoid()
 
 
-def load_teacher(checkpoint: str) -> Teacher:
+def load_teacher(
+    checkpoint: str, fast_road_logit_of: Callable[[Checkpoint], RoadLogit | None]
+) -> Teacher:
     """Return the teacher of a checkpoint file or of the name of a shipped one.
 
     Raises:
         CheckpointError: as `checkpoint_path` and `load_checkpoint`.
     """
-    return Teacher(load_checkpoint(checkpoint_path(checkpoint)))
+    loaded = load_checkpoint(checkpoint_path(checkpoint))
+    return Teacher(loaded, fast_road_logit_of(loaded))

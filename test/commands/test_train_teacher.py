@@ -6,6 +6,7 @@ from fcn_road_seg.model.checkpoint import Checkpoint, Provenance, load_checkpoin
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.utils.cpu_features import has_exact_int8
 from test.helpers.easy_data import TINY
 from test.helpers.reference import model_of
 
@@ -83,3 +84,12 @@ def test_student_of_another_weight_becomes_another_network(
     train.main([*arguments, '--teacher-weight', '0.5'])
     one, other = (load_checkpoint(d / 'road_fcn.safetensors') for d in (student_run, tmp_path))
     assert one.sha256 != other.sha256
+
+
+@pytest.mark.skipif(not has_exact_int8(), reason='this CPU has neither VNNI nor AMX')
+def test_teacher_that_agrees_in_int8_computes_in_it(easy_data, tmp_path, capsys):
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--batch', '2']
+    arguments += ['--teacher', 'lite', '--out', str(tmp_path / 'run'), '--fast-dev-run']
+    assert train.main(arguments) == 0
+    assert 'the teacher computes in int8' in capsys.readouterr().out
