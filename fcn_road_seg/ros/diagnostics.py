@@ -131,7 +131,7 @@ def _judge(frames: StatisticsSnapshot, status: NodeStatus) -> tuple[bytes, str]:
         return DiagnosticStatus.STALE, f'no frame {since}{hint}'
     problems = []
     if status.ground_problem:
-        problems.append(f'no grid and no points: {status.ground_problem}')
+        problems.append(f'no grid, points or corridor: {status.ground_problem}')
     if recent['dropped']:
         problems.append(f'{_percent(recent["dropped"], ended)} dropped for newer frames')
     if recent['too old']:

@@ -164,7 +164,7 @@ class GroundStage:
             self.problem, self._since_s = problem, self._now_s()
         if problem not in self._warned and self._now_s() - self._since_s >= WARN_AFTER_S:
             self._warned.add(problem)
-            self._node.get_logger().warning(f'no grid and no points: {problem}')
+            self._node.get_logger().warning(f'no grid, points or corridor: {problem}')
 
     def _find_view(self, header: Header, frame_hw: tuple[int, int]) -> GroundView:
         """Return the view of the ground, made again if calibration, mounting or size changed."""

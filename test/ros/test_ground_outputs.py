@@ -126,7 +126,7 @@ def test_masks_go_on_without_a_calibration_and_diagnostics_say_why(
     assert problem in diagnosis.message
     peer.close()
     assert node.end(signal.SIGINT, timeout_s=5) == 0
-    assert node.log.count(f'no grid and no points: {problem}') == 1
+    assert node.log.count(f'no grid, points or corridor: {problem}') == 1
 
 
 @pytest.mark.parametrize(

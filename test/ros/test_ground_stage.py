@@ -125,7 +125,7 @@ def test_missing_ground_is_explained_in_one_warning(node, infos, parameters, pro
         assert stage.below(WANTED, Header(frame_id='camera'), HW) is None
         assert len(node.warnings) == (after_s >= 2)
     assert stage.problem.startswith(problem)
-    assert node.warnings == [f'no grid and no points: {stage.problem}']
+    assert node.warnings == [f'no grid, points or corridor: {stage.problem}']
     assert '\n' not in stage.problem
     assert node.statistics.snapshot().without_ground == 4
 
