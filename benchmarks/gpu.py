@@ -264,7 +264,7 @@ class Reference:
             self.results = [pipeline.run(frame, request) for frame in frames]
 
     def compare(self, results: list[Segmentation]) -> dict[str, float]:
-        """Return the IoU of the masks, and what differs: pixels of all, levels of the overlay."""
+        """Return the IoU of the masks, and differences: share of pixels, levels of the overlay."""
         both = union = differing = total = levels = 0
         for found, expected in zip(results, self.results, strict=True):
             road, expected_road = found.mask > 0, expected.mask > 0

@@ -1,8 +1,8 @@
-"""Print how right the road from above is on rendered drives, with exact and with real masks.
+"""Print how accurate the road from above is on rendered drives, with exact and with real masks.
 
 py benchmarks/ground.py [--checkpoint FILE] [--drives 24]
 
-The drives have no things that hide the road. Cameras are calibrated at rest: the vehicle bounces.
+Nothing hides the road in these drives. Cameras are calibrated at rest, but the vehicle bounces.
 """
 
 from __future__ import annotations

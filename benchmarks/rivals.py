@@ -92,7 +92,7 @@ def _with_logit(model: openvino.Model, road_classes: Sequence[int]) -> openvino.
 
 @dataclass
 class Subject:
-    """A network at an input rule, with what it has done on a data set so far."""
+    """A network at an input rule, with its results on a data set so far."""
 
     name: str
     rule: InputRule

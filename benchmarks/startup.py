@@ -4,7 +4,7 @@
 
 A program is a new Python process that imports the package, loads a checkpoint and segments a frame
 of 375 x 1242, in each precision; the node is `segment` from its start until it waits for frames,
-when it has segmented a first one. Medians over the rounds, in seconds of wall and of CPU time.
+after it has segmented a first one. Medians over the rounds, in seconds of wall and of CPU time.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def write_frames(folder: Path, count: int) -> None:
 
 
 def tree_bytes(process: psutil.Process) -> tuple[int, int]:
-    """Return the PSS of a process and all its descendants, and how many these are together."""
+    """Return the PSS of a process and all its descendants together, and their number."""
     total = count = 0
     for each in (process, *process.children(recursive=True)):
         try:

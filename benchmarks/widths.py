@@ -25,7 +25,7 @@ from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 # Any range: the time does not depend on it.
 PEAKS = (3.0,) * 13
 PIECES = ({}, {'context': True}, {'context': True, 'overlap': True})
-# With AMX, int8 as on a CPU without: the layers that are not in int8 are in float32.
+# With AMX, int8 as on a CPU without AMX: the layers that are not in int8 are in float32.
 BESIDE_FLOAT32 = 'int8 and float32'
 
 

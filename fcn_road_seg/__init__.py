@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from fcn_road_seg.model.road_fcn import RoadFCN
     from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 
-# Here, because GNU OpenMP reads it when PyTorch or ncnn loads it. By default its threads spin for
-# milliseconds when they wait: beside one busy process a frame then takes twice as long, with twice
-# the CPU time (see benchmarks/README.md).
+# Set here, because GNU OpenMP reads it when PyTorch or ncnn loads it. By default its threads spin
+# for milliseconds when they wait: beside one busy process, a frame then takes twice as long, and
+# twice the CPU time (see benchmarks/README.md).
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 __version__ = '0.1.0'

@@ -76,7 +76,7 @@ def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     command += ['--qos-profile-overrides-path', str(qos_file), '--disable-keyboard-controls']
     command += ['--loop'] if is_given(given, 'loop') else []
     play = ExecuteProcess(cmd=command, name='player', output='screen')
-    # In a namespace of another launch file, too.
+    # Another launch file may include this one in a namespace.
     namespace = prefix_namespace(given.get('ros_namespace'), given.get('namespace', '').strip('/'))
     namespace = make_namespace_absolute(namespace or '').rstrip('/')
     image = given['image']
@@ -97,7 +97,7 @@ def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def is_given(given: Mapping[str, str], flag: str) -> bool:
-    """Return the value of a yes-or-no argument, in the spellings of launch's own conditions."""
+    """Return the value of a yes-or-no argument, spelt as launch's own conditions allow."""
     return given.get(flag, '').strip().lower() in YES
 
 
@@ -140,7 +140,7 @@ def transport_of(bag: Path, image: str) -> str:
 
 
 def is_start_of(name: str, event: Event) -> bool:
-    """Return whether the process of the node of this full name has started."""
+    """Return whether the process of the node with this full name has started."""
     return (
         isinstance(event, ProcessStarted)
         and isinstance(event.action, Node)
@@ -160,7 +160,7 @@ def play_when_active(
 ) -> list[LaunchDescriptionEntity]:
     """Play the bag if the node has answered that it is active; else ask again, while it runs.
 
-    Not on its transition event, which is lost if launch discovers the node after the transition.
+    The transition event is not used: it is lost if launch discovers the node after the transition.
     """
     answers = [request.result() for request in asked if request.done()]
     if any(answer.current_state.label == 'active' for answer in answers):
@@ -200,7 +200,7 @@ def generate_launch_description() -> LaunchDescription:
             OpaqueFunction(function=player),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'segment.launch.py')),
-                # A node that starts again would find its bag half played.
+                # If the node started again, part of the bag would have been played already.
                 launch_arguments={'use_sim_time': 'true', 'respawn': 'false'}.items(),
             ),
         ]

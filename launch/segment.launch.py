@@ -58,12 +58,12 @@ ARGUMENTS = {
 }
 RESPAWN_DELAY_S = 2.0
 FLAGS = {'true': True, '1': True, 'false': False, '0': False}
-# Higher than difflib's 0.6, as the arguments of a launch file that includes this one come along.
+# Higher than difflib's 0.6: the arguments of a launch file that includes this one are tested, too.
 SIMILARITY = 0.86
 
 
 def flag(name: str, text: str) -> bool:
-    """Return the value of a yes-or-no argument, in the spellings of launch's own conditions.
+    """Return the value of a yes-or-no argument, spelt as launch's own conditions allow.
 
     Raises:
         RuntimeError: `text` is none of them.
@@ -76,7 +76,7 @@ def flag(name: str, text: str) -> bool:
 def node_parameters(given: dict[str, str]) -> dict[str, ParameterValue]:
     """Return the parameters of the node that were given as arguments."""
     parameters = {
-        # Not as YAML, in which a checkpoint may be a number or a list.
+        # As a string, not as YAML, in which a checkpoint may be a number or a list.
         name: ParameterValue(given[name], value_type=str)
         for name in NODE_ARGUMENTS
         if given[name]
@@ -106,8 +106,8 @@ def nodes(context: LaunchContext) -> list[Node]:
             for name, names in similar.items()
             if names
         ),
-        # Before the node: launch fails here if rviz2 is not installed, and would leave a node that
-        # it has started already running.
+        # RViz starts before the node: launch fails here if rviz2 is not installed, and would leave
+        # a node running that it had already started.
         Node(
             package='rviz2',
             executable='rviz2',
@@ -123,7 +123,8 @@ def nodes(context: LaunchContext) -> list[Node]:
             ],
             condition=IfCondition(str(flag('rviz', given['rviz']))),
         ),
-        # Its transitions are launch events, for files that include this one with autostart:=false.
+        # A LifecycleNode has launch events for its transitions. Files that include this one with
+        # autostart:=false can use them.
         LifecycleNode(
             package=PACKAGE,
             executable='segment',

@@ -52,10 +52,10 @@ class DecodedMessage:
 
 @dataclass
 class SegmentationCounts:
-    """Numbers of frames: segmented, and bad by their error; `seconds` is the time they took.
+    """Numbers of frames: segmented, and bad ones by error; `seconds` is the time they took.
 
     `missing` counts the messages of all topics read that are in the bag's metadata, but not in
-    its files. `without_grid` counts the segmented frames that got none, by the reason.
+    its files. `without_grid` counts the segmented frames that got no grid, by the reason.
     """
 
     segmented: int = 0
@@ -81,9 +81,9 @@ class SegmentationCounts:
 
 
 def camera_topics(topics: Mapping[str, Topic], names: Sequence[str]) -> list[str]:
-    """Return the image topics `names`, or, if that is empty, all image topics except masks.
+    """Return the image topics `names`, or, if that is empty, all image topics of cameras.
 
-    Topics `.../fcn_road_seg/...`, which a node has published, are taken only by name.
+    Topics `.../fcn_road_seg/...`, which a node has published, are taken only if they are named.
 
     Raises:
         BagError: a topic in `names` has no images, or no topic has.
@@ -116,11 +116,11 @@ def output_topics(cameras: Sequence[str], outputs: Iterable[str]) -> dict[str, d
 def decode_ahead(
     messages: Iterable[BagMessage], cameras: Collection[str]
 ) -> Generator[DecodedMessage, None, None]:
-    """Yield all messages in their order, those of `cameras` decoded in threads ahead of time.
+    """Yield all messages in their order; threads decode those of `cameras` ahead of time.
 
     If the node would refuse a message, its `error` says why; nothing is raised.
     """
-    # OpenCV decodes without the GIL, so while the network or the GPU is busy.
+    # OpenCV decodes without the GIL, and thus while the network or the GPU is busy.
     with ThreadPoolExecutor(DECODING_THREADS) as pool:
         waiting: deque[Future[DecodedMessage]] = deque()
         for item in messages:
@@ -157,7 +157,7 @@ class BagSegmenter:
         show: Callable[[np.ndarray], None] | None = None,
         grids: Mapping[str, GridMaker] | None = None,
     ) -> None:
-        """Add the topics of `outputs`, keys of OUTPUTS, to `bag`; and `grids` by camera topic.
+        """Add the topics of `outputs` (keys of OUTPUTS) and of `grids` (by camera topic) to `bag`.
 
         `show` is called with each overlay, (H, W, 3) uint8 bgr.
         """
@@ -214,8 +214,8 @@ class BagSegmenter:
         """Segment and copy the messages from number `first` to before `end` (None: to the last).
 
         All frames and copied messages are numbered together, in the order of their times. What
-        is written of a message depends on no other one, except for the bag's CameraInfo, so ranges
-        one after another are the whole bag. `advance` is called after each frame.
+        is written for a message depends on no other message except the bag's CameraInfo, so
+        consecutive ranges make the whole bag. `advance` is called after each frame.
 
         Raises:
             BagError: the bag is damaged.

@@ -17,9 +17,9 @@ GRID = 'nav_msgs/msg/OccupancyGrid'
 
 
 class GridMaker:
-    """Makes the grids of one camera, by the newest CameraInfo at the time of each frame.
+    """Makes the grids of one camera, from the newest CameraInfo at the time of each frame.
 
-    Before the first CameraInfo, that one counts. `roi_top` is the segmenter's.
+    Frames before the first CameraInfo use that one. `roi_top` is the segmenter's.
 
     Raises:
         BagError: the bag has no CameraInfo beside the images, or one is damaged.
@@ -48,7 +48,7 @@ class GridMaker:
         `time_ns` is when the bag received the frame.
 
         Raises:
-            GroundError: the CameraInfo is not one of these frames, or the grid is not in view.
+            GroundError: the CameraInfo does not fit these frames, or the grid is not in view.
         """
         newest = bisect_right(self._calibrations, time_ns, key=lambda item: item[0]) - 1
         index, hw = max(0, newest), road_probability.shape
@@ -78,7 +78,7 @@ class GridMaker:
 
 
 def _is_same(info: Any, other: Any) -> bool:
-    """Return whether two CameraInfo are of the same calibration."""
+    """Return whether two CameraInfo have the same calibration."""
     names = ('height', 'width', 'distortion_model', 'roi')
     return all(getattr(info, name) == getattr(other, name) for name in names) and all(
         np.array_equal(getattr(info, name), getattr(other, name)) for name in ('k', 'd')

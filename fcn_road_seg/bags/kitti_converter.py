@@ -173,7 +173,7 @@ def _read(frame: KittiFrame, options: ConversionOptions) -> tuple[np.ndarray, An
     """Return the pixels of a frame, (H, W, 3) uint8 bgr, and its message."""
     try:
         data = frame.path.read_bytes()
-        # Also if the bytes are kept as they are: whoever plays the bag has to decode them.
+        # Decoded even if the bytes are kept as they are: whoever plays the bag must decode them.
         pixels = decode_picture(data)
     except OSError as error:
         raise FrameError(f'({frame.path}) cannot be read: {error.strerror}') from error

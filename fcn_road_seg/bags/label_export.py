@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class NumberedFrame:
     """A frame, (H, W, 3) uint8 BGR, its `number` among those of its input, and a name.
 
-    `path` is its file, of an input that is a folder.
+    `path` is its file if the input is a folder.
     """
 
     number: int
@@ -40,7 +40,7 @@ class NumberedFrame:
 
 @dataclass
 class ExportCounts:
-    """Numbers of frames: read, written, and those of bags that are bad, by their error."""
+    """Numbers of frames: read, written, and bad ones of bags, by error."""
 
     read: int = 0
     written: int = 0
@@ -50,7 +50,7 @@ class ExportCounts:
 class LabelExport:
     """Segments the frames of `inputs`, bags or folders of images, into a label folder.
 
-    `topics` are the image topics of bags; none are all. `counts` counts.
+    `topics` are the image topics of bags (see `camera_topics`); `counts` has numbers of frames.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class LabelExport:
         self.counts = ExportCounts()
 
     def run(self, folder: LabelFolder, count: int | None = None) -> None:
-        """Write all frames or, of these, the `count` of which the network is least sure.
+        """Write all frames, or the `count` frames of which the network is least sure.
 
         To choose, all frames are segmented; those chosen are then read and segmented again.
 
@@ -130,7 +130,7 @@ def _image_frames(folder: Path, only: Collection[int] | None) -> Iterator[Number
 def _bag_frames(
     path: Path, topics: Sequence[str], only: Collection[int] | None
 ) -> Iterator[NumberedFrame | str]:
-    """Yield the frames of a bag or, of a message that the node would refuse, the reason."""
+    """Yield the frames of a bag; for a message that the node would refuse, yield the reason."""
     numbers: deque[int] = deque()
 
     def chosen(messages: Iterator[BagMessage]) -> Iterator[BagMessage]:

@@ -1,4 +1,4 @@
-"""What is read of a bag and written about it, as plain values."""
+"""What to read from a bag and what to write about it, as plain values."""
 
 from __future__ import annotations
 

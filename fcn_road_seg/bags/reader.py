@@ -16,14 +16,14 @@ from fcn_road_seg.messages.one_line import one_line
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
 
-# Of the files of a bag.
+# The suffixes of a bag's files.
 BAG_SUFFIXES = ('.mcap', '.db3')
 _MCAP_MAGIC = b'\x89MCAP0\r\n'
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic of a bag with its number of messages; `type` is such as 'sensor_msgs/msg/Image'."""
+    """A topic of a bag, its type, such as 'sensor_msgs/msg/Image', and its number of messages."""
 
     name: str
     type: str
@@ -104,7 +104,7 @@ class BagReader:
             BagError: the bag is damaged; the text says after how many messages.
         """
         # The connections of the files, not of metadata.yaml: rosbags skips a topic if the two
-        # differ in QoS, as they do after somebody edited metadata.yaml for another ROS.
+        # differ in QoS, for example because metadata.yaml was edited for another ROS version.
         files = getattr(self._reader.storage, 'storages', [self._reader.storage])
         types = {name: topic.type for name, topic in self.topics.items() if name in topics}
         chosen = [c for f in files for c in f.connections if types.get(c.topic) == c.msgtype]

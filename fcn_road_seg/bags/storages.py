@@ -1,8 +1,8 @@
 """rosbags' readers of the files of a rosbag2, without their limits; import this lazily.
 
-rosbags reads SQLite files by an unquoted URI, so not (or another file than) those with certain
-characters in their paths. It refuses an MCAP file with any channel that is not ROS's, and does not
-find the messages of chunks without a message index; the mcap package reads both.
+rosbags opens an SQLite file by an unquoted URI: if the path has certain characters, it does not
+find the file, or opens another one. It refuses an MCAP file with any channel that is not ROS's,
+and does not find the messages of chunks without a message index; the mcap package reads both.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FORMATS = {
 
 
 class _UriPath(type(Path())):  # type: ignore[misc]
-    """A path that an f-string makes a part of a URI, as rosbags' SQLite reader does."""
+    """A path that is quoted when rosbags' SQLite reader puts it into a URI by an f-string."""
 
     def __format__(self, _spec: str) -> str:
         # Two slashes at the beginning would be the name of a host.
@@ -55,7 +55,7 @@ class SqliteStorage(Sqlite3Reader):
 
 
 class McapStorage:
-    """The ROS 2 messages of an MCAP file, by the interface of rosbags' storages."""
+    """The ROS 2 messages of an MCAP file, with the interface of rosbags' storages."""
 
     def __init__(self, path: RPath) -> None:
         self._path = path
@@ -85,8 +85,8 @@ class McapStorage:
     ) -> Generator[tuple[Connection, int, bytes], None, None]:
         """Yield the messages of these connections, with their times in ns.
 
-        They come in the order of their times, but from a file without an index in its own order:
-        to sort them would take its size in memory. `start` and `stop` are not used.
+        They come in the order of their times, or in the file's order if it has no index: sorting
+        would take as much memory as the file is large. `start` and `stop` are not used.
         """
         chosen = {connection.id: connection for connection in connections}
         for _, channel, message in self._all({c.topic for c in connections}):
@@ -159,7 +159,7 @@ def _qos(channel: Channel) -> list[Qos]:
 
 
 def _metadata(times_ns: Sequence[int], count: int) -> ReaderMetadata:
-    """Return rosbags' metadata; an end lies 1 ns behind the last message."""
+    """Return rosbags' metadata; the end is 1 ns after the last message."""
     if not count:
         return ReaderMetadata(0, 2**63 - 1, 0, 0, None, None, None, None)
     start_ns, end_ns = min(times_ns), max(times_ns) + 1

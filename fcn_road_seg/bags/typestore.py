@@ -49,5 +49,5 @@ def typestore() -> Typestore:
     """Return the definitions of ROS 2's own message types."""
     from rosbags.typesys import Stores, get_typestore
 
-    # Jazzy has the same definitions and hashes of sensor_msgs.
+    # In Jazzy, sensor_msgs has the same definitions and hashes.
     return get_typestore(Stores.ROS2_HUMBLE)

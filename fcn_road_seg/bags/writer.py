@@ -23,7 +23,7 @@ FORMAT_VERSION: Literal[8] = 8
 
 
 class BagWriter:
-    """Writes messages in any order of their times; `atomic_bag_writer` makes it."""
+    """Writes messages, in any order of their times; created by `atomic_bag_writer`."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -31,7 +31,7 @@ class BagWriter:
         self.count = 0
 
     def add(self, topic: str, type_name: str) -> None:
-        """Add a topic of a type of ROS's own; it is played with reliable QoS.
+        """Add a topic of one of ROS's own types; it is played with reliable QoS.
 
         Raises:
             BagError: the bag already has a topic of this name.
@@ -43,9 +43,9 @@ class BagWriter:
         )
 
     def add_like(self, connection: Connection) -> bool:
-        """Add a topic with the type and QoS that it has in another bag; return whether that works.
+        """Add a topic with its type and QoS in another bag; return whether it was added.
 
-        It does not if neither that bag nor ROS defines the type. (Bags that Humble records with
+        It is not if neither that bag nor ROS defines the type. (Bags that Humble records with
         sqlite3 contain no definitions.)
         """
         definition = _definition(connection)
@@ -106,7 +106,7 @@ def atomic_bag_writer(path: str | Path, storage: str) -> Iterator[BagWriter]:
         raise BagError(f'{path.parent} does not exist; create that folder first') from error
     try:
         plugin = StoragePlugin[storage.upper()]
-        # rosbags names the files after their folder, so that has the final name from the start.
+        # rosbags names the files after their folder, so the folder has the final name at once.
         with Writer(part / path.name, version=FORMAT_VERSION, storage_plugin=plugin) as writer:
             bag = BagWriter(writer)
             yield bag

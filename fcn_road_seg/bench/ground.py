@@ -14,12 +14,12 @@ from fcn_road_seg.ground.grid import GroundGrid, GroundView
 from fcn_road_seg.ground.mounting import Mounting
 
 ROUNDS = 50
-# A barrel distortion as KITTI's raw cameras have it.
+# A barrel distortion like that of KITTI's raw cameras.
 DISTORTION = (-0.37, 0.2, 0.0014, 0.0006, -0.068)
 
 
 def measure_ground(frame_hw: tuple[int, int]) -> dict[str, dict[str, float]]:
-    """Return the spreads (ms) of `table`, `grid` and `corridor` at the default grid.
+    """Return the spreads (ms) of `table`, `grid` and `corridor` for the default grid.
 
     The frames are of `frame_hw`, and half of what they show is road. `table` is made once for each
     calibration, here with a distortion.

@@ -1,4 +1,4 @@
-"""What figures were measured on: the machine, its versions, its other load and its peak rates."""
+"""The machine that figures were measured on: its versions, its other load and its peak rates."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import torch
 from fcn_road_seg import __version__
 from fcn_road_seg.utils.cpu_features import cpu_flags
 
-# Those that decide how fast convolutions are, on x86 and on Arm.
+# The flags that decide how fast convolutions are, on x86 and on Arm.
 CPU_FLAGS = ('avx2', 'avx512f', 'avx512_bf16', 'amx_bf16', 'amx_int8', 'asimdhp', 'bf16', 'sve')
-# With more than this in other processes, every time is too long.
+# If other processes take more than this share, all measured times are too long.
 QUIET_SHARE = 0.05
 # Large enough to reach the best rate of bfloat16, too.
 GEMM_SIDE = {'cpu': 3072, 'cuda': 8192}
@@ -31,7 +31,7 @@ BUSY = ('user', 'nice', 'system', 'irq', 'softirq', 'steal')
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
     """Return names, sizes (GiB) and load of the machine, ready for JSON; `gpu` None on a CPU."""
-    # Not from psutil, nor from `platform` on Linux: they do not know the model.
+    # Neither psutil nor, on Linux, `platform` knows the model.
     cpu = _proc_fields('/proc/cpuinfo').get('model name') or platform.machine()
     flags = cpu_flags()
     on_gpu = device.type == 'cuda'
@@ -61,7 +61,7 @@ def versions() -> dict[str, str | None]:
 
 
 class OtherProcesses:
-    """The share of the machine's CPU time that other processes take, from the construction on."""
+    """The share of the machine's CPU time that other processes take, since construction."""
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
@@ -70,7 +70,7 @@ class OtherProcesses:
     def share(self) -> float:
         """Return the share so far, in [0, 1]."""
         whole_s = (time.monotonic() - self._began_s) * (os.cpu_count() or 1)
-        # The system counts in hundredths of a second.
+        # The system counts in hundredths of a second, so the share may come out of range.
         return min(max((_others_busy_s() - self._began_busy_s) / whole_s, 0.0), 1.0)
 
 

@@ -43,7 +43,7 @@ def measure_networks(
 ) -> dict[str, Any]:
     """Return the figures of the networks `names` (of `variants.LABELS`) and of the segmenter.
 
-    At each of `sizes_hw` they get `frame_bgr`, (H, W, 3) uint8. All take part in every one of at
+    They get `frame_bgr`, (H, W, 3) uint8, at each of `sizes_hw`. All of them run in each of at
     most `rounds` rounds, which take about `budget_s`.
     """
     device = segmenter.device
@@ -135,10 +135,10 @@ def _size_report(
         times_s = taken[size, name]
         networks[name] = {
             'time_ms': Spread.of(times_s, 1e3).as_dict(3),
-            # In pairs: most disturbances of one in a round are also the other's.
+            # Ratios within each round: most disturbances of one time also affect the other.
             'speed': Spread.of(list(reference_s / times_s)).as_dict(3),
             'gflop': round(variants.gflop(name, config, hw), 2),
-            # Not for the classic one: its weights are random.
+            # None for the classic network, whose weights are random.
             'mask_pixels_changed': changed.get((size, name)),
         }
     whole = ('frame_to_mask', 'around_mask', 'frame_to_overlay', 'around_overlay')

@@ -74,6 +74,6 @@ def _percentiles(values_ms: Sequence[float]) -> dict[str, float | None]:
 
 
 def _node_percentiles(status: Mapping[str, str], of: str) -> dict[str, float | None]:
-    """Return percentiles out of the node's diagnostics, which cover its last ten seconds."""
+    """Return percentiles from the node's diagnostics, which cover its last ten seconds."""
     texts = {f'p{p}': status[f'{of} p{p} (ms)'] for p in PERCENTILES}
     return {name: None if text == 'n/a' else float(text) for name, text in texts.items()}

@@ -35,7 +35,7 @@ from fcn_road_seg.utils.atomic_write import atomic_write
 
 FORMAT_VERSION = 1
 DRIVE_SEED = 2_000_000
-# What the live node's camera repeats.
+# The number of frames that the live node's camera repeats.
 CAMERA_FRAMES = 15
 
 
@@ -56,8 +56,9 @@ class NodeOptions:
 class BenchOptions:
     """What to measure, on which device; sizes are (H, W) of the network's input and the frames.
 
-    `checkpoint` is a file or the name of a shipped one (`checkpoint_path`), `threads` 0 all cores.
-    No `networks` are all that run here, 0 `rounds` skip them, and `node` None skips the node.
+    `checkpoint` is a file or the name of a shipped one (`checkpoint_path`). `threads` 0 means all
+    cores. Empty `networks` means all that run here, `rounds` 0 skips them, and `node` None skips
+    the node.
     """
 
     out: Path
@@ -83,7 +84,7 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
         CheckpointError, SegmenterError, OSError: as `load_checkpoint` and `RoadSegmenter`.
     """
     if options.node:
-        # Now, not after minutes of timing networks.
+        # Check this now, not after minutes of timing networks.
         _require_ros()
     options.out.mkdir(parents=True, exist_ok=True)
     path = checkpoint_path(options.checkpoint)
@@ -113,7 +114,7 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
             options.rounds,
             options.budget_s,
         )
-        # At once: what follows may fail, or be interrupted.
+        # Saved at once: what follows may fail, or be interrupted.
         save(report, options.out)
         draw(report, options.out)
         yield from network_lines(report)

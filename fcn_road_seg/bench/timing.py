@@ -57,7 +57,8 @@ def interleave(
     fitting = int(budget_s / (time.monotonic() - began_s))
     taken: dict[Key, list[float]] = {}
     for index in tqdm(range(min(rounds, max(fitting, MIN_ROUNDS))), desc='timing', unit='round'):
-        # There and back, so that a sample does not always find the same one's data in the caches.
+        # Every second round runs backwards, so that a sample does not always find the data of the
+        # same other sample in the caches.
         for sample in samples[:: -1 if index % 2 else 1]:
             time.sleep(pause_s)
             for key, value in sample().items():

@@ -19,7 +19,7 @@ from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
 from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 
-# Speedups are relative to this one.
+# Speedups are relative to this variant.
 REFERENCE = 'eager'
 CLASSIC = 'classic'
 LABELS = {
@@ -34,8 +34,8 @@ LABELS = {
 }
 _SIXTEEN_BITS = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
-# Takes a frame (H, W, 3) uint8 RGB; returns a function that computes its logits (H, W) once, and
-# returns when they are there.
+# Takes a frame, (H, W, 3) uint8 RGB, and returns a function: each call of it computes the frame's
+# logits, (H, W), and returns when they are computed.
 Variant = Callable[[np.ndarray], Callable[[], Tensor]]
 
 
@@ -70,7 +70,7 @@ def make_variant(name: str, checkpoint: Checkpoint, device: torch.device) -> Var
         precision, peaks = name.removeprefix('openvino_'), checkpoint.activation_peaks
 
         def at(frame_rgb: np.ndarray) -> Callable[[], Tensor]:
-            # One for each size: a network keeps few, and would compile again in every round.
+            # One for each size: a network keeps few sizes, and would compile again in every round.
             network = OpenVinoBackend(model, precision, peaks, torch.get_num_threads())
             return _on_cpu(network)(frame_rgb)
 

@@ -1,1 +1,1 @@
-"""The command lines: parse, call one wing, print, exit status."""
+"""The command lines: each parses its arguments, calls one wing, prints and returns a status."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_output_arguments(parser: argparse.ArgumentParser, more: str = '') -> None:
-    """Add `out` (`more` is of its help) and `--storage`, which `atomic_bag_writer` takes."""
+    """Add `out` (`more` ends its help) and `--storage`, which `atomic_bag_writer` takes."""
     parser.add_argument(
         'out',
         type=Path,
@@ -105,7 +105,7 @@ def whole_number(minimum: int, maximum: int = 10**9) -> Callable[[str], int]:
     """Return the `type` of an option that takes a whole number of `minimum` to `maximum`."""
 
     def parse(text: str) -> int:
-        # More digits than a number may have are not worth a conversion, which may be refused.
+        # No valid number has more digits, and Python may refuse to convert very long texts.
         value = int(text) if text.isdecimal() and len(text) <= 20 else -1
         if not minimum <= value <= maximum:
             raise argparse.ArgumentTypeError(
@@ -130,7 +130,7 @@ def probability(text: str) -> float:
 
 
 def _number(text: str) -> float:
-    """Return NaN, which is in no range, for a text that is no number."""
+    """Return the number that the text is, or NaN, which is in no range."""
     try:
         return float(text)
     except ValueError:
@@ -229,7 +229,7 @@ def build_segmenter(args: argparse.Namespace) -> RoadSegmenter:
     Raises:
         CheckpointError, SegmenterError, ValueError: as RoadSegmenter.
     """
-    # It brings PyTorch, which takes seconds to import: not before the arguments are known.
+    # Imports PyTorch, which takes seconds, so it waits until the arguments have been parsed.
     from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 

@@ -34,7 +34,7 @@ from fcn_road_seg.model.int8_form import prepare_for_int8
 from fcn_road_seg.model.rescaling import rescale_logit
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 
-# So many frames fix two numbers to a hundredth.
+# This many frames determine the two numbers to a hundredth.
 FIT_FRAMES = 100
 
 
@@ -87,13 +87,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def calibrate_file(args: argparse.Namespace) -> None:
-    """Write what the arguments ask for; tensors and hash change only by --prepare-int8 and
-    --probabilities.
+    """Write what the arguments ask for.
+
+    Tensors and hash change only with --prepare-int8 and --probabilities.
 
     Raises:
         ValueError, OSError: the checkpoint, the data or the output cannot be used.
     """
-    # It brings PyTorch's and OpenVINO's libraries: not before the arguments are known.
+    # Loads PyTorch's and OpenVINO's libraries, so it waits until the arguments have been parsed.
     from fcn_road_seg.inference.calibration import calibrate
 
     checkpoint = load_checkpoint(checkpoint_path(args.checkpoint))

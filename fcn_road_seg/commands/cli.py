@@ -1,4 +1,4 @@
-"""What all commands do alike: an error is one line, a signal an interrupt, and both a status."""
+"""What all commands share: an error is one line, a signal interrupts, and both set the status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from io import TextIOWrapper
 
 INTERRUPTED = 130
-# Of the reasons for which frames are bad.
+# How many of the reasons for bad frames are printed.
 ERRORS_SHOWN = 10
 
 
@@ -22,13 +22,13 @@ def run_command(
     """Do `work`; return 0, or INTERRUPTED after SIGINT or SIGTERM, saying `NAME: interrupted()`.
 
     Raises:
-        SystemExit: `work` raised one of `errors`; its text, behind the command's name, is one line
+        SystemExit: `work` raised one of `errors`; its text, after the command's name, is one line
             for the user, and the exit status is 1.
     """
     # SIGTERM's default would leave half-written files and child processes behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if isinstance(sys.stdout, TextIOWrapper):
-        # Paths are any bytes: those that are not UTF-8 are printed as they are.
+        # Paths can have any bytes: those that are not UTF-8 are printed as they are.
         sys.stdout.reconfigure(errors='surrogateescape')
     try:
         work()

@@ -95,7 +95,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
     Raises:
         ValueError, OSError: an argument or a file is invalid. Arguments, folders and labels'
-            names are checked before the seconds that PyTorch takes to import.
+            names are checked before PyTorch is imported, which takes seconds.
     """
     if args.submission:
         refuse_to_overwrite(args.submission / SUBMISSION_NAME)
@@ -124,7 +124,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 class ChosenFrames(NamedTuple):
-    """The frames of a data set to measure on, and its name, unlike any other's."""
+    """The frames of a data set to measure on, and its unique name."""
 
     name: str
     split: str

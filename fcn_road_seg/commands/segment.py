@@ -29,8 +29,8 @@ from fcn_road_seg.ros.unused_settings import (
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Time to send the last lines to /rosout, and the answer to a shutdown transition.
 DELIVERY_S = 0.1
-# Time until listeners to /rosout have discovered a new node and get its lines. Every second time
-# that takes until the first heartbeat, after 3 s (Fast DDS, measured).
+# Time until listeners to /rosout have discovered a new node and get its lines. In half of the
+# cases that takes until the first heartbeat, after 3 s (Fast DDS, measured).
 DISCOVERY_S = 3.5
 
 
@@ -93,15 +93,15 @@ def _run(argv: list[str]) -> int:
             _deliver(0.0 if started else made_s + DISCOVERY_S)
         rclpy.try_shutdown()
     if not has_ended:
-        # A network that runs (over a second on a slow CPU) or loads cannot be interrupted, and
-        # finalizing the interpreter while it does would abort the process.
+        # A network that is running (over a second on a slow CPU) or loading cannot be interrupted,
+        # and finalizing the interpreter meanwhile would abort the process.
         sys.stdout.flush()
         os._exit(0 if started else 1)
     return 0 if started else 1
 
 
 def _deliver(until_s: float) -> None:
-    """Wait until what was sent last has arrived, and at least until `until_s`, monotonic."""
+    """Wait until what was sent last has arrived, at least until `until_s` (monotonic clock)."""
     time.sleep(max(DELIVERY_S, until_s - time.monotonic()))
 
 
@@ -125,7 +125,7 @@ def _watch_signals(on_signal: Callable[[], None]) -> None:
 
 
 def _spin(node: SegmentNode) -> bool:
-    """Spin until the node shall end; return False if it cannot be configured."""
+    """Spin until the node has to end; return False if it cannot be configured."""
     try:
         if node.autostart and not node.start() and not node.is_ending:
             node.get_logger().fatal(node.failure)

@@ -29,7 +29,7 @@ from fcn_road_seg.messages.one_line import one_line
 from fcn_road_seg.model.shipped_checkpoints import FILE_NAMES, checkpoint_path
 from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder
 
-# With the checkpoint, those that decide what the network says.
+# The options that, with the checkpoint, determine what the network says.
 NETWORK_OPTIONS = (
     'device',
     'precision',

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metrics = run(
             options, recipe, partial(calibrate, say=say), partial(fast_road_logit, say=say)
         )
-        # Of several processes only one has written the network.
+        # If there are several processes, only one has written the network.
         if metrics is not None and args.fast_dev_run:
             say('dry run: all parts work; start the real one without --fast-dev-run')
         elif metrics is not None:

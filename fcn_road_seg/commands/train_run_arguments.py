@@ -1,4 +1,4 @@
-"""The options of `train` that say how long, on what and where to it runs."""
+"""The options of `train` for its length, its hardware, its start and its output."""
 
 from __future__ import annotations
 

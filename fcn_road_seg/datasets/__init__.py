@@ -1,1 +1,1 @@
-"""Labelled frames on disk, one module a format, and KITTI sequences."""
+"""Labelled frames on disk, one module per format, and KITTI sequences."""

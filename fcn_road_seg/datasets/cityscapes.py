@@ -1,4 +1,4 @@
-"""Cityscapes: its own folders, its image pairs, and what shares its classes (KITTI semantics)."""
+"""Cityscapes: its own folders, its image pairs, and KITTI semantics, which shares its classes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fcn_road_seg.datasets.frames import (
 )
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, decode_by_table
 
-# By label id (Cordts et al. 2016): the name and the official colour, RGB. Colours of several
-# classes stand for the first of them in an image pair.
+# By label id (Cordts et al. 2016): the name and the official colour, RGB. In an image pair, a
+# colour that several classes share stands for the first of them.
 _CLASSES = (
     ('unlabelled', (0, 0, 0)),
     ('ego vehicle', (0, 0, 0)),
@@ -66,7 +66,7 @@ def cityscapes_label(label_ids: np.ndarray) -> np.ndarray:
     """Decode (H, W) uint8 Cityscapes label ids 0..33: 7 is road, those below it are void.
 
     Raises:
-        ValueError: an unknown id, or not one 8-bit channel.
+        ValueError: there is an unknown id, or the label is not one 8-bit channel.
     """
     background = dict.fromkeys((*range(_ROAD_ID + 1, len(_CLASSES)), _LICENCE_PLATE), BACKGROUND)
     return decode_by_table(
@@ -78,8 +78,8 @@ def cityscapes_label(label_ids: np.ndarray) -> np.ndarray:
 class CityscapesPair(LabelledFrame):
     """One picture of the *image pairs*: frame and coloured label side by side, each squeezed.
 
-    Frame and label are given back at 2:1. A label's pixels beside another class are void, as JPEG
-    mixes the colours there.
+    Frame and label are returned at an aspect ratio of 2:1. Label pixels beside another class are
+    void, as JPEG mixes the colours there.
     """
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +95,7 @@ class CityscapesPair(LabelledFrame):
         return cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2RGB), label
 
     def load_raw_label(self) -> np.ndarray:
-        """Return the label ids, (H, W) uint8; what lies beside another class is 0, unlabelled.
+        """Return the label ids, (H, W) uint8; pixels beside another class are 0, unlabelled.
 
         Raises:
             DatasetError: the file is not a picture of two halves.
@@ -124,7 +124,7 @@ def is_image_pairs(root: Path) -> bool:
 
 
 def find_image_pairs(root: Path, split: str) -> list[LabelledFrame]:
-    """Return the pairs in a folder of `root`, in the order of their numbers, as cities follow."""
+    """Return the pairs in a folder of `root` by number, an order that keeps cities together."""
     return [
         CityscapesPair(path, path, cityscapes_label, classes=CITYSCAPES_CLASSES)
         for path in sorted(find_images(root / split), key=_number)
@@ -170,7 +170,7 @@ def find_kitti_semantics_frames(training: Path) -> list[LabelledFrame]:
 def _nearest_ids(colours_bgr: np.ndarray) -> np.ndarray:
     """Return the (H, W) uint8 ids whose colours are nearest to (H, W, 3) uint8 BGR."""
     pixels = colours_bgr[..., ::-1].reshape(-1, 3).astype(np.float32)
-    # The squared distance but for the pixel's own square, which is the same for all colours.
+    # The squared distance without the pixel's own square, which is the same for all colours.
     distance = (_COLOURS**2).sum(axis=1) - 2 * pixels @ _COLOURS.T
     return distance.argmin(axis=1).astype(np.uint8).reshape(colours_bgr.shape[:2])
 

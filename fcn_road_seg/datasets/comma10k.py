@@ -19,7 +19,7 @@ def comma10k_label(mask_bgr: np.ndarray) -> np.ndarray:
     """Decode an (H, W, 3) or (H, W, 4) uint8 BGR(A) mask: road and lane markings are road.
 
     Raises:
-        ValueError: a colour that comma10k does not have, or no colours.
+        ValueError: the mask has a colour that comma10k does not have, or no 8-bit colours.
     """
     if mask_bgr.ndim != 3 or mask_bgr.dtype != np.uint8:
         raise ValueError('a comma10k mask has 8-bit colours; this one has none')

@@ -67,7 +67,7 @@ class LabelledFrame:
         try:
             label = self.decode(raw_label)
         except ValueError as error:
-            # OpenCV gives a palette's colours, so that the error names channels the file lacks.
+            # OpenCV converts a palette to colours, so `error` names channels that the file lacks.
             is_palette = raw_label.ndim == 3 and _has_palette(self.label_path)
             reason = PALETTE_REFUSAL if is_palette else str(error)
             raise DatasetError(f'{self.label_path}: {reason}') from error
@@ -85,12 +85,12 @@ class LabelledFrame:
     def version(self) -> tuple[object, ...]:
         """Return what the result of `load` depends on, apart from the code that reads the files.
 
-        That are the fields of the frame, and both files' times of change (ns) and sizes (bytes).
+        These are the frame's fields, and both files' modification times (ns) and sizes (bytes).
 
         Raises:
             DatasetError: a file is gone.
         """
-        # The address of a function differs from process to process.
+        # By name: the address of a function differs from process to process.
         function = getattr(self.decode, 'func', self.decode)
         code = type(self).__name__, function.__qualname__, getattr(self.decode, 'keywords', None)
         values = [getattr(self, field.name) for field in fields(self) if field.name != 'decode']
@@ -206,7 +206,7 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
 
 
 def refuse_shared_labels(frames: Iterable[LabelledFrame]) -> None:
-    """Raise DatasetError if two frames have one label file, which can be only one's."""
+    """Raise DatasetError if two frames have the same label file."""
     frame_of: dict[Path, LabelledFrame] = {}
     for frame in frames:
         other = frame_of.setdefault(frame.label_path, frame)

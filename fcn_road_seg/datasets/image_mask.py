@@ -1,4 +1,4 @@
-"""Own frames: a folder of `images` and one of `masks` with the same names, subfolders included."""
+"""Your own frames: folders `images` and `masks` with the same file names, also in subfolders."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def find_test_frames(root: str | Path) -> list[UnlabelledFrame]:
     """Return the frames of the KITTI road test set in `root`.
 
     Raises:
-        DatasetError: `root` has no testing/image_2, a frame has no calibration, or two have one
-            name.
+        DatasetError: `root` has no testing/image_2, a frame has no calibration, or two have the
+            same name.
     """
     testing = Path(root) / 'testing'
     if not (testing / 'image_2').is_dir():
@@ -47,7 +47,7 @@ def find_test_frames(root: str | Path) -> list[UnlabelledFrame]:
 
 
 def kitti_road_label(gt_bgr: np.ndarray) -> np.ndarray:
-    """Decode a (H, W, 3) uint8 BGR ground truth: road if blue > 0, but void if red is 0."""
+    """Decode an (H, W, 3) uint8 BGR ground truth: road if blue > 0, but void if red is 0."""
     if gt_bgr.ndim != 3:
         raise ValueError('a KITTI road label must be a colour image, but is grey')
     label = (gt_bgr[..., 0] > 0).astype(np.uint8)

@@ -90,7 +90,7 @@ def find_sequence(folder: Path, rate_hz: float | None = None) -> KittiSequence:
         return _timed('raw drive', _raw_drive, folder, rate_hz)
     if any((folder / name).is_file() for name in ('times.txt', 'calib.txt')):
         return _timed('odometry sequence', _odometry_sequence, folder, rate_hz)
-    # The archive unpacks to a folder above.
+    # The archive unpacks to the parent folder of training and testing.
     inner = [path for path in (folder / 'training', folder / 'testing') if _has_road(path)]
     if not _has_road(folder) and len(inner) == 1:
         folder = inner[0]
@@ -159,7 +159,7 @@ def _timed(
 
 
 def _raw_drive(folder: Path) -> tuple[Path, Sequence[int | str], Camera]:
-    # KITTI puts it beside the drives of a day; some users copy it into the drive.
+    # KITTI puts the calibration beside the drives of a day; some users copy it into the drive.
     drive = Path(os.path.abspath(folder))
     places = (drive.parent, drive)
     file = next((p / RAW_CALIBRATION for p in places if (p / RAW_CALIBRATION).is_file()), None)
@@ -187,8 +187,8 @@ def _road_frames(folder: Path, rate_hz: float) -> Iterator[KittiFrame]:
                 camera = _in_file(file, _rectified_camera)
             except CalibrationError as error:
                 problem = f'has no calibration: {error}'
-        # From the number, so that rounding errors do not add up. Up to frame 19,000 the float's
-        # result is that of exact fractions; the benchmark has at most 290 frames.
+        # From the number, so that rounding errors do not add up. Up to frame 19,000 the result of
+        # floats equals that of exact fractions; the benchmark has at most 290 frames.
         yield KittiFrame(number, path, round(number * _NS / rate_hz), camera, problem)
 
 

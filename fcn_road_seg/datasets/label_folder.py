@@ -31,7 +31,7 @@ class LabelFolder(ABC):
     def add(self, name: str, picture: bytes, suffix: str, mask: np.ndarray) -> None:
         """Write a frame, the bytes of a file with this suffix, and its (H, W) mask, 0 or 255.
 
-        The file gets the name in plain ASCII, with a number if another has it.
+        The file gets the name in plain ASCII, with a number if that name is taken.
         """
         plain = stem = re.sub(r'[^\w.-]', '_', name, flags=re.ASCII)
         number = 0
@@ -44,11 +44,11 @@ class LabelFolder(ABC):
 
     @abstractmethod
     def add_mask(self, file_name: str, mask: np.ndarray) -> None:
-        """Keep the (H, W) mask, 0 or 255, of a frame by its file's name."""
+        """Store the (H, W) mask, 0 or 255, of the frame with this file name."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Write what stands in the folder once."""
+        """Write the files that the folder has only once."""
 
 
 @contextmanager

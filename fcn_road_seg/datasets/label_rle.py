@@ -1,8 +1,9 @@
-"""Label Studio's run lengths: those of thi.ng's rle-pack (version 1), of a mask's RGBA bytes.
+"""Label Studio's run lengths of a mask's RGBA bytes: thi.ng's rle-pack (version 1).
 
-A sequence of bits: the number of bytes (32), 8 - 1 (5), four sizes - 1 (4 each); then runs, each
-1, the index of a size (2), its length - 1 (in so many bits) and a byte; or 0, index, length - 1
-and so many bytes, as they are.
+The data are a sequence of bits. They begin with the number of bytes (32 bits), 8 - 1 (5 bits) and
+four sizes - 1 (4 bits each). Runs follow. Each has a flag (1 bit), the index of a size (2 bits)
+and its length - 1 (as many bits as that size says). If the flag is 1, one byte follows, which is
+repeated; if it is 0, all bytes of the run follow.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _MAX_RUN = 1 << _SIZES[-1]
 
 
 def encode_mask(mask: np.ndarray) -> bytes:
-    """Return the run lengths of an (H, W) uint8 mask, 0 or 255, in all of the four channels."""
+    """Return the run lengths of an (H, W) uint8 mask, 0 or 255, in all four channels."""
     flat = mask.ravel()
     starts = np.flatnonzero(np.diff(flat, prepend=~flat[:1]))
     lengths = np.diff(starts, append=flat.size) * _CHANNELS
@@ -34,7 +35,7 @@ def decode_mask(data: bytes, label_hw: tuple[int, int]) -> np.ndarray:
     """Return the (H, W) uint8 mask: 255 where the fourth channel, opacity, is at least one half.
 
     Raises:
-        ValueError: the data are cut off, or are those of another size.
+        ValueError: the data are cut off, or of another size.
     """
     text = f'{int.from_bytes(data, "big"):0{8 * len(data)}b}'
     at = 0

@@ -1,4 +1,4 @@
-"""Label Studio's JSON with brush masks: tasks that it imports, and its export, read back."""
+"""Label Studio's JSON with brush masks: writes tasks to import, and reads its export."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def is_label_studio(root: Path) -> bool:
 
 
 def find_label_studio_frames(root: Path) -> list[LabelledFrame]:
-    """Return the frames of which the export has an annotation that was not skipped; the last one.
+    """Return the frames with an annotation that was not skipped; the last one of a frame counts.
 
     Raises:
-        DatasetError: there is no export, it is none of Label Studio, or one of its frames or
-            regions is none of this folder.
+        DatasetError: there is no export, it is not from Label Studio, a frame is not in this
+            folder, or a region is not a brush mask with the label ROAD_LABEL.
     """
     export = root / _EXPORT_NAME
     if not export.is_file():
@@ -133,14 +133,14 @@ def _read_task(task: dict[str, Any], root: Path) -> LabelStudioFrame | None:
         label_hw = region['original_height'], region['original_width']
         rles.append(bytes(region['value']['rle']))
     if label_hw is None:
-        # Nothing is road; the size is the frame's, which only its file tells.
+        # Nothing is road, and the size, which is that of the frame, is only in the frame's file.
         label_hw = read_image(path).shape[:2]
-    # Its own file stands for the label, as the export is that of many frames.
+    # The frame's file also stands for the label file, as the export has the labels of many frames.
     return LabelStudioFrame(path, path, plain_label, rles=tuple(rles), label_hw=label_hw)
 
 
 def _frame_path(address: str, root: Path) -> Path:
-    """Return the file of a frame by its address, to which an upload adds a number in front."""
+    """Return a frame's file by its address; an upload puts a number in front of the file name."""
     name = unquote(address).rpartition('/')[2]
     images = root / LabelStudioFolder.images
     for candidate in (name, re.sub(r'^[0-9a-f]{8}-', '', name)):

@@ -9,7 +9,7 @@ import numpy as np
 BACKGROUND, ROAD, VOID = 0, 1, 255
 UNMATCHED = 255
 
-# From a label file's pixels to (H, W) uint8 of BACKGROUND, ROAD, VOID.
+# Turns a label file's pixels into (H, W) uint8 of BACKGROUND, ROAD, VOID.
 LabelDecoder = Callable[[np.ndarray], np.ndarray]
 
 

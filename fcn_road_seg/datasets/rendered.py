@@ -16,7 +16,7 @@ Sample = tuple[np.ndarray, np.ndarray]
 
 RENDERED_SIZES_HW = ((375, 1242), (360, 480), (240, 320), (288, 512))
 RENDERED_FRAMES_A_DRIVE = 4
-# At 8 m/s or more this is far enough for other surroundings.
+# At 8 m/s or more, this is far enough for the surroundings to change.
 RENDERED_SPACING_S = 7.0
 # Far from the seeds of training, which count from 0.
 RENDERED_VAL_SEED = 1_000_000
@@ -25,7 +25,7 @@ RENDERED_VAL_COUNT = 60
 
 @dataclass(frozen=True)
 class RenderedFrame:
-    """The frame of a drive, which `seed` determines, at `t_s` seconds, of the size `frame_hw`."""
+    """The frame of size `frame_hw` at `t_s` seconds of the drive that `seed` determines."""
 
     seed: int
     frame_hw: tuple[int, int]
@@ -34,7 +34,7 @@ class RenderedFrame:
     def load(self) -> Sample:
         """Render (frame_rgb (H, W, 3) uint8, label (H, W) uint8, 1 = road).
 
-        The next frame of the same drive takes a third of the time.
+        The next frame of the same drive takes a tenth of the time.
         """
         frame_bgr, label = _drive(self.seed, self.frame_hw).render(self.t_s)
         return np.ascontiguousarray(frame_bgr[..., ::-1]), label
@@ -45,7 +45,7 @@ class RenderedFrame:
 
 
 def find_rendered_frames(count: int, first_seed: int) -> list[RenderedFrame]:
-    """Return `count` frames in the sizes of several cameras, a drive's beside each other.
+    """Return `count` frames in the sizes of several cameras; those of a drive are adjacent.
 
     Each drive, with seeds from `first_seed` on, gives four frames, since setting one up costs as
     much as rendering ten.

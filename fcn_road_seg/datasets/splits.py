@@ -28,7 +28,7 @@ from fcn_road_seg.datasets.voc import find_voc_frames, is_voc
 SPLITS = ('train', 'val', 'all')
 # The name of the rendered scenes beside those of data sets.
 RENDERED_NAME = 'rendered'
-# So that a file name can be made of it.
+# Short enough to be part of a file name.
 MAX_NAME_LENGTH = 60
 
 

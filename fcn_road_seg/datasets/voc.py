@@ -76,7 +76,7 @@ def find_voc_frames(root: Path) -> list[LabelledFrame]:
     """Return the frames that have a mask; the class called `road` is road, 255 is void.
 
     Raises:
-        DatasetError: no list of classes, none called road, or a mask without its frame.
+        DatasetError: there is no list of classes, no class is called road, or a mask has no frame.
     """
     names, colours = _read_classes(root)
     if ROAD_CLASS not in names:
@@ -103,7 +103,7 @@ def _read_classes(root: Path) -> tuple[tuple[str, ...], tuple[tuple[int, int, in
     labelme, cvat = root / 'class_names.txt', root / 'labelmap.txt'
     if labelme.is_file():
         names = labelme.read_text().split('\n')
-        # What counts for nothing comes first there and is 255 in the masks.
+        # The class to ignore comes first there, and is 255 in the masks.
         return tuple(name.strip() for name in names if name.strip() not in ('', _IGNORED)), ()
     if not cvat.is_file():
         raise DatasetError(f'{root} has neither class_names.txt (labelme) nor labelmap.txt (CVAT)')

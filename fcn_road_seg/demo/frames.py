@@ -33,9 +33,10 @@ class DemoError(RuntimeError):
 
 
 def rendered_messages(count: int, seed: int) -> list[CameraMessage]:
-    """Render `count` frames with their labels, calibrations and roads from above, RATE_HZ apart.
+    """Render `count` frames at RATE_HZ, with their labels, calibrations and roads from above.
 
-    Each FRAMES_PER_DRIVE frames are a drive of their own, of the seeds `seed` and up.
+    Every FRAMES_PER_DRIVE frames a new drive begins; the first one's seed is `seed`, the next
+    one's `seed` + 1, and so on.
     """
     messages = []
     for index in tqdm(range(count), desc='rendering', unit='frame'):
@@ -53,7 +54,7 @@ def rendered_messages(count: int, seed: int) -> list[CameraMessage]:
 
 
 def image_messages(folder: Path, limit: int | None = None) -> list[CameraMessage]:
-    """Read what `find_images` finds in a folder, RATE_HZ apart; at most `limit`.
+    """Read the images that `find_images` finds in a folder, as frames at RATE_HZ; at most `limit`.
 
     Raises:
         DemoError: the folder holds no image, or one is not readable.

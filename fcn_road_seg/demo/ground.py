@@ -18,17 +18,17 @@ from fcn_road_seg.viz.contact_sheet import write_png
 from fcn_road_seg.viz.ground_panel import draw_grid, ground_panel
 from fcn_road_seg.viz.video import atomic_video_writer
 
-# All rendered drives are of one vehicle.
+# All rendered drives have the same camera height, as of one vehicle.
 CAMERA_HEIGHT_M = 1.65
 PICTURE_ROWS = 4
 PANEL_HEIGHT = 480
-# The node's defaults.
+# The node's default grid.
 GRID = GroundGrid()
 MAX_DISTANCE_M = 20.0
 
 
 def camera_info_of(drive: SyntheticDrive, frame_hw: tuple[int, int]) -> bytes:
-    """Return the serialised CameraInfo of a drive: the camera at rest, which looks level."""
+    """Return the serialised CameraInfo of a drive, for its camera at rest, which looks level."""
     h, w = frame_hw
     focal = drive.camera(0.0).focal
     msg = CameraInfo(height=h, width=w, distortion_model='plumb_bob')
@@ -38,7 +38,7 @@ def camera_info_of(drive: SyntheticDrive, frame_hw: tuple[int, int]) -> bytes:
 
 
 def road_cells(drive: SyntheticDrive, t_s: float) -> np.ndarray:
-    """Return which cells of GRID are road at `t_s` seconds, (H, W) bool, whatever hides them."""
+    """Return which cells of GRID are road at `t_s` seconds, (H, W) bool, even if hidden."""
     x, y = np.broadcast_arrays(*GRID.centres_m())
     return drive.is_road(t_s, x, -y)
 
@@ -65,7 +65,7 @@ def write_ground_pictures(
 ) -> None:
     """Write `grid.png` and `grid.mp4` to the folder `out`: frame, overlay and grid side by side.
 
-    The grid has the lines of its corridor. Writes nothing if no grid came back.
+    The grid shows the lines of its corridor. Writes nothing if no grid came back.
 
     Raises:
         VideoError: the video cannot be written.

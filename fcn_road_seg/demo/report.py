@@ -87,8 +87,8 @@ def check(
     Frames may be dropped for newer ones, so only the last frame must have come back.
 
     Raises:
-        DemoError: the last frame's mask, overlay or, of a calibrated camera, grid is missing, one
-            fits no frame, or the masks' IoU with the labels is below MIN_IOU.
+        DemoError: the last frame's mask, overlay or, with a calibrated camera, grid is missing,
+            one fits no frame, or the masks' IoU with the labels is below MIN_IOU.
     """
     stamps_ns = recording.stamps_ns
     sent = dict(zip(stamps_ns, messages, strict=True))
@@ -113,9 +113,8 @@ def check(
 def write_pictures(out: Path, messages: Sequence[CameraMessage], recording: Recording) -> None:
     """Write `contact_sheet.png` (frame, mask, overlay) and `overlay.mp4` to the folder `out`.
 
-    `grid.png` and `grid.mp4` also, if there are grids.
-
-    Writes nothing if no frame came back.
+    If there are grids, `grid.png` and `grid.mp4` are written, too. Writes nothing if no frame came
+    back.
 
     Raises:
         VideoError: the video cannot be written.

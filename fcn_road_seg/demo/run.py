@@ -26,7 +26,7 @@ def run_demo(
 
     If the default network misses frames, and `parameters` name no checkpoint, all are sent again
     through the light network, and that run is the one that is shown. `out` gets each node's log,
-    summary.json, contact_sheet.png, overlay.mp4 and, of frames with a calibration, grid.png and
+    summary.json, contact_sheet.png, overlay.mp4 and, for frames with a calibration, grid.png and
     grid.mp4. Yields lines of text for the user as the run proceeds.
 
     Raises:
@@ -72,7 +72,7 @@ def play(
     Raises:
         LiveError: the node or the camera did not start, or ended early.
     """
-    # Then a frame can only be dropped for a newer one, never lost by a full socket.
+    # With reliable transport, frames are only dropped for newer ones, never lost by a full socket.
     parameters = ['input_reliability:=reliable', *parameters]
     topics = ['mask', 'overlay']
     if all(message.camera_info is not None for message in messages):

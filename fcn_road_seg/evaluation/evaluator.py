@@ -30,7 +30,7 @@ MASK_THRESHOLD = 128
 
 @dataclass(frozen=True)
 class Example:
-    """A labelled frame, with what else its data set says about it.
+    """A labelled frame, with everything else that its data set says about it.
 
     Attributes:
         name: the frame's file or, if it was rendered, its number.
@@ -150,7 +150,7 @@ class Evaluation:
         return reduce(add, self.perspective.values(), RoadHistogram())
 
     def views(self) -> Iterator[tuple[str, dict[str, RoadHistogram]]]:
-        """Yield the name of each view with its histograms by category, and of all pooled."""
+        """Yield each view's name and histograms: one for each category, and all of them pooled."""
         for view, by_category in (
             ('perspective', self.perspective),
             ('birds_eye_view', self.birds_eye),

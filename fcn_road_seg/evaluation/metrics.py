@@ -144,9 +144,9 @@ class RoadHistogram:
     def calibration_error(self) -> float:
         """Return the expected calibration error of p(road) in [0, 1], NaN without pixels.
 
-        Guo et al. 2017 ("On calibration of modern neural networks"): the mean over all pixels of
-        how far the share of road in a pixel's bin, one of 15 of equal width, is from the bin's
-        mean p(road).
+        Guo et al. 2017 ("On calibration of modern neural networks"): each pixel falls into one of
+        15 bins of equal width; this is the mean over all pixels of the difference between their
+        bin's share of road and its mean p(road).
         """
         bins = np.arange(CONFIDENCES) * CALIBRATION_BINS // CONFIDENCES
         count = self.road + self.background

@@ -1,4 +1,4 @@
-"""The files that an evaluation writes, and never over those of another."""
+"""The files that an evaluation writes; it never overwrites those of another."""
 
 from __future__ import annotations
 

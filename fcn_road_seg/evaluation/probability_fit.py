@@ -1,4 +1,4 @@
-"""Makes p(road) mean what it says: scale and bias of the logit, fitted to labels."""
+"""Calibrates p(road): fits scale and bias of its logit to labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fit_logit(histograms: Sequence[RoadHistogram]) -> tuple[float, float]:
     for histogram in histograms:
         if not (histogram.road.any() and histogram.background.any()):
             raise ValueError('p(road) cannot be fitted to frames that are all road or background')
-    # The steps at both ends hold all that is nearer to 0 or 1 than half a step.
+    # The values at both ends stand for every p(road) within half a step of 0 or 1.
     p_road = np.arange(CONFIDENCES).clip(0.25, CONFIDENCES - 1.25) / (CONFIDENCES - 1)
     logit = torch.from_numpy(np.log(p_road / (1 - p_road)))
     road, background = (

@@ -16,7 +16,7 @@ from fcn_road_seg.viz.plots import plot_precision_recall
 
 
 class DataSetResult(NamedTuple):
-    """The evaluation of a data set, its name, unlike any other's, and its title in reports."""
+    """The evaluation of a data set, its unique name, and its title in reports."""
 
     name: str
     title: str

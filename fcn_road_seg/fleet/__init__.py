@@ -1,1 +1,1 @@
-"""Many bags: found, segmented by several processes or machines, each once."""
+"""Finds many bags and segments each once, in several processes or on several machines."""

@@ -1,4 +1,4 @@
-"""Finds the bags to segment, and says where the bag of each goes."""
+"""Finds the bags to segment, and names the bag to write for each."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class BagJob:
 def is_one_bag(source: Path) -> bool:
     """Return whether `source` is to be read as a bag, and not searched for bags.
 
-    That is a file, a path that does not exist and is no pattern, and a folder with a metadata.yaml
-    or files named after it as a recorder names them (which, without metadata.yaml, was killed).
+    These are read as a bag: a file, a path that does not exist and is no pattern, and a folder
+    that has a metadata.yaml or files named after it, as a recorder names them. (If they lack a
+    metadata.yaml, the recorder was killed.)
     """
     if not source.is_dir():
         return source.exists() or not has_magic(str(source))
@@ -35,9 +36,9 @@ def is_one_bag(source: Path) -> bool:
 
 
 def find_bags(sources: Sequence[Path], out: Path) -> list[BagJob]:
-    """Return the bags among `sources`, in folders below them, and of patterns such as `drives/*`.
+    """Return the bags that `sources` name: bags, folders to search, patterns such as `drives/*`.
 
-    They are sorted. In `out`, a bag has its own name, behind its path within the folder that was
+    They are sorted. In `out`, a bag keeps its name and its path within the folder that was
     searched. `out` itself and hidden files and folders are not searched.
 
     Raises:

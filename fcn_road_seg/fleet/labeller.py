@@ -20,12 +20,12 @@ from fcn_road_seg.fleet.staging import publish, staging_folder
 if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
-# A bag with which a process ends without an answer is tried again, each time by another one.
+# If a process dies during a bag, the bag is tried again, each time by another process.
 MAX_ATTEMPTS = 3
 
 
 class Outcome(NamedTuple):
-    """A finished bag: its manifest, or why there is none; `is_fatal` if no other bag would do."""
+    """A finished bag: its manifest, or why there is none; `is_fatal` if all bags would fail."""
 
     job: BagJob
     manifest: dict[str, Any] | None = None
@@ -42,7 +42,7 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Assignment:
-    """What is the same for all bags; it is sent to each worker. `out` is the folder of all."""
+    """What is the same for all bags and is sent to each worker; they are written to `out`."""
 
     out: Path
     options: BagOptions
@@ -51,15 +51,15 @@ class Assignment:
 
 
 def _ignore() -> None:
-    """Take the place of a display."""
+    """Do nothing, in place of a display."""
 
 
 class Labeller:
-    """Segments bags as `segment_bag` does one, and gives those names that are complete.
+    """Segments bags as `segment_bag` does one; a bag gets its name when it is complete.
 
     Raises:
-        BagError, CheckpointError, SegmenterError, ValueError: as `make_segmenter`, or this
-            machine's checkpoint is another one.
+        BagError, CheckpointError, SegmenterError, ValueError: as `make_segmenter`, or the
+            checkpoint on this machine is not the one that the run started with.
     """
 
     def __init__(self, assignment: Assignment) -> None:
@@ -75,7 +75,7 @@ class Labeller:
 
     @property
     def computed(self) -> dict[str, str]:
-        """What computes: it can differ between machines, and then masks can, too."""
+        """Device, precision and backend: if they differ between machines, masks can, too."""
         segmenter = self._segmenter
         return {
             'device': segmenter.device.type,
@@ -95,7 +95,7 @@ class Labeller:
         return self._write(job, lambda work, _bag: work.run_range(advance), self.computed)
 
     def label_range(self, job: BagJob, first: int, end: int | None) -> ranges.Range:
-        """Write the messages that come of a range of a bag's (see `BagSegmenter.run_range`).
+        """Write the output messages for a range of a bag (see `BagSegmenter.run_range`).
 
         Raises:
             BagError: as BagReader and BagSegmenter.

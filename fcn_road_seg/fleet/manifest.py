@@ -1,6 +1,6 @@
 """The manifest in a finished bag's folder: what was asked for, and what was written.
 
-It is in the folder, beside metadata.yaml, so that one rename gives both their names.
+It is in the folder, beside metadata.yaml, so that one rename publishes both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Request:
     options: Mapping[str, Any]
 
     def of(self, job: BagJob) -> dict[str, Any]:
-        """Return what decides the content of one bag; the input is known by its size.
+        """Return what decides the content of one bag; the input is known by its name and size.
 
         Raises:
             OSError: the input does not exist.
@@ -40,7 +40,7 @@ class Request:
             'options': self.options,
             'input': {'name': source.name, 'bytes': size_bytes},
         }
-        # As it is read back: tuples become lists.
+        # In the form in which it is read back: tuples become lists.
         result: dict[str, Any] = json.loads(json.dumps(asked))
         return result
 
@@ -59,10 +59,10 @@ def write_manifest(bag: Path, asked: Mapping[str, Any], made: Mapping[str, Any])
 
 
 def read_manifest(bag: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the manifest of a bag that is whole and was made as `asked`; None without a bag.
+    """Return the manifest of a bag that is complete and was made as `asked`; None without a bag.
 
     Raises:
-        BagError: there is another bag or file of this name, or it is not whole.
+        BagError: there is another bag or file with this name, or the bag is not complete.
     """
     if not bag.exists():
         return None

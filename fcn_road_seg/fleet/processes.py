@@ -22,7 +22,7 @@ PROGRESS_PERIOD_S = 0.5
 
 
 class _Worker:
-    """A process with its network, and the bag that it is at."""
+    """A process with its network, and the bag that it is segmenting."""
 
     def __init__(self, assignment: Assignment, job: BagJob) -> None:
         self._stack = ExitStack()
@@ -41,7 +41,7 @@ class _Worker:
 def label_in_processes(
     assignment: Assignment, jobs: Sequence[BagJob], count: int
 ) -> Iterator[Outcome | Progress]:
-    """Segment bags in `count` processes; yield what happens, and each bag's outcome once.
+    """Segment bags in `count` processes; yield their progress, and each bag's outcome once.
 
     A bag during which a process dies is given to another one, at most MAX_ATTEMPTS times.
     """
@@ -103,7 +103,7 @@ class _Reporter:
     """Sends the number of frames done, now and then.
 
     Raises:
-        OSError: the process at the other end is gone, and this bag is then of no use to it.
+        OSError: the process at the other end is gone, so nobody needs this bag any more.
     """
 
     def __init__(self, link: Connection, job: BagJob) -> None:

@@ -1,7 +1,7 @@
-"""The messages that come of a range of a long bag, until its ranges are merged.
+"""Files with the output messages for a range of a long bag, until its ranges are merged.
 
-They wait in files of plain records, in the order in which they were written, so that the merged
-bag is written exactly as an undivided one.
+They hold plain records, in the order in which they were written, so that the merged bag is
+written exactly as if it had not been divided.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def remove_ranges(out: Path, job: BagJob) -> None:
 
 @contextmanager
 def atomic_range_writer(path: Path) -> Iterator[tuple[BagWriter, Callable[..., None]]]:
-    """Yield a writer of a range, and what finishes it, given its counts and what computed it.
+    """Yield a writer of a range, and a function that adds its counts and what computed it.
 
-    The file is complete or not there at all, as `atomic_write`'s.
+    Call that function last. The file is complete or not there at all, as with `atomic_write`.
 
     Raises:
         OSError: the file cannot be written.
@@ -100,7 +100,7 @@ def messages_of(path: Path) -> Iterator[tuple[str, int, bytes]]:
 
 
 class _RecordWriter:
-    """Takes what `BagWriter` gives rosbags' Writer, and writes the messages alone."""
+    """Takes the place of rosbags' Writer in a `BagWriter`, and writes only the messages."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -115,7 +115,7 @@ class _RecordWriter:
 
 
 def _start_of_end(file: BinaryIO) -> int:
-    """Return where the messages end and the JSON behind them, before its length, begins."""
+    """Return where the messages end: the JSON begins there, and its length follows it."""
     position = file.seek(-8, 2)
     (size,) = struct.unpack('<Q', file.read(8))
     return position - int(size)

@@ -25,9 +25,9 @@ from fcn_road_seg.fleet.labeller import (
 from fcn_road_seg.fleet.ranges import Range
 
 LOCAL = 'local'
-# Of a bag that is split, each task has as many frames: about a minute of one CPU with AMX.
+# A longer bag is split into tasks of about this size at most: a minute of one CPU with AMX.
 TASK_FRAMES = 2000
-# Tasks given to Ray for each that can run: enough that no process waits for the driver.
+# Ray is given this many tasks for each that can run, so that no process waits for the driver.
 TASKS_A_SLOT = 2
 
 
@@ -62,12 +62,12 @@ def ray_cluster(address: str) -> Iterator[ModuleType]:
 
 
 def task_resources(ray: ModuleType, device: str, cpus: int) -> dict[str, int]:
-    """Return what Ray shall reserve for each task: `cpus` CPUs, and one GPU if `device` needs it.
+    """Return what Ray is to reserve for each task: `cpus` CPUs, and a GPU if `device` needs one.
 
     `device` is auto (a GPU if the cluster has any), cpu or cuda.
 
     Raises:
-        BagError: no machine of the cluster has as much, or `device` is another one.
+        BagError: no machine of the cluster has as much, or `device` is none of these.
     """
     if device not in ('auto', 'cpu', 'cuda'):
         raise BagError(f'device {device!r}: Ray chooses the GPU of each task; use cuda')
@@ -89,17 +89,17 @@ def label_on_ray(
     resources: Mapping[str, int],
     task_frames: int = TASK_FRAMES,
 ) -> Iterator[Outcome | Progress]:
-    """Segment bags in Ray's tasks; yield what happens, and each bag's outcome once.
+    """Segment bags in Ray's tasks; yield their progress, and each bag's outcome once.
 
-    A bag of more than `task_frames` frames is split; 0 splits none. A task during which its
-    process or machine dies is repeated by Ray, so that there are at most MAX_ATTEMPTS.
+    A bag of more than `task_frames` frames is split; 0 splits none. If a task's process or
+    machine dies, Ray repeats the task; it is tried at most MAX_ATTEMPTS times.
     """
     options = {**resources, 'max_retries': MAX_ATTEMPTS - 1}
     label, label_range, merge = (
         ray.remote(**options)(task) for task in (_label, _label_range, _merge)
     )
     shared = ray.put(pickle.dumps(assignment))
-    # The task whose result is the bag's outcome, and others with a part of it.
+    # The tasks whose results are the bags' outcomes, and those that do a part of a bag.
     last: dict[Any, BagJob] = {}
     parts: dict[Any, BagJob] = {}
 
@@ -116,7 +116,7 @@ def label_on_ray(
     waiting = list(reversed(jobs))
     frames: Counter[BagJob] = Counter()
     while waiting or last:
-        # Ray merges a bag only when no more ranges wait for a process; so few do at a time.
+        # Ray merges a bag only when no ranges wait for a process, so only few may wait at a time.
         limit = TASKS_A_SLOT * _slots(ray, resources)
         while waiting and len(parts) + len(last) < limit:
             submit(waiting.pop())
@@ -127,7 +127,7 @@ def label_on_ray(
             result = _last_line(error)
         if reference in parts:
             job = parts.pop(reference)
-            # An error is also the outcome of the task that merges.
+            # If it is an error, the task that merges the bag will have it as its outcome.
             if isinstance(result, Range):
                 frames[job] += result.counts.segmented + result.counts.errors.total()
                 yield Progress(job, frames[job])
@@ -153,7 +153,7 @@ def _range_starts(job: BagJob, assignment: Assignment, task_frames: int) -> list
             frames = sum(reader.topics[camera].count for camera in cameras)
             messages = sum(topic.count for topic in reader.topics.values())
     except (BagError, OSError):
-        # The task will say so.
+        # The task will report the error.
         return [0]
     if not 0 < task_frames < frames:
         return [0]

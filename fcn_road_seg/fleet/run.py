@@ -35,7 +35,7 @@ def segment_bags(
     jobs: Sequence[BagJob],
     work: Callable[[Sequence[BagJob]], Iterable[Outcome | Progress]],
 ) -> RunCounts:
-    """Let `work` do those jobs whose bags are not there and whole; return the counts.
+    """Let `work` do those jobs whose bags are not finished yet; return the counts.
 
     Raises:
         BagError: no bag could be segmented, for a reason that is not the bag's.

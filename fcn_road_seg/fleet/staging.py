@@ -1,7 +1,7 @@
-"""Bags that grow out of sight, and get their names when they are complete.
+"""A hidden folder in which bags are written; they get their names when they are complete.
 
-A process that is killed leaves its folder behind. Whether it still runs is told by a lock, which
-ends with it, on this machine and, if the file system has them, on others.
+A process that is killed leaves its folder behind. A lock, which ends with the process, tells
+whether it still runs: on this machine and, if the file system supports that, on others.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def publish(bag: Path, out: Path) -> bool:
 
 
 def clear_abandoned(out: Path) -> None:
-    """Remove what killed processes left in `out`; not what other runs are writing."""
+    """Remove what killed processes left in `out`, but not what other runs are writing."""
     for lock in (out / FOLDER).glob('*.lock'):
         with suppress(OSError):  # locked, just removed, or no locks on this file system
             descriptor = os.open(lock, os.O_RDWR)
@@ -79,7 +79,7 @@ def _new_lock(root: Path) -> tuple[Path, int]:
         # Without locks on this file system, nobody removes what a killed run left.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # In the instant before the lock, `clear_abandoned` may have taken the file.
+        # Before the file was locked, `clear_abandoned` may have removed it.
         if path.exists():
             return path, descriptor
         os.close(descriptor)

@@ -78,7 +78,7 @@ class Camera:
     def pixel_rays(self, stride: int = 1) -> np.ndarray:
         """Return `rays` of every `stride`-th row and column, (h, w, 3), from the first on.
 
-        They are computed once: through a distortion that takes a second for 375 x 1242 pixels.
+        They are computed once: with a distortion, that takes a second for 375 x 1242 pixels.
         """
         if stride not in self._pixel_rays:
             h, w = self.image_hw

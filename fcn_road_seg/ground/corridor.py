@@ -34,18 +34,18 @@ class Corridor:
 
     @property
     def width_m(self) -> np.ndarray:
-        """The distance of the edges, across."""
+        """The distance between the edges."""
         return self.left_m - self.right_m
 
 
 def find_corridor(cells: np.ndarray, grid: GroundGrid) -> Corridor:
     """Return the corridor in a grid's cells, (H, W) int8 as GroundView.occupancy makes them.
 
-    At every whole metre the cells of half a metre before and behind are averaged across the road;
-    an edge is where the average passes the middle of free and occupied. The corridor begins with
-    the road on the vehicle's axis, and follows what is connected with it: beside a vehicle on the
-    road, on the wider side. It ends where the road does. A metre at which an edge lies outside of
-    the picture or the grid has no point.
+    At every whole metre, the cells up to half a metre before and behind it are averaged in each
+    row of the grid. An edge is where the average passes the middle of free and occupied. The
+    corridor begins with the road on or near the vehicle's axis, and follows the road that is
+    connected with it; at a vehicle on the road, it takes the wider side. It ends where the road
+    does. There is no point at a metre where an edge lies outside of the picture or the grid.
     """
     first, last = np.ceil(grid.x_min_m / STEP_M), np.floor(grid.x_max_m / STEP_M)
     metres = np.arange(first, last + 1) * STEP_M
@@ -81,7 +81,7 @@ def _averages(cells: np.ndarray, metres: np.ndarray, grid: GroundGrid) -> np.nda
         return total
 
     with np.errstate(invalid='ignore', divide='ignore'):
-        # Exact: an unseen cell is -1.
+        # Unseen cells are -1, so adding their number gives the exact sum of the seen ones.
         count = sums(seen)
         return (sums(cells) + (ends - begins)[:, None] - count) / np.where(count, count, np.nan)
 
@@ -89,8 +89,8 @@ def _averages(cells: np.ndarray, metres: np.ndarray, grid: GroundGrid) -> np.nda
 def _free_runs(across: np.ndarray, grid: GroundGrid) -> list[tuple[float, float, bool]]:
     """Return (right, left, whether both edges are seen) of each wide enough run of free rows.
 
-    Edges are in metres; that of the run's end is where the values on both sides of it, taken to be
-    linear between the cells' centres, pass the middle.
+    Edges are in metres. At an end of the run, the edge is where the values on both sides of it,
+    interpolated linearly between the cells' centres, pass the middle.
     """
     middle = (FREE + OCCUPIED) / 2
     with np.errstate(invalid='ignore'):
@@ -113,6 +113,6 @@ def _free_runs(across: np.ndarray, grid: GroundGrid) -> list[tuple[float, float,
 
 
 def _overlap(run: tuple[float, float], before: tuple[float, float] | None) -> float:
-    """Return how many metres of a run are beside the one before, or, without one, ahead."""
+    """Return how many metres a run shares with the one before or, if none, the vehicle's path."""
     low, high = before or (-_MAX_START_OFFSET_M, _MAX_START_OFFSET_M)
     return min(run[1], high) - max(run[0], low)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Of a name in the text that somebody sent, who may have sent a megabyte.
+# Names that the text quotes come from messages, and may be a megabyte long.
 MAX_NAME_CHARACTERS = 40
 
 

@@ -16,7 +16,7 @@ GROUND_FRAME = 'ground'
 MAX_CELLS = 4_000_000
 # Values of an occupancy grid.
 FREE, OCCUPIED, UNSEEN = 0, 100, -1
-# By 255 * p(road).
+# The value of a cell, by 255 * p(road).
 _OCCUPANCY = np.rint((255 - np.arange(256)) * (OCCUPIED / 255)).astype(np.int8)
 
 
@@ -80,7 +80,7 @@ class GroundGrid:
 class GroundView:
     """What a mounted camera sees of a grid on the ground, by a table of pixels.
 
-    The share `roi_top` of its images' rows, at the top, is not looked at, as the segmenter's.
+    The topmost share `roi_top` of the images' rows is ignored, as the segmenter ignores it.
 
     Raises:
         GroundError: no cell of the grid is in the image.
@@ -103,15 +103,15 @@ class GroundView:
 
     @property
     def pixels(self) -> np.ndarray:
-        """The pixel at the centre of each cell, (H * W,) intp, by its number row by row."""
+        """The pixel at the centre of each cell, (H * W,) intp, as an index in row-major order."""
         return self._table.pixels
 
     def occupancy(self, road_probability: np.ndarray) -> np.ndarray:
-        """Return the grid's cells, (H, W) int8, of an image of 255 * p(road), uint8."""
+        """Return the grid's cells, (H, W) int8, for an image of 255 * p(road), uint8."""
         return self.occupancy_at(self._table.look_up(road_probability, outside=0).reshape(-1))
 
     def occupancy_at(self, road_probability_at: np.ndarray) -> np.ndarray:
-        """Return the grid's cells, (H, W) int8, of 255 * p(road) at `pixels`, (H * W,) uint8.
+        """Return the grid's cells, (H, W) int8, for 255 * p(road) at `pixels`, (H * W,) uint8.
 
         A cell is round(100 * (1 - p(road))) of the pixel at its centre: 0 is free and 100 is
         occupied; -1 is not seen. Rows are along y from the right, columns along x.
@@ -120,10 +120,11 @@ class GroundView:
         return self._table.fill(cells, UNSEEN)
 
     def points(self, stride: int = 1) -> np.ndarray:
-        """Return the point of the ground at each pixel, (h, w, 3) float32 in the optical frame.
+        """Return the points of the ground at the pixels, (h, w, 3) float32, in the optical frame.
 
-        Of every `stride`-th row and column, from the first on; in metres; NaN above the horizon
-        and in hidden rows. They are computed once, and must not be changed.
+        The pixels are those of every `stride`-th row and column, from the first on. The points
+        are in metres, and NaN above the horizon and in hidden rows. They are computed once, and
+        must not be changed.
         """
         if stride not in self._points:
             points = self._mounting.on_ground(self.camera.pixel_rays(stride))

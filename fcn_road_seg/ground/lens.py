@@ -10,7 +10,7 @@ import numpy as np
 
 from fcn_road_seg.ground.errors import MAX_NAME_CHARACTERS, GroundError
 
-# By ROS's name: the numbers of coefficients that it may have.
+# For each model, by ROS's name, the numbers of coefficients that it may have.
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 MAX_COEFFICIENTS = max(count for counts in COEFFICIENTS.values() for count in counts)
 # No lens or sensor comes near it, and powers and products of such numbers do not overflow.
@@ -19,9 +19,10 @@ MAX_NUMBER = 1e9
 _MAX_ANGLE_RAD = np.deg2rad(89.0)
 _PROFILE_SAMPLES = 4096
 _NEWTON_STEPS = 8
-# A millionth of a pixel or so.
+# About a millionth of a pixel.
 _TOLERANCE = 1e-9
-# cv2.projectPoints also makes a Jacobian, of 300 bytes a point: all at once takes 5 times as long.
+# cv2.projectPoints also makes a Jacobian of 300 bytes a point: with all points in one call, it
+# takes 5 times as long.
 _CHUNK = 8192
 
 
@@ -43,7 +44,7 @@ class Lens:
         if self._k.any():
             _check(model, self._k)
         else:
-            # A fisheye without coefficients is not a pinhole.
+            # Even if its coefficients are 0, a fisheye is not a pinhole.
             self._k = np.zeros(4 if self._is_fisheye else 0)
         self._is_distorted = bool(self._k.any()) or self._is_fisheye
 
@@ -73,8 +74,8 @@ class Lens:
     def undistort(self, x_seen: np.ndarray, y_seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the inverse of `distort`, NaN where there is none.
 
-        Newton's method, from the inverse of the radial part: the fixed-point iteration of
-        cv2.undistortPoints diverges for wide lenses.
+        It is found by Newton's method, which starts from the inverse of the radial part. The
+        fixed-point iteration of cv2.undistortPoints diverges for wide lenses.
         """
         if not self._is_distorted:
             return x_seen, y_seen
@@ -121,7 +122,7 @@ class Lens:
             powers = radius[:, None] ** (2, 4, 6)
             with np.errstate(divide='ignore', invalid='ignore'):
                 seen = radius * (1 + powers @ k[[0, 1, 4]]) / (1 + powers @ k[5:8])
-        # A sample at which it falls, or passes a pole, is beyond what the lens can show.
+        # Where `seen` falls, or passes a pole, a sample is beyond what the lens can show.
         falls = ~(np.diff(seen) > 0)
         count = int(falls.argmax()) + 1 if falls.any() else _PROFILE_SAMPLES
         return radius[:count], seen[:count]

@@ -18,8 +18,8 @@ _OPTICAL_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 class Mounting:
     """The pose of a camera in the ground's frame: x ahead, y to the left, z up, in metres.
 
-    The ground is the plane z = 0. `rotation` (3, 3) turns vectors of the optical frame into those
-    of the ground's, `position` (3,) is the camera's.
+    The ground is the plane z = 0. `rotation` (3, 3) turns vectors of the optical frame into
+    vectors of the ground's frame, and `position` (3,) is the camera's position there.
 
     Raises:
         GroundError: a number is not finite, or the camera is not above the ground.
@@ -55,7 +55,7 @@ class Mounting:
         """Return the mounting of tf's transform from the optical frame to the ground's.
 
         Raises:
-            GroundError: the quaternion has no length; or as the class does.
+            GroundError: the quaternion's length is 0; or as the class does.
         """
         quaternion = np.asarray(quaternion_xyzw, np.float64)
         length = np.linalg.norm(quaternion)
@@ -78,7 +78,7 @@ class Mounting:
         return points @ self.rotation
 
     def on_ground(self, rays: np.ndarray) -> np.ndarray:
-        """Return where (..., 3) rays, of the optical frame, meet the ground, in that frame.
+        """Return where (..., 3) rays of the optical frame meet the ground, in the same frame.
 
         The result is (..., 3) in metres, and NaN for rays that do not go down.
         """

@@ -31,8 +31,8 @@ def project_plane(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return u and v of the points (first, second, 1) of a plane; NaN behind the camera.
 
-    `plane_to_image` is a (3, 3) homography to (u * w, v * w, w), with w > 0 before the camera. The
-    two coordinates are broadcast.
+    `plane_to_image` is a (3, 3) homography to (u * w, v * w, w), with w > 0 in front of the
+    camera. The two coordinates are broadcast.
     """
     with np.errstate(over='ignore', invalid='ignore'):
         u, v, depth = (a * first + b * second + c for a, b, c in plane_to_image)
@@ -45,7 +45,7 @@ class PixelTable:
 
     `u` and `v` are the (...) coordinates of the points, NaN for what is not seen. Points above
     row `first_row` are not seen either. `pixels`, (N,) intp, is the pixel of each of the N points
-    in turn, by its number row by row; 0 for a point that is not seen.
+    in turn, as an index in row-major order; 0 for a point that is not seen.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class PixelTable:
         self._outside = np.flatnonzero(~inside)
 
     def look_up(self, image: np.ndarray, outside: int) -> np.ndarray:
-        """Return what an image of `image_hw` shows of each point; `outside` where it is not seen.
+        """Return what an image of `image_hw` shows at each point; `outside` if it is not seen.
 
         The result has the table's shape and the image's type.
         """

@@ -12,7 +12,7 @@ from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 
 
 class PrecisionChoice(NamedTuple):
-    """A precision, and why it was chosen or what a faster one needs, as a line of text."""
+    """A precision, and a line of text: why it was chosen, or what a faster one needs."""
 
     precision: str
     reason: str
@@ -23,8 +23,8 @@ def choose_precision(
 ) -> PrecisionChoice:
     """Return the fastest precision of the device that agrees with float32, or else float32.
 
-    On a CPU that is int8 with VNNI or AMX, then bfloat16 with AMX, both by OpenVINO; on a GPU
-    float16, then bfloat16. `agreements` are the checkpoint's, by precision; MIN_IOU is the least.
+    A CPU tries int8 (with VNNI or AMX), then bfloat16 (with AMX), both by OpenVINO; a GPU tries
+    float16, then bfloat16. `agreements` are the checkpoint's, by precision; MIN_IOU is needed.
     `backend` is the library that was asked for, or auto.
     """
     on_cpu = device.type == 'cpu'

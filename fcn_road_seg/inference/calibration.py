@@ -14,7 +14,7 @@ from fcn_road_seg.model.activation_ranges import evenly_spaced, measure_activati
 from fcn_road_seg.model.agreement import Agreement
 from fcn_road_seg.model.checkpoint import Checkpoint
 
-# Frames for float16 on a CPU, which takes some ten seconds for one.
+# Number of frames for float16 on a CPU, which takes about ten seconds per frame.
 SLOW_COUNT = 8
 
 
@@ -25,8 +25,8 @@ def calibrate(
 
     `frames_rgb` are (H, W, 3) uint8. The agreements are those of the masks at the checkpoint's
     threshold and input rule; float16 on a CPU is measured on SLOW_COUNT frames. `say` gets a line
-    for each precision: how far it agrees, or why it cannot be measured on this machine; nothing is
-    recorded for it then.
+    for each precision: how far it agrees, or why it cannot be measured on this machine and is not
+    recorded.
 
     Raises:
         ValueError: there are no frames.
@@ -45,7 +45,7 @@ def calibrate(
                 _masks(segmenter, [frame_rgb for frame_rgb, _ in chosen]),
                 [mask for _, mask in chosen],
             )
-        # RuntimeError: the library fails on this machine. A trained network is at stake.
+        # RuntimeError: the library fails on this machine. That must not lose a trained network.
         except (SegmenterError, RuntimeError) as error:
             say(f'{precision} is not measured: {" ".join(str(error).split())}')
             continue
@@ -55,7 +55,7 @@ def calibrate(
 
 
 def _segmenters(checkpoint: Checkpoint) -> dict[str, Callable[[], RoadSegmenter]]:
-    # Without a GPU PyTorch computes float16 with the same rounding, at some twenty times the time.
+    # Without a GPU, PyTorch computes float16 with the same rounding, at some 20 times the time.
     gpu, torch_ = 'cuda' if torch.cuda.is_available() else 'cpu', 'torch'
     return {
         'int8': lambda: RoadSegmenter(checkpoint, 'cpu', 'int8'),
@@ -76,5 +76,5 @@ def _compare(masks: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> Agr
     common = sum(np.count_nonzero(a & b) for a, b in pairs)
     either = sum(np.count_nonzero(a | b) for a, b in pairs)
     pixels = sum(b.size for _, b in pairs)
-    # Without road in any mask they agree.
+    # If no mask has any road, they agree.
     return Agreement(common / either if either else 1.0, (either - common) / pixels)

@@ -13,8 +13,8 @@ from fcn_road_seg.inference.cuda_program import CudaProgram, frame_kind
 from fcn_road_seg.inference.interfaces import BackendInfo, Segmentation, SegmentationRequest
 from fcn_road_seg.model.road_fcn import RoadFCN
 
-# A camera has eight kinds: with and without each of road probability, confidence and overlay, by
-# its topics' subscribers.
+# A camera has eight kinds of frame: road probability, confidence and overlay are each computed or
+# not, depending on the topics' subscribers.
 _KEPT_PROGRAMS = 8
 
 
@@ -37,8 +37,8 @@ class CudaPipeline:
     """All steps from a frame to its results, around a folded network in float32 or 16 bits.
 
     Upload and program are one CUDA graph for each kind of frame. The second frame of a kind
-    captures it, so that frames of ever new sizes do not pay for captures. Any thread may call
-    the pipeline, one at a time.
+    captures it, so that a size that occurs only once costs no capture. Any thread may call the
+    pipeline, one at a time.
     """
 
     backend = BackendInfo('torch', torch.__version__)
@@ -94,12 +94,12 @@ class CudaPipeline:
     def _capture(self, slot: _Slot) -> torch.cuda.CUDAGraph:
         # The graphs share one memory pool: they run one at a time and keep nothing in it, since
         # a program's inputs and results lie outside. The pool lives as long as one of them.
-        # (No program uses cuBLAS, whose workspace would go with the slot that is dropped.)
+        # (No program uses cuBLAS, whose workspace would be freed with a dropped slot.)
         graphs = (other.graph for other in self._slots.values())
         pool = next((graph.pool() for graph in graphs if graph is not None), None)
         graph = torch.cuda.CUDAGraph()
         with self._arithmetic():
-            # Once outside the capture, which can neither choose algorithms nor load kernels; and
+            # Run once before the capture, which can neither choose algorithms nor load kernels;
             # cuDNN's choice in another thread is not valid in this one.
             slot.compute()
             # Thread-local: other threads may use the GPU during the capture.
@@ -124,8 +124,8 @@ class CudaPipeline:
         )
 
     def _download(self, program: CudaProgram) -> Segmentation:
-        # Into new pinned memory, which the caller may keep. PyTorch caches it when it is freed:
-        # no copy, and after the first frames no allocation.
+        # Into new pinned memory, which the caller may keep. PyTorch caches it when it is freed, so
+        # nothing is copied and, after the first frames, nothing is allocated.
         downloaded = self._host_bytes(program.results.numel())
         downloaded.copy_(program.results, non_blocking=True)
         if self._stream is not None:

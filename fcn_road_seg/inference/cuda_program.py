@@ -131,8 +131,8 @@ class CudaProgram:
             probability_at.copy_(p_road)
         if overlay.numel():
             frame_bgr = self._frame if self._is_bgr else self._frame.flip(2)
-            # Fused multiply-add, as OpenCV on most CPUs; without it, one value of thousands
-            # differs by a level.
+            # Fused multiply-add, which OpenCV uses on most CPUs; without it, one value in
+            # thousands differs by a level.
             blended = torch.addcmul(self._tint_bgr, frame_bgr, self._frame_share).round_()
             painted = torch.where(road[..., None], blended.to(torch.uint8), frame_bgr)
             overlay.view(self._frame_shape).copy_(painted)

@@ -1,8 +1,8 @@
 """OpenCV's `resize` of 8-bit frames as tensor operations, which run on a GPU and in its graphs.
 
-The network is sensitive to its resize: with `torch.nn.functional.interpolate` the IoU of the mask
+The network is sensitive to the resize: with `torch.nn.functional.interpolate` the IoU of the mask
 with the CPU's is 0.988 (bilinear), 0.993 (area) or 0.995 (antialiased) on KITTI frames, while with
-this class it is 1.00000 (benchmarks/README.md). Only means on the edge of rounding may differ.
+this class it is 1.00000 (benchmarks/README.md). Only means halfway between two levels may differ.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CudaResize:
         else:
             row_at, row_share = _linear_taps(frame_hw[0], input_hw[0], clamp=False)
             column_at, column_share = _linear_taps(frame_hw[1], input_hw[1], clamp=True)
-        # OpenCV rounds halves to even, but up if four pixels become one.
+        # OpenCV rounds halves to even, except that it rounds them up if four pixels become one.
         self._offset = 0.125 if frame_hw == (2 * input_hw[0], 2 * input_hw[1]) else 0.0
         # A frame is seen as rows of W * 3 values.
         channels = np.arange(3)[::-1] if reverse_channels else np.arange(3)
@@ -81,8 +81,8 @@ def _linear_taps(n: int, m: int, *, clamp: bool) -> tuple[np.ndarray, np.ndarray
     """Return the two of `n` pixels that each of `m` lies between, and their shares: (2, m).
 
     The shares are int32 with _LINEAR_BITS binary digits. Beyond the centres of the first and the
-    last pixel both taps are the same pixel; with `clamp`, as OpenCV does along a row, the first
-    tap has the whole share, else each a part, whose digits are cut off one by one.
+    last pixel, both taps are the same pixel. With `clamp`, as OpenCV does along a row, the first
+    tap then has the whole share; without it, each has a part, and each product is truncated.
     """
     position = ((np.arange(m) + 0.5) * (1 / (m / n)) - 0.5).astype(np.float32)
     below = np.floor(position).astype(np.int64)

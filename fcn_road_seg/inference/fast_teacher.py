@@ -1,4 +1,4 @@
-"""A checkpoint's network for crops in a training on a CPU."""
+"""A teacher's p(road) for training crops on a CPU, in a fast precision."""
 
 from __future__ import annotations
 

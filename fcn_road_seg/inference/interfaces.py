@@ -47,9 +47,9 @@ class Segmentation:
     `mask` is (H, W) uint8, 255 = road, 0 = background. `road_probability` is (H, W) uint8,
     round(255 * p(road)), and `confidence` is (H, W) uint8, 255 * max(p(road), 1 - p(road)): the
     certainty of the more likely class, 128 to 255. With a threshold of 0.5 that is the class in
-    the mask. `overlay_bgr` is (H, W, 3) uint8. `road_probability_at` is (N,) uint8, that of the N
-    pixels that were asked for. `network_s` is the time in seconds that the
-    network alone took, None on a GPU, which does not measure it.
+    the mask. `overlay_bgr` is (H, W, 3) uint8. `road_probability_at` is (N,) uint8, the road
+    probability of the N pixels that were asked for. `network_s` is the time in seconds that the
+    network alone took; it is None on a GPU, where it is not measured.
     """
 
     mask: np.ndarray
@@ -64,11 +64,11 @@ class Segmentation:
 class SegmentationRequest:
     """How to segment one frame.
 
-    The whole frame is resized to `input_hw`; the network sees all rows of that but the topmost
-    `hidden_input_rows`, a multiple of its stride of 32. The topmost `hidden_rows` of the frame
-    are background, whatever the network says. Road is where the logit of p(road) is at least
-    `logit_threshold`. `channel_order` is bgr or rgb. `pixels` are those of
-    `road_probability_at`, (N,) intp, by their number row by row.
+    The whole frame is resized to `input_hw`; the network sees all of its rows except the topmost
+    `hidden_input_rows`, a multiple of the network's stride of 32. The topmost `hidden_rows` of the
+    frame are background, whatever the network says. Road is where the logit of p(road) is at least
+    `logit_threshold`. `channel_order` is bgr or rgb. `pixels`, (N,) intp, are the indices, row by
+    row, of the pixels for `road_probability_at`.
     """
 
     input_hw: tuple[int, int]

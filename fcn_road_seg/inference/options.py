@@ -74,10 +74,11 @@ def check_precision(name: str, device: torch.device) -> None:
 def check_backend(name: str, device: torch.device, precision: str) -> None:
     """Accept a backend that computes in this precision on this device.
 
-    On a CPU only `torch` computes in float16, slowly: in order to measure what it changes.
+    On a CPU only `torch` computes in float16. It is slow, and only meant for measuring what
+    float16 changes.
 
     Raises:
-        SegmenterError: the name is unknown, or the backend does not compute so.
+        SegmenterError: the name is unknown, or the backend does not support this combination.
     """
     if name not in BACKENDS:
         raise SegmenterError(f'backend {name!r} is unknown; use {", ".join(BACKENDS)}')

@@ -37,7 +37,7 @@ CHANNEL_ORDERS = ('bgr', 'rgb')
 
 MAX_ROI_TOP = 0.9
 
-# Instead of PyTorch on a CPU.
+# What to use instead of PyTorch on a CPU, by precision.
 _ADVICE = {
     'float32': 'backend ncnn (pip install ncnn), with the same mask',
     'bfloat16': 'backend openvino (pip install openvino), with the same rounding',
@@ -48,8 +48,8 @@ class RoadSegmenter:
     """A checkpoint on its device, which segments frames of any size.
 
     Args:
-        checkpoint: a file, a loaded one, or the name of a shipped one: '' is the default, lite the
-            light one (`checkpoint_path`).
+        checkpoint: a file, a loaded checkpoint, or the name of a shipped one: '' is the default
+            one, lite the light one (see `checkpoint_path`).
         device: auto, cpu, cuda or cuda:N; auto is the first GPU, or else the CPU.
         precision: auto, float32, float16 (GPU only), bfloat16 or int8 (CPU only, by OpenVINO,
             with a calibrated checkpoint); auto is the fastest one here whose masks agree with
@@ -62,8 +62,8 @@ class RoadSegmenter:
             are background; they cost no time, in steps of 32 rows of the network's input. The
             scale of the other rows stays the same.
 
-    `threshold`, in (0, 1), `overlay_style` and `min_region`, of `remove_small_regions`, may be set
-    between two calls. `precision` is the one that is computed in, `precision_reason` why.
+    `threshold`, in (0, 1), `overlay_style` and `min_region` (see `remove_small_regions`) may be
+    set between two calls. `precision` is the precision in use, `precision_reason` says why.
 
     Not thread-safe: one call at a time.
 
@@ -88,7 +88,7 @@ class RoadSegmenter:
         self.device = resolve_device(device)
         if precision != 'auto':
             check_precision(precision, self.device)
-        # Float32 is one that auto may take.
+        # auto can always fall back to float32.
         check_backend(backend, self.device, 'float32' if precision == 'auto' else precision)
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(checkpoint_path(checkpoint))
@@ -131,7 +131,7 @@ class RoadSegmenter:
 
         Road is where p(road) >= `threshold`. `channel_order` is bgr or rgb. `road_probability`,
         `confidence` and `overlay` cost time only if they are asked for. `pixels`, (N,) intp, are
-        pixels by their number, row by row, for `road_probability_at`.
+        the indices, row by row, of the pixels for `road_probability_at`.
 
         Raises:
             ValueError: the frame has another shape or type, or the channel order is unknown.
@@ -149,7 +149,7 @@ class RoadSegmenter:
             logit_threshold=logit_threshold(self.threshold),
             road_probability=road_probability,
             confidence=confidence,
-            # Without small regions it is painted after they are gone.
+            # If small regions are to be removed, it is painted after that.
             overlay=None if self.min_region else style,
             pixels=pixels,
         )

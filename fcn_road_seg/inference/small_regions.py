@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-# A vehicle ahead is a hole in the road, and more than this share of a frame.
+# A vehicle ahead is a hole in the road that has more than this share of a frame.
 MAX_MIN_REGION = 0.05
 _AREA = cv2.CC_STAT_AREA
 
@@ -14,7 +14,7 @@ def remove_small_regions(mask: np.ndarray, min_share: float) -> None:
     """Change regions that have less than `min_share` of the pixels to the other class, in place.
 
     `mask` is (H, W) uint8 of 0 and 255. First the small regions of road become background, then
-    small regions of background become road; road is connected by corners, too.
+    small regions of background become road. Road pixels that touch at a corner are connected.
     """
     for value, connectivity in ((255, 8), (0, 4)):
         of_value = (mask == value).view(np.uint8)
@@ -22,7 +22,7 @@ def remove_small_regions(mask: np.ndarray, min_share: float) -> None:
             of_value, connectivity=connectivity
         )
         small = stats[:, _AREA] < min_share * mask.size
-        # Region 0 is all that has the other value.
+        # Region 0 contains all pixels of the other value.
         small[0] = False
         if small.any():
             mask[small[regions]] = 255 - value

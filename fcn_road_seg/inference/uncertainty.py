@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-# As far to either side of the edge, as a share of the frame's width, p(road) is looked at.
+# How far to either side of the edge p(road) is looked at, as a share of the frame's width.
 _NEAR_SHARE = 0.01
 _P_ROAD = np.clip(np.arange(256) / 255, 1e-9, 1 - 1e-9)
-# Binary entropy, in bits, of 255 * p(road).
+# Binary entropy in bits, by 255 * p(road).
 _ENTROPY = -(_P_ROAD * np.log2(_P_ROAD) + (1 - _P_ROAD) * np.log2(1 - _P_ROAD))
 
 
@@ -28,10 +28,11 @@ def edge_entropy(road_probability: np.ndarray, mask: np.ndarray) -> float:
 
 
 def least_sure(entropies: Mapping[int, float], count: int) -> list[int]:
-    """Return `count` of the frames, by their numbers in time, with the highest entropies.
+    """Return the numbers, in order, of `count` frames with the highest entropies.
 
-    They are spread: no two are nearer than half the distance that `count` frames at equal
-    distances would have. Fewer than `count` frames are all returned.
+    `entropies` are by a frame's number in time. The chosen frames are spread: no two are nearer
+    than half the distance that `count` frames at equal distances would have. Fewer than `count`
+    consecutive frames are all returned.
     """
     distance = (max(entropies, default=0) + 1) // (2 * count)
     chosen: list[int] = []

@@ -19,7 +19,7 @@ class CameraMessage:
     """One message of the camera: `type` (Image or CompressedImage), serialised as `cdr`.
 
     `offset_s` is when it is due, in s after the first one. `label` is the exact (H, W) uint8 label
-    of its frame, and `road_cells` the exact road from above, (H, W) bool, if there are such.
+    of its frame, and `road_cells` the exact road from above, (H, W) bool, if they are known.
     `camera_info` is the serialised CameraInfo that is published before it, or None.
     """
 

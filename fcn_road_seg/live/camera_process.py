@@ -23,10 +23,11 @@ from fcn_road_seg.utils.child_process import child_process
 def running_camera(messages: Sequence[CameraMessage], topic: str) -> Iterator[Connection]:
     """Start a process that publishes `messages`, all of one type; terminate it after the block.
 
-    Before a message its `camera_info` is published on `camera_info` beside `topic`, if it has one.
+    If a message has a `camera_info`, it is published just before, on `camera_info` beside `topic`.
 
-    Send it a list of times in s and it publishes one message at each, from the first message on
-    and over and over; then it answers with the list of their stamps in ns.
+    Send the process a list of times in s: it publishes one message at each time, beginning with
+    the first message and repeating them as needed. It then answers with the list of their stamps
+    in ns.
     """
     with tempfile.TemporaryDirectory() as folder:
         for index, message in enumerate(messages):
@@ -40,7 +41,7 @@ def running_camera(messages: Sequence[CameraMessage], topic: str) -> Iterator[Co
 def run_camera(folder: Path, topic: str, link: Connection) -> None:
     """Publish the messages (*.cdr) of `folder` on `topic` whenever `link` asks for it.
 
-    It never returns: a publisher that leaves by itself takes its undelivered frames along.
+    It never returns: if the publisher ended by itself, its undelivered frames would be lost.
     """
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('camera')
@@ -67,6 +68,6 @@ def run_camera(folder: Path, topic: str, link: Connection) -> None:
 
 def replace_stamp(cdr: bytes, stamp_ns: int) -> bytes:
     """Return a serialised message whose first field is a Header, with another stamp."""
-    # 4 bytes of encapsulation, of which the second tells the byte order; then sec and nanosec.
+    # First 4 bytes of encapsulation, the second of which is the byte order; then sec and nanosec.
     sec_nanosec = struct.pack('<iI' if cdr[1] & 1 else '>iI', *divmod(stamp_ns, 1_000_000_000))
     return cdr[:4] + sec_nanosec + cdr[12:]

@@ -14,7 +14,7 @@ COUNTED = ('frames received', 'frames segmented', 'frames dropped', 'frames refu
 
 
 class DiagnosticsListener:
-    """Keeps the statuses of the node in the namespace of `listener`, which hears them."""
+    """Keeps the statuses of the node in the namespace of `listener`, which subscribes to them."""
 
     def __init__(self, listener: Node) -> None:
         self.statuses: list[DiagnosticStatus] = []
@@ -29,7 +29,7 @@ class DiagnosticsListener:
         Raises:
             TimeoutError: no such status within `timeout_s`.
         """
-        # One may be under way already.
+        # The next one may have been made before this call, so wait for two.
         wanted = len(self.statuses) + 2
         deadline_s = time.monotonic() + timeout_s
         while len(self.statuses) < wanted:
@@ -48,7 +48,7 @@ def values_of(status: DiagnosticStatus) -> dict[str, str]:
 
 
 def frames_between(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, int]:
-    """Return how many frames the node counted between two statuses, given as `values_of` them.
+    """Return how many frames the node counted between two statuses, from their `values_of`.
 
     The keys are frames_received, frames_segmented, frames_dropped and frames_refused.
     """

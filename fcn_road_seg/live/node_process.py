@@ -18,7 +18,7 @@ def running_node(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the node in a namespace, with `parameters`, each NAME:=VALUE; end it after the block.
 
-    Of a parameter that is given twice, the later value counts. The node's output goes to `log`.
+    If a parameter is given twice, the later value counts. The node's output goes to `log`.
     The process has its `returncode` once the block has ended.
     """
     command = [sys.executable, '-m', 'fcn_road_seg', 'segment']

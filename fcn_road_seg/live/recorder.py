@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from fcn_road_seg.live.diagnostics_listener import DiagnosticsListener
 from fcn_road_seg.messages.image import to_frame
 
-# More than arrive while a picture is decoded.
+# More messages than arrive while a picture is decoded.
 DEPTH = 100
 GRID = 'grid'
 
@@ -63,7 +63,7 @@ class Recorder(Node):
             )
 
     def start_recording(self) -> Recording:
-        """Return a new recording: what comes from now on, of frames stamped from now on."""
+        """Return a new recording of what arrives for frames that are stamped from now on."""
         self._since_ns = time.time_ns()
         self._recording = Recording({topic: {} for topic in self._topics})
         if self._keep_pictures:

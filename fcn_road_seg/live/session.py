@@ -59,7 +59,7 @@ class LiveSession:
             if time.monotonic() > deadline_s:
                 raise self._error(f'gave no mask within {START_TIMEOUT_S:g} s')
             self._send([0.0])
-            # Any frame's answer will do: a slow network gives one only after the next was sent.
+            # The answer to any frame is enough: a slow node answers after the next one was sent.
             self._spin_until(recording.has_any, HELLO_PERIOD_S)
         self._is_connected = True
 
@@ -137,8 +137,8 @@ def live_session(
 ) -> Iterator[LiveSession]:
     """Start the node, a camera of `messages` (all of one type) and a recorder; end all after it.
 
-    `parameters` are the node's, each NAME:=VALUE, and its output goes to `log_path`. Only `topics`
-    have a listener, 'mask' among them: the node makes nothing else.
+    `parameters` are the node's, each NAME:=VALUE, and its output goes to `log_path`. The recorder
+    subscribes only to `topics`, which must include 'mask', so the node makes nothing else.
 
     Raises:
         LiveError: the node or the camera did not start.

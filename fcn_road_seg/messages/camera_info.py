@@ -13,22 +13,22 @@ from fcn_road_seg.ground.lens import MAX_COEFFICIENTS
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo
 
-# Of the sides of binned images, which drivers round up or down.
+# The tolerance for the sides of binned images, which drivers round up or down.
 _MAX_SCALE_DIFFERENCE = 0.01
 
 
 def camera_of_info(msg: CameraInfo, image_hw: tuple[int, int], *, rectified: bool) -> Camera:
     """Return the camera of images of `image_hw` (rows, columns) that belong to a CameraInfo.
 
-    Its matrix K is of the full sensor: the region of interest is cut out, and what is left is
-    scaled to the images, which binning or a resizing driver has made smaller. A CameraInfo of
-    size 0 x 0 is of the images' size. Of `rectified` images the matrix is P's left part, and they
-    have no distortion.
+    The CameraInfo's matrix K is for the full sensor: the region of interest is cut out, and what
+    is left is scaled to the images, which binning or a resizing driver has made smaller. A
+    CameraInfo of size 0 x 0 is taken to have the images' size. For `rectified` images the matrix
+    is P's left part, and there is no distortion.
 
     Raises:
         GroundError: the camera is not calibrated (K is zero), the images have another aspect
-            ratio, there are more coefficients than any distortion model has, or a number cannot
-            be one of a camera.
+            ratio, there are more coefficients than any distortion model has, or a number is
+            impossible for a camera.
     """
     matrix = np.array(msg.p if rectified else msg.k, np.float64)
     matrix = matrix.reshape(3, 4)[:, :3] if rectified else matrix.reshape(3, 3)
@@ -50,13 +50,13 @@ def camera_of_info(msg: CameraInfo, image_hw: tuple[int, int], *, rectified: boo
             f'camera_info is of {width} x {height} pixels, and the images have '
             f'{image_hw[1]} x {image_hw[0]}; remap camera_info to that of the same camera'
         )
-    # Pixels are counted by their centres: the first one's is 0, and its left edge -0.5.
+    # Integer coordinates are pixel centres: the first one is at 0, and its left edge at -0.5.
     scale = np.array([[by_x, 0, by_x / 2 - 0.5], [0, by_y, by_y / 2 - 0.5], [0, 0, 1]])
     with np.errstate(invalid='ignore', over='ignore'):
         scaled = scale @ matrix
     if rectified:
         return Camera(scaled, image_hw)
-    # Before they are copied, as there may be millions.
+    # Checked before they are copied, as there may be millions.
     if len(msg.d) > MAX_COEFFICIENTS:
         raise GroundError(
             f'camera_info has {len(msg.d)} distortion coefficients, and no model has more than '

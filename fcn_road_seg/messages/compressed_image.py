@@ -23,9 +23,9 @@ _COLOUR_ENCODINGS = frozenset(
 
 
 def compressed_to_frame(msg: CompressedImage) -> Frame:
-    """Return the picture of a JPEG or PNG, as `decode_picture`; the data decide which it is.
+    """Return the picture of a JPEG or PNG, by `decode_picture`; the data decide which it is.
 
-    The order of its colours follows the format, by the rule of image_transport.
+    The message's format decides the order of its channels, by the rule of image_transport.
 
     Raises:
         ImageError: the format is depth, or `decode_picture` refuses the data.
@@ -64,7 +64,7 @@ def png_msg(pixels: np.ndarray, encoding: str, header: Header) -> CompressedImag
     Raises:
         ImageError: the size does not fit into a PNG.
     """
-    # image_transport writes the blank at the end, too: a colour order follows it for others.
+    # image_transport also writes the blank at the end, where colour pictures have their order.
     return _message(pixels, 'png', [], f'{encoding}; png compressed ', header)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from visualization_msgs.msg import MarkerArray
 
 _LINE_WIDTH_M = 0.1
-# Edges of a node that has gone vanish from a viewer after this time.
+# If the node has ended, its edges vanish from a viewer after this time.
 _LIFETIME_S = 1
 
 

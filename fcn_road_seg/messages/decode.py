@@ -17,5 +17,5 @@ def decode_message(msg: Image | CompressedImage) -> Frame:
     Raises:
         ImageError: as `to_frame` and `compressed_to_frame`.
     """
-    # Only CompressedImage has a format. The class would not do: a bag is read without sensor_msgs.
+    # Only CompressedImage has a format. Its class may not exist: bags are read without ROS.
     return compressed_to_frame(msg) if hasattr(msg, 'format') else to_frame(msg)

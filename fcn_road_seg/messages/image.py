@@ -85,8 +85,8 @@ _PACKED = {
     'uyvy': _UYVY,
     'yuv422_yuy2': _YUYV,
     'yuyv': _YUYV,
-    # ROS names a pattern by its first two rows from the first pixel on, OpenCV by those from the
-    # second pixel of the second row on.
+    # ROS names a pattern by the pixels from the first one of the first row on; OpenCV names it by
+    # those from the second one of the second row on.
     'bayer_rggb8': _Encoding(1, _by_opencv(cv2.COLOR_BayerBG2BGR)),
     'bayer_bggr8': _Encoding(1, _by_opencv(cv2.COLOR_BayerRG2BGR)),
     'bayer_gbrg8': _Encoding(1, _by_opencv(cv2.COLOR_BayerGR2BGR)),
@@ -141,11 +141,11 @@ def _check_rows(msg: Image, pixel_bytes: int) -> None:
 
 
 def _yuv420(msg: Image, code: int) -> Frame:
-    """Read nv12 or nv21: rows of luma, then half as many rows of chroma, two bytes a pair."""
+    """Read nv12 or nv21: rows of luma, then half as many of chroma, with 2 bytes for 2 columns."""
     h, w = msg.height, msg.width
     chroma_h, chroma_w = (h + 1) // 2, (w + 1) // 2
-    # Drivers of libcamera and DepthAI give the bytes of a row of luma as the step; others, also of
-    # DepthAI, the length of all data by the height.
+    # Drivers differ in the step: it is the bytes of a row of luma (libcamera, some of DepthAI's)
+    # or the length of all data divided by the height (others, some of DepthAI's).
     for row_bytes in (msg.step, msg.step * 2 // 3):
         if row_bytes >= 2 * chroma_w and len(msg.data) == row_bytes * (h + chroma_h):
             break
@@ -177,7 +177,7 @@ def _frame_by_cv_bridge(msg: Image) -> Frame:
             pixel_bytes = np.dtype(dtype).itemsize * channels
             _check_rows(msg, pixel_bytes)
             if msg.step % pixel_bytes:
-                # It would drop the rest of each row, and so shear the picture.
+                # cv_bridge would drop the rest of each row, which shears the picture.
                 raise ValueError(
                     f'step {msg.step} is not a multiple of {pixel_bytes} bytes per pixel'
                 )
@@ -185,7 +185,7 @@ def _frame_by_cv_bridge(msg: Image) -> Frame:
             if pixels.shape == (msg.height, msg.width, 3) and pixels.dtype == np.uint8:
                 return Frame(pixels)
             reason = f'it returned {pixels.shape} {pixels.dtype}'
-        except Exception as error:  # one message, read by another package
+        except Exception as error:  # cv_bridge may raise anything
             reason = _reason(error)
     raise ImageError(
         f'encoding {msg.encoding[:MAX_NAME_CHARACTERS]!r} is not supported; '
@@ -196,7 +196,7 @@ def _frame_by_cv_bridge(msg: Image) -> Frame:
 
 @functools.cache
 def _cv_bridge() -> tuple[Any, str]:
-    """Return the converter of cv_bridge and '', or None and the reason."""
+    """Return the converter of cv_bridge and '', or None and the reason why there is none."""
     # An import can raise anything (AttributeError: _ARRAY_API not found, if it was built with an
     # older NumPy), and frames that do not need cv_bridge must still be read.
     try:

@@ -13,9 +13,9 @@ from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.input_rule import resize_to_input
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 
-# Rendered frames alone and driving frames alone give nearly the same: 64 of any mix are enough.
+# Rendered frames and driving frames give nearly the same ranges, so 64 of any mix are enough.
 FRAME_COUNT = 64
-# For a layer that is 0 on all frames: an empty range cannot be divided into steps.
+# For a layer whose activations are all 0: an empty range cannot be divided into steps.
 _SMALLEST_PEAK = 1e-6
 
 Item = TypeVar('Item')
@@ -24,11 +24,11 @@ Item = TypeVar('Item')
 def measure_activation_ranges(
     checkpoint: Checkpoint, frames_rgb: Iterable[np.ndarray]
 ) -> tuple[float, ...]:
-    """Return the largest activation after each convolution of the encoder, in their order.
+    """Return the largest activation after each convolution of the encoder, in the layers' order.
 
     Each is the mean, over the (H, W, 3) uint8 frames, of the largest activation on a frame at the
     network's input size, with batch norm folded. (Percentiles, which cut off more, changed more
-    pixels of the mask.) Of a network with activation caps, these are the largest activations.
+    pixels of the mask.) If the network has activation caps, these are returned instead.
 
     Raises:
         ValueError: there is no frame.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# The precision `auto` takes must agree at least so far. 1 - IoU is a distance between masks that
-# obeys the triangle inequality (Jaccard's): no IoU with any labels can then differ from float32's
-# by more than 0.002, a fifth of the 0.01 that tells two trained networks apart.
+# `auto` takes a precision only if its masks have at least this IoU with those of float32. 1 - IoU
+# is a distance (Jaccard's), which obeys the triangle inequality: no IoU with any labels can then
+# differ from float32's by more than 0.002, a fifth of the 0.01 that tells two networks apart.
 MIN_IOU = 0.998
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Masks of a precision beside those of float32, over all pixels of the same frames.
+    """How masks of a precision compare with those of float32, over all pixels of the same frames.
 
     Attributes:
         iou: IoU of the two masks, in [0, 1].

@@ -24,9 +24,9 @@ from fcn_road_seg.utils.atomic_write import atomic_write
 FORMAT = 'fcn_road_seg'
 FORMAT_VERSION = 1
 CLASS_NAMES = ('background', 'road')
-# Counters of batches are whole numbers.
+# int64 is for batch norm's counters of batches.
 DTYPES = (torch.float32, torch.float16, torch.int64)
-# Four times that of the widest network. A larger file is not read, whatever its header says.
+# Four times the size of the widest network. A larger file is not read, whatever its header says.
 MAX_FILE_BYTES = 1 << 30
 MAX_TENSORS = 1000
 
@@ -59,10 +59,9 @@ class Checkpoint:
         provenance: training data, their licence, and metrics.
         package_version: version of this package that wrote the file.
         sha256: hash of the tensors' names, types, shapes and bytes as stored; '' before that.
-        activation_peaks: largest activation after each convolution of the encoder, in their
-            order, which int8 needs; None if they were not measured.
-        agreements: by precision, how far its masks agree with float32's; without those that
-            were not measured.
+        activation_peaks: largest activation after each convolution of the encoder, in the
+            layers' order, which int8 needs; None if they were not measured.
+        agreements: how far the masks of each precision that was measured agree with float32's.
 
     Raises:
         ValueError: the threshold is out of range, or the peaks do not fit the network.
@@ -101,8 +100,9 @@ def save_checkpoint(
 ) -> None:
     """Write `checkpoint` to a .safetensors file, its tensors in `dtype` (float32 or float16).
 
-    Biases and norms, a thousandth of the file, stay in float32 if `dtype` changes them: a batch
-    norm's variance may be too large for float16. The file is complete or not there at all.
+    Biases and norms, a thousandth of the file, stay in float32 if `dtype` would change their
+    values: a batch norm's variance may be too large for float16. The file is written completely
+    or not at all.
 
     Raises:
         OSError, SafetensorError: the file cannot be written.
@@ -133,7 +133,7 @@ def save_checkpoint(
 
 
 def smallest_exact_dtype(model: RoadFCN) -> torch.dtype:
-    """Return float16 if it represents all weights exactly, as in a file of 16 bits, or float32."""
+    """Return float16 if it represents all weights exactly (as in 16-bit files), else float32."""
     tensors = [t for t in model.state_dict().values() if t.ndim > 1]
     exact = all(torch.equal(t.half().float(), t) for t in tensors)
     return torch.float16 if exact else torch.float32
@@ -218,9 +218,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor
 
 
 def _is_pickle(path: Path) -> bool:
-    """Return whether a file that is not valid safetensors begins like one of torch.save.
+    """Return whether a file that is not valid safetensors begins like a file of torch.save.
 
-    A valid safetensors file may begin with the same bytes: they are the length of its header.
+    A valid safetensors file may begin with the same bytes, as the length of its header.
     """
     try:
         with path.open('rb') as file:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE
 
-# As many as the largest frame has. A network would need 100 GB for them.
+# As many as the largest frame may have. The network would need 100 GB for them.
 MAX_INPUT_PIXELS = 64_000_000
 
 
@@ -22,7 +22,7 @@ class InputRule:
     no more pixels than that.
 
     Raises:
-        ValueError: neither or both are given, or a size that the network does not support.
+        ValueError: neither or both are given, or the network does not support the size.
     """
 
     pixels: int | None = None
@@ -47,8 +47,8 @@ class InputRule:
     def input_hw(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) at which the network sees a frame of size `frame_hw`.
 
-        Both are multiples of 32. A pixel count keeps the frame's aspect ratio, except that a very
-        long frame is squashed: neither memory nor time depend on the frame.
+        Both are multiples of 32. A pixel count keeps the frame's aspect ratio, but a very long
+        frame is squashed, so that neither memory nor time depends on the frame.
         """
         if self.fixed_hw is not None:
             return self.fixed_hw

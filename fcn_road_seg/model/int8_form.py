@@ -1,4 +1,4 @@
-"""What int8 makes of a network's weights, and a form of the network that int8 follows closely."""
+"""How int8 rounds a network's weights, and a form of the network whose masks int8 changes less."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def int8_weights(weight: Tensor, output_axis: int) -> tuple[Tensor, Tensor]:
 
 
 def pixel_weight(folded: RoadFCN) -> Tensor:
-    """Return the first convolution's weights for pixels in [0, 255], not normalised ones."""
+    """Return the first convolution's weights for pixels in [0, 255] instead of normalised ones."""
     weight, _ = weight_and_bias(folded.encoder.features[0])
     return weight / (255 * folded.std)
 
@@ -52,19 +52,19 @@ def pixel_weight(folded: RoadFCN) -> Tensor:
 def prepare_for_int8(model: RoadFCN, activation_peaks: Sequence[float]) -> RoadFCN:
     """Return a folded copy whose masks change less when int8 computes it.
 
-    Its activations are capped at CAP_SHARE of their peaks, for which int8 has smaller steps, and
-    its weights are those that int8 rounds them to. So it is a slightly different network in every
-    precision, and differs less between them. A network that has caps is returned as it is.
+    Its activations are capped at CAP_SHARE of their peaks, so that int8 has smaller steps, and its
+    weights are rounded as int8 rounds them. The copy is a slightly different network in every
+    precision, but differs less between precisions. A network that has caps is returned as it is.
     """
     if model.config.activation_caps:
         return model
     folded = fold_batch_norm(model)
     for layer, axis in quantized_layers(folded):
         weight, _ = weight_and_bias(layer)
-        # int8 reads pixels, the network normalised ones.
+        # In int8 the first layer reads pixels in [0, 255]; here it reads normalised ones.
         scale = 255 * folded.std if layer is folded.encoder.features[0] else 1
         rounded, step = int8_weights(weight / scale, axis)
-        # Checkpoints store 16 bits, which tell whole numbers up to 2048 of any step apart.
+        # Checkpoints store float16, which can tell multiples of a step apart up to 2048 steps.
         weight.copy_((rounded * step * scale).half())
     caps = tuple(CAP_SHARE * peak for peak in activation_peaks)
     prepared = RoadFCN(replace(folded.config, activation_caps=caps))

@@ -13,8 +13,8 @@ WIDTHS = (1.0, 0.5, 0.25)
 STAGE_CHANNELS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 STAGES = len(STAGE_CHANNELS)
 CONVOLUTIONS = sum(len(stage) for stage in STAGE_CHANNELS)
-# Of every layer at any width. 8 in the last one would save 3 to 7 % of the time at width 0.25, and
-# leave 4 candidates for each class instead of 8.
+# The minimum of every layer at any width. 8 in the last layer would save 3 to 7 % of the time at
+# width 0.25, but leave 4 candidates for each class instead of 8.
 _LEAST_CHANNELS = 16
 
 
@@ -25,10 +25,10 @@ class RoadFCNConfig:
     `encoder` is one of ENCODERS. `skips` is a prefix of SKIPS: both are FCN-8, pool4 alone is
     FCN-16, none is FCN-32. `skip_scales` has one factor per skip, applied to the pooled features
     before their 1x1 convolution. `mean` and `std` normalise RGB in [0, 1]. With `context`, pool5
-    passes a `ContextBlock` before the decoder. `width`, one of WIDTHS, scales the channels of all
-    layers (`channels_at`). With `overlap` the first three transposed convolutions have kernel 4,
-    not 2, so that neighbouring cells mix. `activation_caps` has one upper bound for the
-    activations after each of the encoder's CONVOLUTIONS (`model/int8_form.py`), or none at all.
+    passes through a `ContextBlock` before the decoder. `width`, one of WIDTHS, scales the channels
+    of all layers (`channels_at`). With `overlap`, the first three transposed convolutions have
+    kernel 4, not 2, so that neighbouring cells mix. `activation_caps` is empty, or has one upper
+    bound for the activations after each of the encoder's CONVOLUTIONS (`model/int8_form.py`).
 
     Raises:
         ValueError: the network does not support the value of a field.
@@ -73,6 +73,6 @@ class RoadFCNConfig:
 def channels_at(width: float, channels: int) -> int:
     """Return the channels, at `width`, of a layer that has `channels` (at least 16) at width 1.
 
-    No layer has fewer than 16, the decoder's last included.
+    No layer has fewer than 16, not even the decoder's last one.
     """
     return max(_LEAST_CHANNELS, round(width * channels))

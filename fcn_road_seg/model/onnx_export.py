@@ -24,7 +24,7 @@ INPUT_NAME = 'frames_rgb'
 OUTPUT_NAME = 'p_road'
 # The oldest that the exporter writes without a conversion, so the one that most runtimes read.
 OPSET = 18
-# A quarter of a step of the 8-bit confidence; differences by the order of float32 sums are far
+# A quarter of a step of the 8-bit confidence; differences due to the order of float32 sums are far
 # smaller.
 LARGEST_DIFFERENCE = 1e-3
 
@@ -54,7 +54,7 @@ def export_onnx(checkpoint: Checkpoint, path: str | Path) -> float | None:
     frame, or None if onnxruntime is not installed and only the file's structure was checked.
 
     Raises:
-        ExportError: ONNX packages are missing, or the model gives another p(road).
+        ExportError: ONNX packages are missing, or the model gives a different p(road).
         OSError: the file cannot be written.
     """
     model = _onnx_model(checkpoint)
@@ -85,11 +85,11 @@ def _onnx_model(checkpoint: Checkpoint) -> onnx.ModelProto:
     if torch.__version__ < '2.7':
         raise ExportError(f'torch {torch.__version__} is too old for ONNX; install 2.7 or newer')
     network = _RoadProbability(fold_batch_norm(checkpoint.model)).eval().requires_grad_(False)
-    # No size is 0 or 1, which the exporter treats as constants. The dimensions have no names,
-    # as PyTorch 2.7 to 2.9 then refuse the padding, which depends on the remainder of a size.
+    # No size is 0 or 1, which the exporter treats as constants. The dimensions have no names: with
+    # names, PyTorch 2.7 to 2.9 refuse the padding, which depends on the remainder of a size.
     sample = torch.zeros(2, 3, 65, 99, dtype=torch.uint8)
     sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
-    # The exporter warns about its internals; it raises its errors.
+    # The exporter's warnings concern its internals; its errors are raised.
     logging.disable(logging.WARNING)
     try:
         program = torch.onnx.export(
@@ -114,12 +114,12 @@ def _onnx_model(checkpoint: Checkpoint) -> onnx.ModelProto:
 def _tidy(model: onnx.ModelProto) -> None:
     graph = model.graph
     frames, p_road = (v.type.tensor_type.shape.dim for v in (graph.input[0], graph.output[0]))
-    # The exporter numbers them, and does not know that the cropped size is that of the frame.
+    # The exporter numbers them, and does not know that cropping restores the frame's size.
     for dim, name in zip((frames[0], *frames[2:], *p_road), 'NHWNHW', strict=True):
         dim.dim_param = name
-    # They use the exporter's numbers as well, and every reader can infer them.
+    # The shapes of inner values use the exporter's numbers as well; every reader can infer them.
     graph.ClearField('value_info')
-    # They are stack traces, which name folders of the exporting machine.
+    # These contain stack traces, which name folders of the exporting machine.
     for part in (graph, *graph.node, *graph.input, *graph.output):
         part.ClearField('metadata_props')
 

@@ -14,10 +14,10 @@ from fcn_road_seg.model.road_fcn import RoadFCN
 def rescale_norms(model: RoadFCN) -> RoadFCN:
     """Return a copy in which the mean variance before each of the decoder's batch norms is 1.
 
-    In front of a batch norm the scale of the weights has no effect, so training lets it grow: a
-    variance of 104,986 was seen, which float16 cannot store. Each transposed convolution and its
-    skip are divided by a factor, and the norm's statistics with them; the scores stay the same
-    but for rounding.
+    The scale of weights before a batch norm has no effect, so training lets it grow: a variance
+    of 104,986 was seen, which float16 cannot store. Each transposed convolution and its skip are
+    divided by a factor, and so are the norm's statistics; the scores stay the same, apart from
+    rounding.
     """
     rescaled = copy.deepcopy(model)
     decoder = rescaled.decoder
@@ -37,7 +37,7 @@ def _divide(layers: Iterable[nn.Module], norm: nn.BatchNorm2d, scale: Tensor) ->
             parameter.div_(scale)
     mean, variance = norm.get_buffer('running_mean'), norm.get_buffer('running_var')
     mean.div_(scale)
-    # The norm adds eps to the variance, which does not shrink with it.
+    # The norm adds eps to the variance, and eps itself is not scaled.
     variance.copy_(((variance + norm.eps) / scale**2 - norm.eps).clamp(min=0))
 
 
@@ -45,7 +45,7 @@ def _divide(layers: Iterable[nn.Module], norm: nn.BatchNorm2d, scale: Tensor) ->
 def rescale_logit(model: RoadFCN, scale: float, bias: float) -> RoadFCN:
     """Return a copy whose logit of p(road) is `scale` * logit + `bias`, at no cost.
 
-    The scores are maxima over the channels of the last batch norm, so its weights take both.
+    The scores are maxima over the channels of the last batch norm, whose weights absorb both.
 
     Raises:
         ValueError: `scale` is not positive; the maxima would become minima.

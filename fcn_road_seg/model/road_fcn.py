@@ -19,8 +19,9 @@ OUTPUT_STRIDE = 32
 _SKIP_CHANNELS = {'pool4': (512, 256), 'pool3': (256, 128)}
 _DECODER_CHANNELS = (512, 256, 128, 64, 32, 16)
 _CONTEXT_CELLS = 11
-# Of kernel 4 with `overlap`: from cells of 32 pixels down to 4. The blocks of the last two are too
-# small to be seen, and at their sizes the wider kernel would cost the most.
+# How many transposed convolutions have kernel 4 with `overlap`: those from cells of 32 pixels down
+# to 4. The blocks of the last two are too small to be seen, and the wider kernel would cost most
+# there.
 _OVERLAPPING = 3
 
 
@@ -75,10 +76,10 @@ class VGG16Encoder(nn.Module):
 
 
 class ContextBlock(nn.Module):
-    """What pool5 sees of the whole scene: a residual block, the identity until it is trained.
+    """A residual block that shows pool5 the whole scene; it is the identity until it is trained.
 
-    A cell of pool5 sees 212 pixels, and whether grey ground is road or pavement often shows
-    farther away. A depthwise convolution of 11 x 11 cells (352 pixels) and the mean of all cells
+    A cell of pool5 sees 212 pixels, but what tells grey road from grey pavement is often farther
+    away. A depthwise convolution of 11 x 11 cells (352 pixels) and the mean of all cells
     are added, normalised and brought back by a 1x1 convolution. It costs 0.2 % of the network's
     multiply-adds.
     """
@@ -177,7 +178,7 @@ class RoadFCN(nn.Module):
         pool5_channels = channels_at(config.width, _DECODER_CHANNELS[0])
         self.context = ContextBlock(pool5_channels) if config.context else None
         self.decoder = Decoder(config.skips, config.skip_scales, config.width, config.overlap)
-        # Not persistent: the config holds them, and a default exists once.
+        # Not persistent: only the config stores them.
         self.register_buffer('mean', torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(config.std).view(3, 1, 1), persistent=False)
 

@@ -13,8 +13,8 @@ FILE_NAMES = {DEFAULT: 'road_fcn8.safetensors', LITE: 'road_fcn8_lite.safetensor
 def checkpoint_path(checkpoint: str | Path) -> Path:
     """Return the path of a checkpoint file, or of the shipped checkpoint of that name.
 
-    A string that is a key of FILE_NAMES is a name, even if a file is called so: `./lite` is the
-    file. A `Path` is always a file, which need not exist.
+    A string that is a key of FILE_NAMES is a name, even if there is a file of that name: use
+    `./lite` for the file. A `Path` is always a file, which need not exist.
 
     Shipped checkpoints are in `share/fcn_road_seg/weights` under the prefix of a colcon or pip
     installation, and in `resource/weights` of a checkout (an editable or symlink installation).

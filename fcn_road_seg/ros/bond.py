@@ -6,8 +6,8 @@ from typing import Any
 
 from rclpy.node import Node
 
-# As Nav2's own nodes: relative to the node's namespace, and ten heartbeats a second. The manager
-# waits for the first one for half of its bond_timeout, 2 s by default.
+# As in Nav2's own nodes: a topic relative to the node's namespace, and ten heartbeats a second.
+# The manager waits for the first one for half of its bond_timeout: by default, it waits 2 s.
 TOPIC = 'bond'
 HEARTBEAT_PERIOD_S = 0.1
 

@@ -40,7 +40,7 @@ class MountingSource:
         return self._from_tf(header, parameters.ground_frame)
 
     def close(self) -> None:
-        """Stop to listen."""
+        """Stop listening to tf."""
         if self._listener is not None:
             self._listener.unregister()
             self._buffer = self._listener = None
@@ -48,11 +48,11 @@ class MountingSource:
     def _listen(self, node: Node) -> None:
         try:
             from tf2_ros import Buffer, TransformListener
-        except Exception as error:  # As of cv_bridge: built for another NumPy, it raises anything.
+        except Exception as error:  # If built for another NumPy, it can raise anything.
             self._no_tf = f'tf2_ros cannot be imported ({type(error).__name__})'
             return
-        # Without the node: with one it would offer a service of its own, and in Humble fail when
-        # the time jumps back.
+        # Without the node: with it, the buffer would offer a service of its own and, in Humble,
+        # fail when the time jumps back.
         self._buffer = Buffer()
         self._listener = TransformListener(self._buffer, node)
 
@@ -65,7 +65,7 @@ class MountingSource:
                 ground_frame, header.frame_id, Time.from_msg(header.stamp)
             )
         except TransformException as error:
-            # Its text has the stamp, and would be another one for each frame.
+            # The error's own text contains the stamp, so it would differ for each frame.
             raise GroundError(
                 'camera_height is 0 and tf has no transform from '
                 f'{header.frame_id[:MAX_NAME_CHARACTERS]!r} to '

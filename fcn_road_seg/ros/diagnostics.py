@@ -18,13 +18,13 @@ STALE_AFTER_S = 2.0
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """The node's state beside its frames; an empty text is shown as 'n/a'.
+    """The node's state apart from its frame statistics; empty texts are shown as 'n/a' or 'none'.
 
     `name` is the node's, with its namespace, and `state` its lifecycle state ('active', ...).
-    `incompatible_qos` says which QoS settings keep frames away, and `input_hint` what to change as
-    nobody publishes the topic, `ground_problem` why somebody who listens gets no grid; each may be
-    empty. `frames_waiting` is the length of the queue, `max_image_age_s` the limit of a frame's
-    age, 0 for none. The first 12 characters of the checkpoint's hash are shown.
+    `incompatible_qos` says which QoS settings keep frames away, `input_hint` what to change if
+    nobody publishes the topic, and `ground_problem` why subscribers get no grid; each may be
+    empty. `frames_waiting` is the length of the queue, and `max_image_age_s` the age limit of a
+    frame (0: no limit). The first 12 characters of the checkpoint's hash are shown.
     """
 
     name: str
@@ -117,7 +117,7 @@ def _judge(frames: StatisticsSnapshot, status: NodeStatus) -> tuple[bytes, str]:
     if not status.enabled:
         return DiagnosticStatus.OK, 'disabled'
     recent = frames.recent
-    # Not those received: frames that end in a window are not the ones that arrive in it.
+    # Not those received: the frames that arrive in a window are not the ones that end in it.
     ended = sum(recent[name] for name in ('segmented', 'dropped', 'too old', 'refused'))
     if recent['refused']:
         text = f'{recent["refused"]} of {ended} frames refused: {frames.last_error}'
@@ -137,7 +137,7 @@ def _judge(frames: StatisticsSnapshot, status: NodeStatus) -> tuple[bytes, str]:
     if recent['too old']:
         problems.append(f'{_percent(recent["too old"], ended)} older than max_image_age')
     if recent['lost']:
-        # `ended` has none of them.
+        # `ended` does not include them.
         problems.append(f'{_percent(recent["lost"], ended + recent["lost"])} lost on the way')
     p95_ms, limit_ms = frames.latency_ms[95], 1e3 * status.max_image_age_s
     if limit_ms and p95_ms is not None and p95_ms > limit_ms:

@@ -14,9 +14,9 @@ from fcn_road_seg.utils.percentiles import nearest_rank
 WINDOW_S = 10.0
 # Over a shorter time, a rate tells more about the jitter of two frames than about the camera.
 RATE_AFTER_S = 1.0
-# A longer or a negative latency is the difference of two clocks.
+# If a latency is longer or negative, the camera's clock and the node's disagree.
 MAX_LATENCY_S = 60.0
-# Part of the text comes from the refused message, and may be as long as that.
+# Part of the text comes from the refused message, and may be of any length.
 MAX_ERROR_CHARACTERS = 200
 
 PERCENTILES = (50, 95, 99)
@@ -43,8 +43,8 @@ class StatisticsSnapshot:
 
     `totals` and `recent` have the keys COUNTED, `published` has the keys PUBLISHED, and the
     percentiles have the keys PERCENTILES. `totals`, `published`, `without_stamp` and
-    `without_ground` count from the start, all else is of the last WINDOW_S. None stands for what
-    is not known (yet).
+    `without_ground` count from the start; `recent`, rates and percentiles are over the last
+    WINDOW_S. `last_error` is kept until the next error. None means not known (yet).
     """
 
     totals: dict[str, int]
@@ -66,10 +66,10 @@ class StatisticsSnapshot:
 class FrameStatistics:
     """Counts what happens to each frame; any thread may call any method.
 
-    Each frame counts as received, and then as one of segmented, dropped, too old, refused and
-    ignored, or as none of them if nobody listens; one that did not arrive counts as lost. Totals
-    run from the start; rates and percentiles (nearest-rank) are over the last WINDOW_S of
-    `now_s`, a clock in s that must not jump, which ROS time may do.
+    Each frame counts as received, and then as segmented, dropped, too old, refused or ignored, or
+    as none of these if no output needs it segmented. A frame that did not arrive counts as lost.
+    Totals run from the start; rates and percentiles (nearest-rank) are over the last WINDOW_S of
+    `now_s`, a clock in s that must not jump. (ROS time may jump.)
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -107,7 +107,7 @@ class FrameStatistics:
 
         Args:
             stamp_to_publish_s: Time from the frame's stamp to now on the clock of the stamps;
-                None if it has no stamp. Outside of 0 to MAX_LATENCY_S it counts as no stamp.
+                None if it has no stamp. A time outside 0 to MAX_LATENCY_S counts as no stamp.
             inference_s: Duration of the segmenter's call, at least 0.
             overhead_s: Time spent on the frame outside of the network, from decoding to
                 publishing, at least 0; None if the network's time is not known.
@@ -149,7 +149,7 @@ class FrameStatistics:
             self._last_error = one_line(reason, MAX_ERROR_CHARACTERS)
 
     def count_without_ground(self) -> None:
-        """Count a frame whose grid or points somebody wanted, and did not get."""
+        """Count a frame whose grid, points or corridor were wanted, but could not be made."""
         with self._lock:
             self._without_ground += 1
 
@@ -194,7 +194,7 @@ class FrameStatistics:
     def _rate_hz(self, name: str, now_s: float) -> float | None:
         if self._first_s is None:
             return None
-        # Count after the first frame, which begins the first interval and ends none.
+        # Leave out the first frame: it begins the first interval, and ends none.
         begin_s = max(self._first_s, now_s - WINDOW_S)
         if now_s - begin_s < RATE_AFTER_S:
             return None

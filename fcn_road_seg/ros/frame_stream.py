@@ -1,4 +1,4 @@
-"""A camera's frames on their way through the network: subscribed to, and given to a worker."""
+"""Subscribes to a camera's frames and gives them to the worker."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class FrameStream:
         """Unsubscribe, discard the frames that wait, and wait for the current one.
 
         Returns:
-            Whether the worker ended within `timeout_s`; None waits for it without a limit.
+            Whether the worker ended within `timeout_s` (None: no limit).
         """
         self._subscriptions.close()
         return self._worker.stop(timeout_s)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WARNING_THROTTLE: dict[str, Any] = {
     'throttle_duration_sec': 5.0,
-    # After a jump back, the system's clock would suppress the warnings for as long as it jumped.
+    # If the system's clock jumped back by an hour, it would suppress the warnings for an hour.
     'throttle_time_source_type': Clock(clock_type=ClockType.STEADY_TIME),
 }
 OVERLAYS = {'overlay', 'overlay/compressed'}
@@ -87,7 +87,7 @@ class FrameWorker:
         self._thread.start()
 
     def put(self, msg: Image | CompressedImage) -> None:
-        """Queue a frame, in place of one that still waits unless the queue keeps all."""
+        """Queue a frame; it replaces one that still waits unless the queue keeps all."""
         self._statistics.count_received()
         if self._filter.enabled:
             self._queue.put(msg)
@@ -99,7 +99,7 @@ class FrameWorker:
         """Discard the frames that wait, and wait for the current one.
 
         Returns:
-            Whether the thread ended within `timeout_s`; None waits for it without a limit.
+            Whether the thread ended within `timeout_s` (None: no limit).
         """
         self._queue.close()
         self._statistics.count_dropped(self._queue.take_dropped())
@@ -125,7 +125,7 @@ class FrameWorker:
         if not wanted or not self._passes_filter(msg.header.stamp):
             return
         if wanted == {CAMERA_INFO}:
-            # Needs no network.
+            # The network is not needed.
             self._publish(wanted, None, msg.header)
             return
         began_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""The ground below the camera's frames: its calibration and mounting, and what is published."""
+"""The ground that the camera's frames show, from calibration and mounting to messages."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from fcn_road_seg.ros.node_parameters import NodeParameters
 if TYPE_CHECKING:
     from fcn_road_seg.inference.interfaces import Segmentation
 
-# Different cameras, or modes of one, that may publish on one camera_info topic.
+# How many cameras, or modes of one camera, may publish on one camera_info topic.
 _MAX_CALIBRATIONS = 4
-# At the start, the first frames may come before camera_info and tf have found the node.
+# At the start, frames may arrive before the first camera_info and the first transform.
 WARN_AFTER_S = 2.0
 
 
 class FrameGround:
-    """The ground below one frame: its view, and how it is published."""
+    """The ground that one frame shows: its view, and the messages made from it."""
 
     def __init__(self, view: GroundView, parameters: NodeParameters) -> None:
         self.view = view
@@ -44,7 +44,7 @@ class FrameGround:
         self._corridor: Corridor | None = None
 
     def pixels(self, wanted: Collection[str]) -> np.ndarray | None:
-        """Return the pixels at which the `wanted` outputs need p(road); None if they do not."""
+        """Return the pixels at which the `wanted` outputs need p(road); None if none needs it."""
         return None if OF_PROBABILITY.isdisjoint(wanted) else self.view.pixels
 
     def grid_msg(self, found: Segmentation, header: Header) -> OccupancyGrid:
@@ -81,22 +81,22 @@ class GroundOutput:
     message: Callable[[FrameGround, Segmentation, Header], Any]
 
 
-# By topic name below the node's.
+# By topic name, relative to the node's name.
 GROUND_OUTPUTS = {
     'grid': GroundOutput(OccupancyGrid, FrameGround.grid_msg),
     'points': GroundOutput(PointCloud2, FrameGround.points_msg),
     'corridor': GroundOutput(Path, FrameGround.path_msg),
     'corridor/edges': GroundOutput(MarkerArray, FrameGround.edges_msg),
 }
-# Those that are made from p(road).
+# The outputs that are made from p(road).
 OF_PROBABILITY = GROUND_OUTPUTS.keys() - {'points'}
 
 
 class GroundStage:
-    """Finds the ground below each frame, from camera_info and the camera's mounting.
+    """Finds the ground that each frame shows, from camera_info and the camera's mounting.
 
-    `problem` is why the last frame had none, in one line, or ''. One that lasts for WARN_AFTER_S,
-    by the clock `now_s`, is logged, once.
+    `problem` says in one line why the last frame had none; '' if it had. A problem that lasts for
+    WARN_AFTER_S, by the clock `now_s`, is logged once.
     """
 
     def __init__(
@@ -119,30 +119,31 @@ class GroundStage:
         )
         self._parameters = parameters
         self._mounting = MountingSource(node, parameters)
-        # The newest one of each size, the newest first; replaced as a whole, for the worker reads.
+        # The newest one of each size, newest first. The worker's thread reads the tuple, so it is
+        # replaced as a whole.
         self._infos: tuple[CameraInfo, ...] = ()
         self._camera: Camera | None = None
         self._camera_key: object = None
         self._mounting_key: object = None
         self._warned: set[str] = set()
-        # An error, if nothing of the grid is in view: to find that out costs as much as a table.
+        # An error if no part of the grid is in view: finding that out costs as much as a table.
         self._view: GroundView | GroundError | None = None
 
     def apply(self, parameters: NodeParameters) -> None:
-        """Take the dynamic parameters from the next frame on."""
+        """Apply the dynamic parameters from the next frame on."""
         self._mounting.parameters = parameters
 
     def add_camera_info(self, msg: CameraInfo) -> None:
-        """Take a calibration for the images of its size, in place of the last one."""
+        """Keep a calibration for the images of its size; it replaces the previous one."""
         others = (other for other in self._infos if _size(other) != _size(msg))
         self._infos = (msg, *others)[:_MAX_CALIBRATIONS]
 
     def below(
         self, wanted: Collection[str], header: Header, frame_hw: tuple[int, int]
     ) -> FrameGround | None:
-        """Return the ground below a frame, if one of GROUND_OUTPUTS is `wanted`.
+        """Return the ground that a frame shows; None if none of GROUND_OUTPUTS is `wanted`.
 
-        If it is unknown it is None, the frame is counted, and the reason is in `problem`.
+        If it is unknown, the result is also None, the frame is counted, and `problem` says why.
         """
         if GROUND_OUTPUTS.keys().isdisjoint(wanted):
             return None
@@ -156,7 +157,7 @@ class GroundStage:
         return FrameGround(view, self._parameters)
 
     def close(self) -> None:
-        """Stop to listen to tf."""
+        """Stop listening to tf."""
         self._mounting.close()
 
     def _note(self, problem: str) -> None:
@@ -167,7 +168,7 @@ class GroundStage:
             self._node.get_logger().warning(f'no grid, points or corridor: {problem}')
 
     def _find_view(self, header: Header, frame_hw: tuple[int, int]) -> GroundView:
-        """Return the view of the ground, made again if calibration, mounting or size changed."""
+        """Return the view of the ground; make it again if any of its inputs changed."""
         mounting = self._mounting.mounting(header)
         camera = self._find_camera(frame_hw)
         camera_key = (
@@ -175,7 +176,7 @@ class GroundStage:
             *(camera.distortion_model, tuple(camera.distortion)),
         )
         if self._camera is None or self._camera_key != camera_key:
-            # Otherwise the last one stays, which has the rays of its pixels.
+            # Otherwise the last camera stays: it keeps the computed rays of its pixels.
             self._camera, self._camera_key, self._view = camera, camera_key, None
         mounting_key = (mounting.rotation.tobytes(), mounting.position.tobytes())
         if self._view is None or self._mounting_key != mounting_key:

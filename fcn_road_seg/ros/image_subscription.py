@@ -17,10 +17,10 @@ from fcn_road_seg.ros.lost_frames import LostFrames
 from fcn_road_seg.ros.rclpy_compat import SubscriptionEventCallbacks, qos_policy_name
 
 FOLLOW_PERIOD_S = 1.0
-# What parameters can override of the subscription's QoS. This module handles the reliability.
+# The QoS policies that parameters can override. This module handles the reliability itself.
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
 _NOT_OVERRIDDEN = 'system_default'
-# As the middleware calls a node of which it has discovered a publisher, but not yet the name.
+# What the middleware reports until it has discovered the name of a publisher's node.
 _UNKNOWN_NODE = '_NODE_NAME_UNKNOWN_'
 _RELIABILITIES = ('best_effort', 'reliable')
 
@@ -57,7 +57,7 @@ class ImageSubscription:
         self._name = 'image'
         if transport == 'compressed':
             self._name = f'{node.resolve_topic_name("image")}/compressed'
-        # What create_subscription makes of the name, which it remaps: /image/compressed, too.
+        # The name after remapping: create_subscription remaps it, even /image/compressed.
         self.topic = node.resolve_topic_name(self._name)
         overridden = _overridden_reliability(node, self.topic)
         self._auto = reliability == 'auto' and overridden == _NOT_OVERRIDDEN
@@ -65,11 +65,12 @@ class ImageSubscription:
             reliability = overridden
         # Why a publisher's QoS does not fit, naming both sides; empty if every publisher's does.
         self.mismatch = ''
-        # What to change if no image can arrive, as nobody publishes the topic; empty otherwise.
+        # What to change if no image can arrive because nobody publishes the topic; else empty.
         self.hint = ''
         self._last_hint = ''
         if self._auto:
-            # Until a publisher is known: lose no frame, or be compatible with every publisher.
+            # Until a publisher is known: reliable, to lose no frame, if all are to be kept; else
+            # best effort, which is compatible with every publisher.
             default = ReliabilityPolicy.RELIABLE if keep_all else ReliabilityPolicy.BEST_EFFORT
             self._reliability = self._offered() or default
         else:
@@ -104,7 +105,7 @@ class ImageSubscription:
         }
         published = {name: types for name, types in published.items() if types}
         hint = input_hint(self.topic, self._transport, published)
-        # A driver's topics may be discovered one after the other.
+        # A driver's topics may be discovered one after the other, so a hint must come twice.
         if hint != self._last_hint:
             self._last_hint, self.hint = hint, ''
         elif hint != self.hint:
@@ -119,14 +120,14 @@ class ImageSubscription:
             self._reliability = offered
             self._subscription = self._subscribe()
             self._node.get_logger().info(f'{self.topic} is now subscribed {self.reliability}')
-        # Events alone would not do: one may come before the publisher's name is known.
+        # Events alone are not enough: one may come before the publisher's name is known.
         if refused := self._refused():
             self._report(refused, 'reliability')
         else:
             self.mismatch = ''
 
     def _subscribe(self) -> Any:
-        # rclpy's annotation has only callbacks that take a message alone.
+        # rclpy's annotation allows only callbacks whose one argument is the message.
         receive: Any = self._receive
         history = HistoryPolicy.KEEP_ALL if self._keep_all else HistoryPolicy.KEEP_LAST
         return self._node.create_subscription(
@@ -187,7 +188,8 @@ def known_names(publishers: list[Any]) -> str:
 def _overridden_reliability(node: Node, topic: str) -> str:
     name = f'qos_overrides.{topic}.subscription.reliability'
     if not node.has_parameter(name):
-        # As rclpy declares it, but its default would hold for all later subscriptions.
+        # rclpy would declare it with this subscription's reliability as the default, which would
+        # then hold for all later subscriptions.
         node.declare_parameter(name, _NOT_OVERRIDDEN, ParameterDescriptor(read_only=True))
     value = str(node.get_parameter(name).value)
     if value not in (_NOT_OVERRIDDEN, *_RELIABILITIES):
@@ -196,7 +198,7 @@ def _overridden_reliability(node: Node, topic: str) -> str:
 
 
 def subscribe_camera_info(node: Node, on_message: Callable[[CameraInfo], None]) -> Any:
-    """Return a subscription to `camera_info`, best effort and of the newest message."""
+    """Return a best-effort subscription to `camera_info` that keeps only the newest message."""
     return node.create_subscription(
         CameraInfo,
         'camera_info',

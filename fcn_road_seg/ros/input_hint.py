@@ -17,7 +17,7 @@ def input_hint(topic: str, transport: str, published: Mapping[str, Collection[st
     Args:
         topic: The subscribed name, resolved.
         transport: A key of IMAGE_TYPES.
-        published: The types of the publishers of each topic with images, by its name.
+        published: The types of the publishers of each topic with images, by the topic's name.
 
     Returns:
         The hint; empty if `topic` is published with the right type, or if no images are published.

@@ -1,4 +1,4 @@
-"""Frames that a camera published and that never reached the node, by their sequence numbers."""
+"""Counts the frames that never reached the node, by the sequence numbers of their messages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 class LostFrames:
     """Finds the gaps between the sequence numbers of a publisher's messages.
 
-    The middleware loses a message in transport, or overwrites it with a newer one before the
-    executor takes it, and reports neither.
+    The middleware may lose a message in transport, or overwrite it with a newer one before the
+    executor takes it, and it reports neither.
     """
 
     def __init__(self) -> None:
@@ -20,13 +20,13 @@ class LostFrames:
         """Return how many messages are missing between the previous one and this one.
 
         `message_info` is what rclpy passes with a message, `publisher_count` the number of the
-        topic's publishers. 0 if that is not known: for the first message of a publisher, while
-        there are several publishers, whose numbers rclpy does not tell apart, and without numbers
-        (Humble, and middleware other than Fast DDS).
+        topic's publishers. The result is 0 if it is not known: for the first message of a
+        publisher; while there are several publishers, as rclpy does not tell their numbers apart;
+        and without sequence numbers (Humble, and middleware other than Fast DDS).
         """
         number = message_info.get('publication_sequence_number')
         last, self._last = self._last, number if publisher_count == 1 else None
         if self._last is None or last is None:
             return 0
-        # A camera that was started again begins again.
+        # The numbers of a camera that was started again begin again.
         return max(0, self._last - last - 1)

@@ -17,9 +17,9 @@ from fcn_road_seg.ros.rclpy_compat import guard_transitions, lifecycle_state
 
 
 class StartError(Exception):
-    """The node cannot be made; the text is one line for the user.
+    """The node cannot be created; the text is one line for the user.
 
-    `node` may be half made, but its logger works and writes to /rosout.
+    `node` may be only partly set up, but its logger works and writes to /rosout.
     """
 
     def __init__(self, text: str, node: Node) -> None:
@@ -31,10 +31,10 @@ class ManagedNode(LifecycleNode):
     """A lifecycle node, started by `start` or by a lifecycle manager.
 
     A subclass does its work in `set_up`, `configure`, `activate`, `deactivate`, `clean_up` and
-    `shut_down`, and raises if that fails. Activating that fails leaves nothing behind.
-    Deactivating and cleaning up may be called in every state. `failure` is why the last
-    transition failed, in one line. `ending` becomes done when the node shall end: a shutdown
-    transition sets it, and whoever made the node may.
+    `shut_down`, and raises if that fails. An `activate` that fails must leave nothing behind.
+    `deactivate` and `clean_up` may be called in every state. `failure` says in one line why the
+    last transition failed. `ending` is done when the node is to end: a shutdown transition sets
+    it, and so may the code that created the node.
 
     Raises:
         StartError: a parameter has a value that is not allowed.
@@ -50,7 +50,7 @@ class ManagedNode(LifecycleNode):
             super().__init__(name)
             self.set_up()
         except (ParameterException, RuntimeError, ValueError) as error:
-            # rclpy raises a RuntimeError also if a signal has shut the context down, perhaps
+            # rclpy also raises a RuntimeError if a signal has shut the context down, perhaps
             # before there is a logger.
             if not self.context.ok():
                 raise
@@ -59,7 +59,7 @@ class ManagedNode(LifecycleNode):
 
     @property
     def is_ending(self) -> bool:
-        """Whether the node shall end, or can no longer do anything else."""
+        """Whether the node is to end, or its context is shut down."""
         return self.ending.done() or not self.context.ok()
 
     def set_up(self) -> None:
@@ -81,7 +81,7 @@ class ManagedNode(LifecycleNode):
         """Begin to end the work, from any state, without waiting."""
 
     def start(self) -> bool:
-        """Configure and activate; return whether both succeeded, else `failure` says why not."""
+        """Configure and activate; return whether both succeeded. If not, `failure` says why."""
         self._is_starting = True
         started = (
             self.trigger_configure() == TransitionCallbackReturn.SUCCESS
@@ -98,7 +98,7 @@ class ManagedNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = self._attempt(self.activate, TransitionCallbackReturn.FAILURE)
-        # Nobody else has a bond with a node that starts by itself.
+        # A node that starts by itself has no manager to form a bond with.
         if result == TransitionCallbackReturn.SUCCESS and not self._is_starting:
             self._bond = form_bond(self)
         return result
@@ -117,7 +117,7 @@ class ManagedNode(LifecycleNode):
         return result
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release everything; the node is unconfigured then, and can be configured again."""
+        """Release everything; the node is then unconfigured, and can be configured again."""
         self._break_bond()
         self.deactivate()
         self.clean_up()
@@ -126,9 +126,9 @@ class ManagedNode(LifecycleNode):
     def set_parameters_atomically(
         self, parameter_list: Sequence[RosParameter]
     ) -> SetParametersResult:
-        """Set those parameters whose value changes; a read-only one may be given its own value.
+        """Set the parameters whose values change; a read-only one may be set to its own value.
 
-        `ros2 param load` with the node's own `ros2 param dump` does that.
+        `ros2 param load` does that with the output of `ros2 param dump`.
         """
         changes = [parameter for parameter in parameter_list if not self._has(parameter)]
         if not changes:

@@ -40,7 +40,7 @@ class LoadedModel:
 
 
 def load_in_background(parameters: NodeParameters, logger: Any) -> Future[LoadedModel]:
-    """Start to load in a daemon thread; the future is done when that thread is."""
+    """Start loading in a daemon thread; the future is done when loading has ended."""
     loading: Future[LoadedModel] = Future()
 
     def run() -> None:
@@ -54,7 +54,7 @@ def load_in_background(parameters: NodeParameters, logger: Any) -> Future[Loaded
 
 
 def wait_for_model(loading: Future[LoadedModel], is_cancelled: Callable[[], bool]) -> LoadedModel:
-    """Return the loaded model when it is there.
+    """Wait for the loaded model and return it.
 
     Raises:
         CancelledError: `is_cancelled` became true in the meantime; the loading goes on.
@@ -63,8 +63,8 @@ def wait_for_model(loading: Future[LoadedModel], is_cancelled: Callable[[], bool
     while True:
         if is_cancelled():
             raise CancelledError
-        # By the future's condition, not by a SimpleQueue: a signal may turn its get with a
-        # timeout into an endless one (CPython).
+        # Wait on the future, not on a SimpleQueue: in CPython, a signal may make the queue's get
+        # wait forever, in spite of its timeout.
         wait([loading], timeout=POLL_S)
         if loading.done():
             return loading.result()
@@ -76,7 +76,7 @@ def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
     Raises:
         CheckpointError, SegmenterError, ValueError: as RoadSegmenter does.
     """
-    # PyTorch takes seconds to import: only after the parameters were checked.
+    # PyTorch takes seconds to import, so import it only after the parameters were checked.
     from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
     from fcn_road_seg.model.checkpoint import CLASS_NAMES

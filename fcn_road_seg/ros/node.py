@@ -23,8 +23,8 @@ from fcn_road_seg.ros.publishers import Publishers
 from fcn_road_seg.ros.rclpy_compat import lifecycle_state
 
 NODE_NAME = 'fcn_road_seg'
-# A quarter of the two seconds within which a signal must end the node: a busy machine takes the
-# rest for the executor and the shutdown.
+# A signal must end the node within two seconds. This is a quarter of them: on a busy machine, the
+# executor and the shutdown need the rest.
 JOIN_TIMEOUT_S = 0.5
 
 
@@ -67,7 +67,7 @@ class SegmentNode(ManagedNode):
         self._apply_settings(self._model, self._outputs)
 
     def activate(self) -> None:
-        """Subscribe, and start to segment."""
+        """Subscribe, and start segmenting."""
         assert self._model is not None
         assert self._outputs is not None
         assert self._ground is not None
@@ -98,7 +98,7 @@ class SegmentNode(ManagedNode):
             self._ground.close()
             self._ground = None
         if self._model is not None:
-            # Closing fails on a GPU that is lost, and must not be tried again then.
+            # If the GPU is lost, closing fails, and must not be tried again.
             model, self._model = self._model, None
             model.segmenter.close()
 

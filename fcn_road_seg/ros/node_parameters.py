@@ -18,7 +18,7 @@ from fcn_road_seg.ros.parameters import PARAMETERS, check_together
 
 @dataclass(frozen=True)
 class NodeParameters:
-    """A value for each of PARAMETERS, which has their meanings, units, ranges and defaults.
+    """The values of PARAMETERS, where their meanings, units, ranges and defaults are defined.
 
     Raises:
         ParameterError: a value is not allowed; the text is one line for the user.
@@ -64,7 +64,7 @@ class NodeParameters:
         return (self.input_height, self.input_width) if self.input_height else None
 
     def with_changes(self, changes: Iterable[RosParameter]) -> NodeParameters:
-        """Return these parameters with `changes`; those that are not of PARAMETERS are skipped.
+        """Return these parameters with `changes`; those that are not in PARAMETERS are skipped.
 
         Raises:
             ParameterError: a changed value is not allowed.
@@ -76,11 +76,11 @@ class NodeParameters:
 def check_changes(changes: Iterable[RosParameter], state: str) -> None:
     """Check changes of single parameters in a lifecycle state, such as 'unconfigured'.
 
-    How the values fit together is checked when the node is configured: `ros2 param set` sets one
-    at a time.
+    Whether the values fit together is checked only when the node is configured, because
+    `ros2 param set` sets one at a time.
 
     Raises:
-        ParameterError: a value is not allowed, or the network would have to be loaded again.
+        ParameterError: a value is not allowed, or the parameter cannot be changed in this state.
     """
     by_name = {parameter.name: parameter for parameter in PARAMETERS}
     for change in changes:
@@ -129,7 +129,7 @@ def _plain_value(parameter: RosParameter) -> Any:
 
 
 def _descriptor(parameter: Parameter) -> ParameterDescriptor:
-    # Never read-only: that would hold while the node is unconfigured, too.
+    # Never read-only: it would be so even while the node is unconfigured.
     descriptor = ParameterDescriptor(
         description=parameter.description,
         additional_constraints=parameter.constraints,

@@ -38,7 +38,7 @@ class Parameter:
 
     @property
     def constraints(self) -> str:
-        """The allowed values in words, if type and range of a ROS parameter cannot tell them."""
+        """The allowed values in words, if a ROS parameter's type and range cannot express them."""
         return self.allowed if self.choices or self.length else ''
 
     @property

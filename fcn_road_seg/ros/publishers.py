@@ -21,8 +21,8 @@ from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS, FrameGround
 if TYPE_CHECKING:
     from fcn_road_seg.inference.interfaces import Segmentation
 
-# At depth 1 the next mask overwrites one that the transport lost before it can be sent again: on
-# a loaded machine up to a third of them never arrived (see benchmarks/README.md).
+# If the transport loses a mask, at depth 1 the next one overwrites it before it can be sent again:
+# on a loaded machine up to a third of the masks never arrived (see benchmarks/README.md).
 DEPTH = 5
 # With process_every_frame: the number of frames that a subscriber may lag behind.
 DEPTH_OF_EVERY_FRAME = 200
@@ -39,9 +39,9 @@ def _requested(pixels: np.ndarray | None) -> np.ndarray:
     return pixels
 
 
-# By topic name below the node's, in the order of sending: a mask sent before its overlay, which is
-# three times as large, often had to be sent again and arrived half a second late (see
-# benchmarks/README.md).
+# By topic name, relative to the node's name, in the order of sending: a mask sent before its
+# overlay, which is three times as large, often had to be sent again and arrived half a second
+# late (see benchmarks/README.md).
 OUTPUTS = {
     'overlay': _Output(
         Image, lambda found, header: image_msg(_requested(found.overlay_bgr), 'bgr8', header)
@@ -111,9 +111,9 @@ class Publishers:
         header: Header,
         ground: FrameGround | None = None,
     ) -> None:
-        """Publish one output of a frame with `header`, and of the `ground` below it.
+        """Publish one output of a frame that has this `header` and shows this `ground`.
 
-        The camera_info takes the stamp alone, and is not part of what was `found`.
+        The camera_info takes only the stamp of `header`, and does not need `found`.
         """
         if name == CAMERA_INFO:
             camera_info = self._camera_info
@@ -130,9 +130,9 @@ class Publishers:
             self._publishers[name].publish(OUTPUTS[name].message(found, header))
 
     def publish_label_info(self, threshold: float) -> None:
-        """Publish, for late subscribers too, the meaning of the numbers in class_mask.
+        """Publish the meaning of the numbers in class_mask, for late subscribers too.
 
-        `threshold` is the p(road) from which a pixel is road. Without vision_msgs nothing is
+        A pixel is road if its p(road) is at least `threshold`. Without vision_msgs nothing is
         published.
         """
         if self._label_info is None:

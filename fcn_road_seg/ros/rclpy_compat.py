@@ -40,7 +40,7 @@ def parameter_overrides(node: Node) -> dict[str, Any]:
 
 
 def guard_transitions(node: LifecycleNode, on_refused: Callable[[str], None]) -> None:
-    """Answer a request for a transition that the state does not have with a refusal.
+    """Refuse a request for a transition that is not possible in the current state.
 
     rclpy raises, which would end the process. `on_refused` is called with the name of the
     transition, or its number if the request has no name.
@@ -69,5 +69,5 @@ def _transition_name(number: int) -> str:
 
 def qos_policy_name(kind: Any) -> str:
     """Return the name of an incompatible-QoS event's policy: 'reliability', 'durability', ..."""
-    # A member of the middleware's enumeration, RMW_QOS_POLICY_RELIABILITY, or of rclpy's.
+    # `kind` is from the middleware's enumeration (RMW_QOS_POLICY_RELIABILITY) or from rclpy's.
     return str(getattr(kind, 'name', kind)).removeprefix('RMW_QOS_POLICY_').lower()

@@ -1,4 +1,4 @@
-"""Warnings of settings that have no effect on the node: ROS itself ignores a misspelt one."""
+"""Warns about settings that have no effect on the node: ROS itself ignores misspelt ones."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _OUTPUTS = (*OUTPUTS, *GROUND_OUTPUTS, CAMERA_INFO, LABEL_INFO)
 REMAPPABLE = (*INPUTS, *(f'~/{name}' for name in _OUTPUTS))
 
 _QOS_PREFIX = 'qos_overrides.'
-# Not declared by the rclpy of every distribution.
+# Parameters of ROS itself; not every distribution's rclpy declares them.
 _OF_ROS = ('use_sim_time', 'start_type_description_service')
-# 0.6 would find image in magic.
+# At difflib's default of 0.6, magic would resemble image.
 _SIMILARITY = 0.7
 
 
@@ -65,7 +65,7 @@ def _parameter_files(node: Node, argv: Sequence[str]) -> Iterator[str]:
             with open(path, encoding='utf-8') as file:
                 sections = list(_sections(yaml.safe_load(file)))
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            continue  # ROS has read it.
+            continue  # ROS itself has read it.
         if sections and not any(_matches(section, own) for section in sections):
             yield (
                 f'{path} has no effect: its parameters are for {", ".join(sections)}, and this '
@@ -79,7 +79,7 @@ def _remappings(argv: Sequence[str]) -> Iterator[str]:
         name = rule.partition(':=')[0].rpartition(':')[2]
         if name.startswith('__') or name in REMAPPABLE:
             continue
-        # A name without a similar one may be ROS's: /rosout, /clock, ...
+        # A name that is similar to none of these may be ROS's own: /rosout, /clock, ...
         if advice := _advice(name, REMAPPABLE):
             yield f'remapping {rule} has no effect{advice}'
 
@@ -104,7 +104,7 @@ def _sections(tree: Any, path: str = '') -> Iterator[str]:
 
 
 def _matches(section: str, name: str) -> bool:
-    """Return whether a parameter file's section is for the node of this full name."""
+    """Return whether a parameter file's section is for the node with this full name."""
     # In rcl's patterns ** is any number of the name's parts, and * is one.
     parts = {'**': r'(/\w+)*', '*': r'/\w+'}
     pattern = ''.join(parts.get(part, f'/{re.escape(part)}') for part in section.split('/')[1:])

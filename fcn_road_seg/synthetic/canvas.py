@@ -35,7 +35,7 @@ class Camera:
         return int(np.ceil(self.horizon + self.focal * self.height / FAR_M))
 
     def centre(self, z: np.ndarray) -> np.ndarray:
-        """Return the metres from the camera right to the centre line, `z` metres ahead."""
+        """Return how far right of the camera the centre line is, in metres, `z` metres ahead."""
         right = -self.heading * z - self.d
         for size, wave, phase in self.bends:
             right = right + size * (
@@ -131,5 +131,5 @@ class Canvas:
         haze = np.array(self.world.weather.haze) * (1 - clear)
         bgr = cv2.add(bgr, np.full_like(bgr, haze.astype(np.uint8)))
         cv2.copyTo(bgr, mask, self.frame[y0:y1, x0:x1])
-        # It saturates: 1 - 255 is 0.
+        # OpenCV saturates: 1 - 255 is 0.
         cv2.subtract(self.label[y0:y1, x0:x1], mask, self.label[y0:y1, x0:x1])

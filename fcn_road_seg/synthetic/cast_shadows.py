@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 def cast_shadows(frames: Tensor) -> Tensor:
-    """Return `frames` [N, 3, H, W] in [0, 1] with random soft shadows, other ones on each.
+    """Return `frames` [N, 3, H, W] in [0, 1] with random soft shadows, different ones on each.
 
     Bands and edges at any angle stand for poles, walls and vehicles, dapples for foliage. The
     shade keeps 25 to 70 % of the light, a little more of the blue, as the sky still lights it.

@@ -44,7 +44,7 @@ class SyntheticDrive:
         self.world = draw_world(rng)
         if camera_height_m is not None:
             self.world = replace(self.world, camera_height=camera_height_m)
-        # Numbers of their own, so that roads without such ways are what they were before these.
+        # Random numbers of their own, so that roads without such ways stay as they were before.
         self.world = draw_side_ways(np.random.default_rng([seed, 3]), self.world)
         self.things = (*draw_roadside(rng, self.world), *draw_traffic(rng, self.world))
         self._hw = frame_hw
@@ -87,7 +87,7 @@ class SyntheticDrive:
         )
 
     def is_road(self, t_s: float, ahead_m: np.ndarray, right_m: np.ndarray) -> np.ndarray:
-        """Return whether points of the ground are road at `t_s` seconds, whatever stands on it.
+        """Return whether points of the ground are road at `t_s` seconds, whatever stands on them.
 
         The points are (...) metres ahead and to the right of the camera, which looks level along
         the road: its pixel (u, v) shows the point `focal` * `height` / (v - `horizon`) ahead.
@@ -125,7 +125,7 @@ class SyntheticDrive:
 
 
 def _paint_order(placed: Placed) -> float:
-    # Long things are the outermost: whatever is beside them is in front of them.
+    # Long things are the outermost, so whatever is beside them is in front of them.
     z, thing = placed
     return -z if thing.faces else -(z + thing.length)
 

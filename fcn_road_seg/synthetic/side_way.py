@@ -16,7 +16,7 @@ RAIL_M = 0.08
 
 
 class SideWay(NamedTuple):
-    """A way along one side: the verge in front of it and its own width, in metres, and surfaces.
+    """A way along one side of the road, and its verge: their widths, in metres, and surfaces.
 
     `tone` is its brightness relative to its surface's.
     """
@@ -31,7 +31,7 @@ class SideWay(NamedTuple):
 
     @property
     def adjoins_road(self) -> bool:
-        """Whether no verge is before it, so that the kerb is at its outer edge: parking bays."""
+        """Whether it has no verge, so that the kerb is at its outer edge, as with parking bays."""
         return not self.verge_m
 
     @property
@@ -54,7 +54,7 @@ def draw_side_way(rng: Generator, kerbs: bool) -> SideWay | None:
     if kind == 'parking bays':
         width_m = rng.uniform(2.0, 2.6) if rng.random() < 0.7 else rng.uniform(4.5, 5.2)
         surface = str(rng.choice(['asphalt', 'paving', 'concrete']))
-        # Without a line nothing would tell bays of asphalt from the road.
+        # Without a line, bays of asphalt would look like the road.
         marked |= surface == 'asphalt'
         return SideWay(kind, 0.0, width_m, surface, surface, tone, marked)
     surface = str(rng.choice(['asphalt', 'gravel', 'grass', 'concrete']))

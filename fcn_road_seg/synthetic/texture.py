@@ -16,7 +16,7 @@ def fractal(
     for i, n in enumerate(cells):
         grid = rng.standard_normal((min(n, size[0]), min(n, size[1])), np.float32)
         cell = size[0] / len(grid)
-        # Two more rows at both ends are the neighbours of the cubic across the seam.
+        # Two more rows at both ends give cubic interpolation its neighbours across the seam.
         around = np.concatenate([grid[-2:], grid, grid[:2]])
         wide = cv2.resize(
             around, (size[1], round(len(around) * cell)), interpolation=cv2.INTER_CUBIC

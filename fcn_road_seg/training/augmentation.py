@@ -20,15 +20,15 @@ from fcn_road_seg.synthetic.cast_shadows import cast_shadows, draw_chosen
 class Augmentation:
     """Random crops with random geometry, occluders and light; labels take the nearest pixel.
 
-    Pixels outside the frame are void. 0 (for `zoom` (1, 1)) switches a part off.
+    Pixels outside the frame are void. A value of 0 (for `zoom`, (1, 1)) switches a part off.
 
     Attributes:
         crop_hw: size of the crops, at the scale at which the network sees a frame.
         input_rule: the rule that gives this scale.
         zoom: range of the factor by which a crop is enlarged.
-        stretch: a crop gets wider or narrower by up to exp(stretch), mostly by far less.
+        stretch: a crop gets wider or narrower by a factor of up to exp(stretch), mostly far less.
         rotation_deg: largest rotation to either side.
-        mirror: whether every other crop, at random, is mirrored.
+        mirror: whether each crop is mirrored with a probability of 1/2.
         light: exposure, contrast, saturation, colour cast and gamma each change by a random
             factor whose logarithm is at most `light` times its usual range; sensor noise is added.
         shadows: probability that shadows are cast on a crop.
@@ -71,7 +71,7 @@ class Augmentation:
         crop = functional.grid_sample(
             frame[None].float() / 255, grid, padding_mode='reflection', align_corners=False
         )
-        # Labels plus 1: the zeros that grid_sample gives outside the frame become recognisable.
+        # Labels plus 1, so that the zeros that grid_sample gives outside the frame are recognised.
         shifted = label[None, None].float() + 1
         shifted = functional.grid_sample(shifted, grid, mode='nearest', align_corners=False)
         cropped = torch.where(shifted == 0, float(VOID), shifted - 1)

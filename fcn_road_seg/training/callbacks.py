@@ -49,7 +49,7 @@ def weight_average(decay: float) -> WeightAveraging:
 class DataWait(Callback):
     """Logs `train/data_wait`, the share of an epoch's time in which the step waited for frames.
 
-    At the end it says the share of all epochs, without validation, and the speed.
+    At the end it reports the share over all epochs, without validation, and the speed.
     """
 
     def __init__(self) -> None:
@@ -117,10 +117,10 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = 'cpu', weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Return the content of the file `path`; Lightning's own reader takes some for URLs.
+        """Return the content of the file `path`; Lightning's own reader takes some paths for URLs.
 
         Raises:
-            ValueError: it is damaged, or another file.
+            ValueError: the file is damaged, or not a checkpoint of a run.
         """
         return read_run_checkpoint(Path(path))
 
@@ -128,8 +128,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 class RunCheckpoint(ModelCheckpoint):
     """Keeps one file of a run: the latest state, or the one with the highest `monitor`.
 
-    The score that a resumed run has to beat is the one in the file. Lightning's memory of it is
-    in last.ckpt, where it is one validation old, and is void once the run has been moved.
+    The score that a resumed run has to beat is the one in the file. Lightning keeps its own copy
+    in last.ckpt, where it is one validation old and no longer valid if the run has been moved.
     """
 
     def __init__(self, out: Path, name: str, monitor: str | None = None) -> None:

@@ -77,7 +77,7 @@ class FrameLoader(DataLoader[object]):
 def _pack(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[torch.Size]]:
     """Return the bytes of all frames and labels in one tensor, and the labels' sizes.
 
-    From one process to another each tensor takes a file descriptor, of which a process has 1024.
+    Each tensor sent between processes takes a file descriptor, of which a process has 1024.
     """
     parts = [part.ravel() for frame, label in samples for part in (frame.permute(1, 2, 0), label)]
     return torch.cat(parts), [label.shape for _, label in samples]

@@ -1,4 +1,4 @@
-"""A run of two steps that meets every error that a run of days would meet at its end."""
+"""A run of two steps that finds every error that a run of days would only find at its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fcn_road_seg.training.recipes import Recipe
 from fcn_road_seg.training.run import Calibrate, FastRoadLogitOf, train
 from fcn_road_seg.training.run_folder import check_run_folder
 
-# On a CPU all precisions together take some 4 s for a frame.
+# On a CPU, all precisions together take about 4 s per frame.
 CALIBRATION_FRAMES = 2
 
 
@@ -25,9 +25,9 @@ def dry_run(
     calibrate: Calibrate,
     fast_road_logit_of: FastRoadLogitOf,
 ) -> dict[str, dict[str, float]] | None:
-    """Train as `train` with these options, but two steps on a few frames, and keep nothing.
+    """Run `train` with these options, but for two steps on a few frames, and keep nothing.
 
-    The encoder is free in the second step, which then needs as much memory as any.
+    `freeze_steps` is at most 1, so that the second step needs as much memory as any.
 
     Raises:
         ValueError, TrainingError: as `train`.

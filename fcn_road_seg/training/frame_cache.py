@@ -19,24 +19,25 @@ from fcn_road_seg.utils.atomic_write import atomic_write, refuse_unwritable_fold
 # Height and width, little-endian.
 _HEADER = np.dtype('<u4')
 _HEADER_BYTES = 2 * _HEADER.itemsize
-# The bytes that all files have together; a lock on it guards the number.
+# The file with the total size of all files in bytes; a lock on it guards the number.
 _SIZE_NAME = 'size'
-# The processes of one training do not start in the same moment.
+# The processes of one training do not start at the same moment.
 _SPARED_BEFORE_S = 60.0
-# What is left of the disk: the run needs some for its checkpoints.
+# Disk space to leave free: the run needs some for its checkpoints.
 _FREE_BYTES = 5 * 10**9
-# When the oldest files give way, so many of the bytes at once: to list the folder takes long.
+# The share of the bytes that is freed at once when old files are removed: listing the folder takes
+# long.
 _FREED_SHARE = 0.02
 
 
 def default_cache_folder() -> Path:
-    """Return the user's folder of the cache, by the XDG base directory specification."""
+    """Return the user's cache folder, by the XDG base directory specification."""
     home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
     return Path(home) / 'fcn_road_seg' / 'frames'
 
 
 def frame_key(version: tuple[object, ...]) -> str:
-    """Return the name under which a frame is kept: another `version` or code has another.
+    """Return the name under which a frame is kept; another `version` or other code changes it.
 
     `version` is what the frame depends on; its `repr` is the same in every process.
     """
@@ -44,12 +45,12 @@ def frame_key(version: tuple[object, ...]) -> str:
 
 
 class FrameCache:
-    """Frames with their labels, by key; files of at most `max_bytes` bytes together.
+    """Frames with their labels, by key, in files of at most `max_bytes` bytes together.
 
-    Any number of processes may use one folder at a time. When it is full, the files that were not
-    used since a minute before this object was made give way, the least recently used first; if
-    there are none left, or little of the disk is, nothing more is stored. A file that somebody
-    removes is only missing.
+    Any number of processes may use one folder at a time. When it is full, files are removed, the
+    least recently used first, unless they were used later than a minute before this object was
+    made. If none can be removed, or the disk is nearly full, nothing more is stored. A file that
+    somebody removes is merely missing.
 
     Raises:
         ValueError: the folder cannot be written to.
@@ -67,14 +68,14 @@ class FrameCache:
         size_file.touch()
         # By the clock of the disk, which can be another machine's.
         self._spared_s = size_file.stat().st_mtime - _SPARED_BEFORE_S
-        # What the number counts and no longer exists, after a kill or an rm, is found out here.
+        # Counted anew: after a kill or an rm, the number may include files that do not exist.
         with size_file.open('r+') as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             _write_number(file.fileno(), self.used_bytes())
 
     @property
     def is_used(self) -> bool:
-        """Whether any frame is kept: `max_bytes` of 0 leave the folder alone."""
+        """Whether any frame is kept: with a `max_bytes` of 0, the folder is left alone."""
         return self.max_bytes > 0
 
     def use(self, key: str) -> bool:
@@ -99,15 +100,15 @@ class FrameCache:
             return None
         h, w = data[:_HEADER_BYTES].view(_HEADER).tolist()
         frame, label = np.split(data[_HEADER_BYTES:], [3 * h * w])
-        # A power cut can leave a file that is cut off, or zeros.
+        # A power cut can leave a file that is cut off or all zeros.
         if label.size != h * w or not label.size:
             return None
         return frame.reshape(h, w, 3), label.reshape(h, w)
 
     def store(self, key: str, sample: Sample) -> None:
-        """Write a frame and its label, unless there is no room for them, in the folder or on disk.
+        """Write a frame and its label, unless the folder or the disk has no room for them.
 
-        It is there completely or not at all.
+        The file is written completely or not at all.
         """
         if self._is_full:
             return
@@ -126,7 +127,7 @@ class FrameCache:
                     frame_file.write(np.ascontiguousarray(frame_rgb).data)
                     frame_file.write(np.ascontiguousarray(label).data)
         except OSError:
-            # Mostly a full disk. The training goes on, and decodes the frame again.
+            # Usually a full disk. The training goes on, and decodes the frame again.
             self._is_full = True
 
     def used_bytes(self) -> int:
@@ -134,7 +135,7 @@ class FrameCache:
         return sum(size for _, size, _ in self._files())
 
     def _count(self, size: int, file: TextIO) -> bool:
-        """Count `size` more bytes, if there is room or can be made; return whether there is."""
+        """Count `size` more bytes if there is room, or room can be made; return whether so."""
         text = file.read()
         used = int(text) if text.isdecimal() else self.used_bytes()
         if used + size > self.max_bytes:
@@ -147,7 +148,7 @@ class FrameCache:
         return has_room
 
     def _remove_unused(self, goal: int) -> int:
-        """Remove files that this run has not used, down to `goal` bytes and below; return them."""
+        """Remove files that this run has not used, to below `goal` bytes; return what is left."""
         files = sorted(self._files())
         used = sum(size for _, size, _ in files)
         for used_s, size, path in files:
@@ -158,7 +159,7 @@ class FrameCache:
         return used
 
     def _files(self) -> list[tuple[float, int, Path]]:
-        """Return of each file, unfinished ones included, when it was used, its bytes and path."""
+        """Return each file's last use in s, bytes and path; unfinished files are included."""
         found = []
         with os.scandir(self.folder) as entries:
             for entry in entries:
@@ -172,7 +173,7 @@ class FrameCache:
 
 
 def _write_number(descriptor: int, number: int) -> None:
-    # In one write of fixed length, which a kill cannot cut.
+    # A kill cannot cut off a single write of fixed length.
     os.pwrite(descriptor, f'{number:020}'.encode(), 0)
 
 

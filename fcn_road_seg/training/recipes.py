@@ -35,7 +35,7 @@ class Recipe:
 
     Attributes:
         optimizer: adam or adamw.
-        learning_rate: the highest one, of the decoder.
+        learning_rate: the decoder's highest one.
         weight_decay: the optimizer's.
         warm_up: share of the steps, in [0, 1), in which the learning rate rises.
         cosine: whether the learning rate falls to 0 after the warm-up.
@@ -47,7 +47,7 @@ class Recipe:
         teacher_weight: factor, above 0, of the `distillation_loss` of a run with a teacher.
         encoder_rate: learning rate of an encoder with initial weights, relative to the decoder's.
         frozen_stages: number of the encoder's five stages, from the first, that keep their initial
-            weights. Two take a quarter off a step's time on a CPU.
+            weights. With two, a step takes a quarter less time on a CPU.
         mixed_precision: whether bfloat16 may be used where it is fast.
         batch: crops per step and device.
 
@@ -117,8 +117,8 @@ STRONG = Recipe(
     ema_decay=0.998,
     dice=True,
     smoothing=0.05,
-    # As much as the labels, whose loss is a cross-entropy and Dice. Hinton et al. found the
-    # teacher's part best at a higher weight than the labels'; here it has not been tuned.
+    # The teacher counts as much as the labels, whose loss is a cross-entropy plus Dice. Hinton et
+    # al. found it best to weigh the teacher higher than the labels; here it has not been tuned.
     teacher_weight=2.0,
     encoder_rate=0.1,
     frozen_stages=0,

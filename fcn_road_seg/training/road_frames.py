@@ -33,10 +33,10 @@ class Frame(Protocol):
 
 
 class RoadFrames(Dataset[tuple[Tensor, Tensor]]):
-    """Frames as tensors: ([3, H, W] uint8 RGB, [H, W] uint8 label); memory holds none of them.
+    """Frames as tensors: ([3, H, W] uint8 RGB, [H, W] uint8 label); none is kept in memory.
 
-    Each is reduced to at most about `max_pixels` pixels, unless that is None, and comes from
-    `cache`, or goes there after it has been decoded.
+    Each is reduced to at most about `max_pixels` pixels, unless that is None. It is read from
+    `cache`, or decoded and then stored there.
 
     Raises:
         DatasetError: a file is gone.
@@ -59,22 +59,22 @@ class RoadFrames(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(frame_rgb).permute(2, 0, 1), torch.from_numpy(label)
 
     def missing(self) -> list[int]:
-        """Return the indices of the frames that are not in the cache; it keeps the others."""
+        """Return the indices of the frames that are not in the cache, which keeps the others."""
         return [index for index, key in enumerate(self._keys) if not self._cache.use(key)]
 
     def decode_missing(self, text: str, workers: int, begin: float = 0.0) -> None:
         """Decode the frames that the cache lacks, with a progress bar labelled `text`.
 
-        `workers` processes do it, 0 for this one. Trainings that begin at different places,
-        `begin` in [0, 1), share the work. After it every frame has been read, and so checked,
-        once: by this training or by another. `decoded` counts those that this one has read.
+        `workers` processes do this; with 0, this process does. Trainings that begin at different
+        places, `begin` in [0, 1), share the work. Afterwards every frame has been read, and so
+        checked, once: by this training or another. `decoded` counts those that this one has read.
 
         Raises:
             DatasetError: the first error in the data; the message names the file.
         """
         missing = self.missing()
         first = int(begin * len(missing))
-        # One process for the frames of a drive, which takes longest to set up.
+        # The frames of a drive go to one process, as setting up the drive takes longest.
         loader = DataLoader(
             _Decoded(self),
             batch_size=RENDERED_FRAMES_A_DRIVE,
@@ -99,7 +99,7 @@ class RoadFrames(Dataset[tuple[Tensor, Tensor]]):
 
 
 class _Decoded(Dataset[str]):
-    """Decodes a frame unless another process has; an item is its error, or empty."""
+    """Decodes a frame unless another process has; an item is the text of its error, or ''."""
 
     def __init__(self, frames: RoadFrames) -> None:
         self._frames = frames
@@ -108,25 +108,25 @@ class _Decoded(Dataset[str]):
         try:
             self._frames[index]
         except DatasetError as error:
-            # As an exception it would come out of its process with a traceback for text.
+            # As an exception, it would leave its process with a traceback as its text.
             return str(error)
         return ''
 
 
 def default_workers() -> int:
-    """Return the number of processes that decode if nobody says: one for each core, at most 8."""
+    """Return the default number of processes that decode: one for each core, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     return min(MAX_DEFAULT_WORKERS, cores or 1)
 
 
 @contextmanager
 def frame_readers() -> Iterator[None]:
-    """Prepare this process for others that read its frames, and say in one line if one is killed.
+    """Prepare this process for others that read its frames, and report in a line if one is killed.
 
     Raises:
         TrainingError: one was killed, by lack of memory for example.
     """
-    # A process that is forked from one with OpenCV's pool of threads can wait for them forever.
+    # A process forked from one that has OpenCV's thread pool can wait for the threads forever.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

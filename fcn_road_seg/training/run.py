@@ -68,11 +68,12 @@ def train(
     """Train a network, write it to `options.out` and return its metrics, {data set: {'iou': ...}}.
 
     The caller gives `calibrate` and `fast_road_logit_of`: the trainer knows the network, not how
-    it is run. Of several processes only the first writes the network; the others return None.
+    it is run. If there are several processes, the first one writes the network, and the others
+    return None.
 
     Raises:
         ValueError: weights, data, hardware, the output folder or the run to resume cannot be
-            used; all but the content of the data is checked before these are read.
+            used; everything but the content of the data is checked before they are read.
         TrainingError: the training failed or was interrupted.
     """
     if options.weights == 'none' and recipe.frozen_stages:
@@ -101,7 +102,7 @@ def train(
     if options.weights == 'none':
         # The smaller rate is for an encoder that has already learnt.
         recipe = replace(recipe, encoder_rate=1.0)
-    # More pixels than a crop can show would only take memory, and alias.
+    # More pixels than a crop can show would only take memory and cause aliasing.
     seen_pixels = recipe.input_rule.pixels or math.prod(recipe.crop_hw)
     workers = default_workers() if options.workers is None else options.workers
     training = RoadTraining(
@@ -156,13 +157,13 @@ def fit(
     except torch.OutOfMemoryError as error:
         raise TrainingError(f'{error}; lower --batch or --crop') from error
     except DatasetError as error:
-        # Behind the traceback of the process that reads frames.
+        # The error follows the traceback of the process that reads frames.
         *_, last_line = str(error).splitlines()
         raise TrainingError(last_line.partition('DatasetError: ')[2] or last_line) from error
     except MisconfigurationException as error:
         raise TrainingError(str(error)) from error
     except OSError as error:
-        # Checkpoints say so themselves, metrics and pictures do not.
+        # `WholeCheckpoints` reports a full disk for checkpoints, but not for metrics and pictures.
         if error.errno != errno.ENOSPC:
             raise
         raise full_disk_error(options.out, options.out, error) from error
@@ -190,7 +191,7 @@ def write_checkpoint(
     calibrated = calibrate(checkpoint, list(sample_frames(sources)))
     with atomic_write(options.out / CHECKPOINT_NAME) as part:
         save_checkpoint(calibrated, part, torch.float16)
-        # Read and run, as the node will.
+        # Read it and run the network, as the node will.
         load_checkpoint(part)
     return metrics
 

@@ -18,9 +18,9 @@ from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder, remove_unf
 LAST_NAME, BEST_NAME = 'last.ckpt', 'best.ckpt'
 CHECKPOINT_NAME = 'road_fcn.safetensors'
 CURVES_NAME, PREDICTIONS_NAME = 'curves.png', 'predictions.png'
-# The key of a Lightning checkpoint under which the IoU of its weights stands, by source.
+# The key in a Lightning checkpoint for the IoU of its weights by source.
 VAL_IOU_KEY = 'val_iou_by_source'
-# Under this key Lightning keeps the weights themselves when those written are their average.
+# Lightning's key for the current weights, if those that it writes as weights are their average.
 _CURRENT_WEIGHTS_KEY = 'current_model_state'
 
 
@@ -37,7 +37,7 @@ def full_disk_error(path: Path, out: Path, error: Exception) -> TrainingError:
 def check_run_folder(out: Path, resume: Path | None) -> None:
     """Check that a run may write to `out`, and continue `resume`.
 
-    Files that the run could not finish, because it was killed, are removed if it is continued.
+    If the run is continued, files that it left unfinished when it was killed are removed.
 
     Raises:
         ValueError: `out` holds another run, whose files would be lost, or cannot be written to.
@@ -74,14 +74,14 @@ def _refuse_odd_path(out: Path) -> None:
 
 
 def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool) -> None:
-    """Check that `options.resume` continues with these options, `net` and average of the weights.
+    """Check that `options.resume` fits these options, `net` and the use of a weight average.
 
     Raises:
-        ValueError: it is no checkpoint of a run, or of a run with other options.
+        ValueError: it is not a checkpoint of a run, or its run had other options.
     """
     path = options.resume
     assert path is not None
-    # Shapes alone: the tensors stay on the disk.
+    # Only shapes are needed: the tensors stay on the disk.
     saved = read_run_checkpoint(path, 'meta')
     shapes = {name: tensor.shape for name, tensor in net.state_dict(prefix='net.').items()}
     saved_shapes = {k: v.shape for k, v in saved['state_dict'].items() if k.startswith('net.')}
@@ -104,13 +104,13 @@ def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool)
 
 
 def read_run_checkpoint(path: Path, device: str = 'cpu') -> dict[str, Any]:
-    """Return the content of a run's .ckpt file, its tensors on `device`; meta reads none.
+    """Return the content of a run's .ckpt file, its tensors on `device`; meta reads no tensors.
 
     Raises:
-        ValueError: it is damaged, or another file.
+        ValueError: the file is damaged, or not a checkpoint of a run.
     """
     try:
-        # An open file, since by its name PyTorch would take some for another kind.
+        # An open file: PyTorch would take some files for another kind by their names.
         with path.open('rb') as file:
             content = torch.load(file, map_location=device, weights_only=True)
         if content['state_dict'] and content['optimizer_states'] and content['global_step']:
@@ -124,12 +124,12 @@ def read_run_checkpoint(path: Path, device: str = 'cpu') -> dict[str, Any]:
 
 
 def mean_iou(iou_by_source: Mapping[str, float]) -> float:
-    """Return the score, the highest of which makes the best checkpoint; of at least one source."""
+    """Return the score by which checkpoints are compared; there must be at least one source."""
     return sum(iou_by_source.values()) / len(iou_by_source)
 
 
 def best_score(out: Path) -> float | None:
-    """Return `mean_iou` of the best checkpoint in `out`; None if there is none, or it has none.
+    """Return `mean_iou` of the best checkpoint in `out`; None if there is no file or no IoU in it.
 
     Raises:
         ValueError: the file is damaged.

@@ -38,7 +38,7 @@ class FoundSource:
     val: Sequence[Frame]
 
     def few(self) -> FoundSource:
-        """Return this data set with a few of its frames and its own share."""
+        """Return this data set with only a few of its frames, but the same share."""
         share = self.share or len(self.train)
         return FoundSource(self.name, share, self.train[:8], self.val[:2])
 

@@ -22,8 +22,8 @@ class Teacher:
 
     `fast_road_logit`, if there is one, computes it for crops on a CPU instead of PyTorch.
 
-    It is no nn.Module, so it is no part of the network that holds it: no optimizer, average of
-    the weights, run's checkpoint or switch to training mode reaches it. Its input rule does not
+    It is not an nn.Module, and so not part of the module that holds it: the optimizer, the weight
+    average, the run's checkpoints and training mode do not affect it. Its input rule does not
     matter, since it sees the crops as they are.
     """
 
@@ -37,14 +37,14 @@ class Teacher:
         )
 
     def __deepcopy__(self, memo: object) -> Teacher:
-        # The average of the weights begins as a copy of the whole training; this never changes.
+        # The weight average starts as a deep copy of the training; this network never changes.
         return self
 
     @torch.no_grad()
     def p_road(self, frames_rgb: Tensor) -> Tensor:
         """Return p(road), [N, H, W] float32, for crops [N, 3, H, W], float RGB in [0, 1].
 
-        It computes on their device and, by PyTorch, in the precision of the caller's autocast.
+        It computes on their device and, with PyTorch, in the precision of the caller's autocast.
         """
         aligned = not any(side % OUTPUT_STRIDE for side in frames_rgb.shape[-2:])
         if self._fast_road_logit and aligned and frames_rgb.device.type == 'cpu':
@@ -59,7 +59,7 @@ class Teacher:
 def load_teacher(
     checkpoint: str, fast_road_logit_of: Callable[[Checkpoint], RoadLogit | None]
 ) -> Teacher:
-    """Return the teacher of a checkpoint file or of the name of a shipped one.
+    """Return the teacher for a checkpoint file, or for the name of a shipped checkpoint.
 
     Raises:
         CheckpointError: as `checkpoint_path` and `load_checkpoint`.

@@ -1,4 +1,4 @@
-"""Lightning's trainer, and what it says and does not say."""
+"""Lightning's trainer, and which of its messages are shown."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from fcn_road_seg.training.recipes import Recipe
 from fcn_road_seg.training.run_folder import BEST_NAME, LAST_NAME
 from fcn_road_seg.utils.cpu_features import has_bfloat16
 
-# What Lightning says before each training that helps nobody who trains.
+# Messages of Lightning before each training that do not help the user.
 _NOISE = ('💡', 'TPU available', 'Loading `train_dataloader`', 'Seed set to')
 
 
 def quieten_lightning() -> None:
-    """Leave out Lightning's advertisement and its hints for who programs with it."""
+    """Hide Lightning's advertisement and its hints for programmers."""
     warnings.filterwarnings('ignore', module=r'lightning\.')
     for name in (
         'pytorch.utilities.rank_zero',
@@ -72,7 +72,7 @@ def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> 
             enable_model_summary=False,
             default_root_dir=out,
         )
-    # Lightning's word that it has no such accelerator, or not that many devices.
+    # Lightning reports that there is no such accelerator, or not that many devices.
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
         raise ValueError(
             f'--accelerator {options.accelerator} --devices {options.devices} --strategy '
@@ -85,12 +85,12 @@ def build_callbacks(options: TrainingOptions, recipe: Recipe, validates: bool) -
     """Return the callbacks: checkpoints, progress and pictures, weight average, early end."""
     out = options.out.absolute()
     callbacks: list[Callback] = [
-        # Two of them: `save_last` of a single one follows only when there is a new best.
+        # Two of them: with a single one, `save_last` only writes when there is a new best.
         RunCheckpoint(out, LAST_NAME),
         RunCheckpoint(out, BEST_NAME, 'val/iou' if validates else None),
         LearningRateMonitor('step'),
         DataWait(),
-        # Lightning's choice is rich if that is installed, which shows nothing in a log file.
+        # Lightning would use rich if it is installed, which shows nothing in a log file.
         ProgressBar(),
         ProgressPictures(out),
     ]

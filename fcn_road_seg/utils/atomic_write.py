@@ -15,8 +15,8 @@ def atomic_write(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it is renamed to `path` after the block.
 
     An earlier file of that name stays unchanged until then, and also after an error (e.g. a full
-    disk). The unfinished file is removed after an error, unless the process was killed. If it is
-    not `durable`, a power cut soon after can leave it cut off; it is written faster in return.
+    disk). The unfinished file is removed after an error, unless the process was killed. If not
+    `durable`, the file is written faster, but a power cut soon afterwards can leave it cut off.
 
     Raises:
         OSError: the folder does not exist or is not writable, or the disk is full.
@@ -40,7 +40,7 @@ def atomic_write(path: str | Path, durable: bool = True) -> Iterator[Path]:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what `atomic_write` calls of killed processes left of `path`.
+    """Remove the unfinished files that killed processes left when they wrote `path`.
 
     Call it only while nobody writes `path`.
     """
@@ -51,13 +51,13 @@ def remove_unfinished(path: Path) -> None:
 def refuse_unwritable_folder(folder: Path) -> None:
     """Raise ValueError if `folder` cannot be created, or written to; leave no trace.
 
-    Work of hours should not end on that.
+    Hours of work should not be lost for that reason.
     """
     try:
         there = folder
         while not there.exists():
             there = there.parent
-        # Permissions do not tell: root may write everywhere but to a file system like /proc.
+        # Permissions do not tell: root may write everywhere, except to a file system like /proc.
         with tempfile.TemporaryDirectory(dir=there):
             pass
     except OSError as error:

@@ -11,8 +11,8 @@ _CPU_INFO = Path('/proc/cpuinfo')
 def has_bfloat16(cpu_info: Path = _CPU_INFO) -> bool:
     """Return whether the CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX).
 
-    With either, PyTorch and OpenVINO take at most half of their float32's time; without, bfloat16
-    is emulated and slower. False if the system has no /proc/cpuinfo.
+    With either, PyTorch and OpenVINO take at most half of their time in float32; without them,
+    bfloat16 is emulated, which is slower. False if the system has no /proc/cpuinfo.
     """
     return not cpu_flags(cpu_info).isdisjoint({'avx512_bf16', 'amx_bf16'})
 
@@ -20,8 +20,8 @@ def has_bfloat16(cpu_info: Path = _CPU_INFO) -> bool:
 def has_fast_bfloat16(cpu_info: Path = _CPU_INFO) -> bool:
     """Return whether the CPU multiplies bfloat16 matrices in hardware (AMX).
 
-    Inference needs this much: with AVX-512 BF16 alone ncnn's float32, by Winograd convolutions,
-    is a tenth faster than bfloat16. False if the system has no /proc/cpuinfo.
+    Inference needs AMX: with AVX-512 BF16 alone, ncnn's float32, with Winograd convolutions, is a
+    tenth faster than bfloat16. False if the system has no /proc/cpuinfo.
     """
     return 'amx_bf16' in cpu_flags(cpu_info)
 

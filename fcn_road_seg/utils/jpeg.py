@@ -1,8 +1,8 @@
 """The markers of a JPEG, and whether its data are complete.
 
-If data are missing, libjpeg, and so OpenCV and Pillow, makes up the rest of the picture (mostly
-grey) and only prints a warning. The markers are parsed here and not by Pillow (20 us per frame,
-against 4 here), which does not tell missing data either, and refuses some files that OpenCV
+If data are missing, libjpeg, which OpenCV and Pillow use, makes up the rest of the picture (mostly
+grey) and only prints a warning. The markers are parsed here instead of by Pillow, which takes 20
+us per frame (4 us here), does not report missing data either, and refuses some files that OpenCV
 decodes.
 """
 
@@ -18,8 +18,9 @@ import numpy as np
 JPEG_START = b'\xff\xd8\xff'
 _END = b'\xff\xd9'
 _SCAN_START = b'\xff\xda'
-# Like libjpeg, a search for the next marker skips anything in between, also fill bytes (0xFF). A
-# pattern with all of these would take time by the square of their number: hours for a megabyte.
+# As in libjpeg, the search for the next marker skips anything in between, even fill bytes (0xFF).
+# If the pattern matched all fill bytes, its time would grow with the square of their number: hours
+# for a megabyte.
 _MARKER = re.compile(rb'\xff([^\x00\xff])')
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
@@ -90,9 +91,9 @@ def decode_whole_jpeg(
     """Return what `decode` makes of a JPEG, or None if it cannot decode it or data are missing.
 
     The end marker may be missing, as some cameras never send it; `decode` then runs twice. Damage
-    that leaves each scan its number of blocks goes unnoticed, and so does the loss of the last
-    block or two of a picture that has an end marker. None is also returned for a picture with so
-    many scans that it would cost more than any encoder's.
+    that does not change the number of blocks in a scan goes unnoticed, and so does the loss of the
+    last block or two of a picture that has an end marker. None is also returned for a picture with
+    so many scans that it would cost more than that of any encoder.
     """
     w, h = header.size_wh
     if not header.has_one_scan and _scans(data, header) * w * h > _MAX_SCANNED_PIXELS:
@@ -111,7 +112,7 @@ def decode_whole_jpeg(
         small = pixels.size < _ALWAYS_CHECKED
         if not has_end or small or header.components > 3 or _ends_grey(pixels):
             # More bits at the end change the picture only if there were too few. Without an end
-            # marker, libjpeg does not warn of them.
+            # marker, libjpeg does not warn about them.
             more = data[:end].rstrip(b'\xff') + _MORE_BITS
             again = decode(more)
             if again is None or not np.array_equal(again, pixels):
@@ -123,7 +124,7 @@ def decode_whole_jpeg(
 
 def _ends_grey(pixels: np.ndarray) -> bool:
     """Return whether the last block may have been made up."""
-    # Of most pictures the last pixel tells, and costs 2 us instead of 20.
+    # For most pictures the last pixel is enough, which takes 2 us instead of 20.
     if not _is_grey(pixels[-1:, -1:]):
         return False
     h, w = pixels.shape[:2]
@@ -132,7 +133,7 @@ def _ends_grey(pixels: np.ndarray) -> bool:
 
 def _is_grey(pixels: np.ndarray) -> bool:
     luma = pixels @ _BGR_TO_LUMA if pixels.ndim == 3 else pixels
-    # The colour of the block before it can shine through, and round differently.
+    # The colour of the previous block can mix in, and be rounded differently.
     return bool((abs(luma - float(_GREY)) <= 2).all())
 
 
@@ -149,9 +150,9 @@ def _has_grey_block(pixels: np.ndarray) -> bool:
 def _lacks_bits(data: bytes, header: JpegHeader) -> bool:
     """Return whether a scan or restart interval has too few bits; False if Pillow cannot tell."""
     if _has_more_restarts_than_blocks(data, header):
-        # Each would get bits of its own: a hundred times the memory of the message.
+        # Adding bits to each interval would take a hundred times the memory of the message.
         return True
-    # OpenCV would print a warning of the bits that are added, to every picture that is complete.
+    # For every complete picture, OpenCV would print a warning about the bits that are added.
     try:
         from PIL import Image
     except ImportError:
@@ -193,7 +194,7 @@ def _with_more_bits(data: bytes, header: JpegHeader) -> bytes:
 
 
 def _markers(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
-    """Yield of each marker from `position` on: its second byte, its start and its end."""
+    """Yield the second byte, the start and the end of each marker from `position` on."""
     while marker := _MARKER.search(data, position):
         kind = marker[1][0]
         position = marker.end()

@@ -1,7 +1,7 @@
 """Picture files (JPEG, PNG) -> uint8 arrays, with all checks of untrusted data.
 
-All parts of the package read pictures by this module, so that they read, and refuse, the same:
-frames and labels on disk as well as compressed messages.
+All parts of the package read pictures with this module, so that they accept and refuse the same
+ones: frames and labels on disk as well as compressed messages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fcn_road_seg.utils.jpeg import JPEG_START, decode_whole_jpeg, jpeg_header
 MAX_PIXELS = 64_000_000
 _PNG_START = b'\x89PNG\r\n\x1a\n'
 _IHDR_START = b'\x00\x00\x00\x0dIHDR'
-# A chunk's length and name before its data, and its checksum behind them.
+# Bytes of a chunk's length and name, before its data, and of its checksum, after them.
 _CHUNK_FRAME = 12
 
 
@@ -70,10 +70,10 @@ def decode_picture(data: bytes, unchanged: bool = False) -> np.ndarray:
 
 
 def read_picture(path: Path, unchanged: bool = False) -> np.ndarray:
-    """Return the picture of a file, as `decode_picture`.
+    """Return the picture of a file, as `decode_picture` does.
 
     Raises:
-        PictureError: the file cannot be read, or as `decode_picture`.
+        PictureError: the file cannot be read, or as for `decode_picture`.
     """
     # Not cv2.imread: it cannot open names that are not UTF-8.
     try:
@@ -86,7 +86,7 @@ def read_picture(path: Path, unchanged: bool = False) -> np.ndarray:
 def _has_all_chunks(png: bytes) -> bool:
     """Return whether each chunk, up to the last one, has as many bytes as it says.
 
-    OpenCV 5 allocates what a chunk claims before it looks for its bytes: 4 GiB for a PNG of 92.
+    OpenCV 5 allocates what a chunk claims before it looks for the data: 4 GiB for 92 bytes of PNG.
     """
     at = len(_PNG_START)
     while at + _CHUNK_FRAME <= len(png):

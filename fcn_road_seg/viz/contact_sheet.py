@@ -51,7 +51,7 @@ def make_contact_sheet(
 ) -> np.ndarray:
     """Return (H, W, 3) uint8 pictures, row by row, as one picture.
 
-    Each cell is `cell_width` wide; a row is as high as its highest picture needs.
+    Each cell is `cell_width` wide; a row is as high as its tallest picture needs.
     """
     rows = []
     for start in range(0, len(pictures_bgr), columns):
@@ -66,7 +66,7 @@ def make_contact_sheet(
 def write_png(picture_bgr: np.ndarray, path: Path) -> None:
     """Write an (H, W, 3) uint8 picture.
 
-    OpenCV's own `imwrite` says nothing of a full disk, and takes UTF-8 paths only.
+    OpenCV's own `imwrite` does not report a full disk, and takes UTF-8 paths only.
 
     Raises:
         OSError: the file cannot be written.

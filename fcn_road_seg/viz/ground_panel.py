@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 _LINE_M = 10
-# Of an occupancy grid's cells: 0 is road, 100 is not, all else (-1) was not seen.
+# Colours of an occupancy grid's cells: 0 is road, 100 is not road, -1 was not seen.
 _ROAD_BGR, _OTHER_BGR, _UNSEEN_BGR = (90, 190, 90), (45, 45, 45), (130, 130, 130)
 _LINE_BGR = (0, 200, 255)
 
@@ -24,7 +24,7 @@ def draw_grid(
 
     `cells` (H, W) int8 are those of an OccupancyGrid: rows from the right, columns from `x_min_m`
     ahead, 0 road to 100 not road, -1 unseen. `lines` are drawn on it: x and y, (N,) each, in
-    metres ahead and to the left of the grid's middle. White lines every 10 m tell the distance.
+    metres ahead and to the left of the grid's middle. White lines every 10 m show the distance.
     """
     share = (cells.clip(0, 100) / 100)[..., None]
     painted = (1 - share) * _ROAD_BGR + share * np.array(_OTHER_BGR)
@@ -53,8 +53,8 @@ def ground_panel(
 ) -> np.ndarray:
     """Return frame, overlay and grid side by side, (H, W, 3) uint8 BGR each, at the grid's height.
 
-    Frame and overlay are one above the other if they are wider than high: else the grid would be
-    too small to see.
+    If the frame is wider than 1.5 times its height, frame and overlay are one above the other:
+    otherwise the grid would be too small to see.
     """
     h = grid_bgr.shape[0]
     is_wide = frame_bgr.shape[1] > 1.5 * frame_bgr.shape[0]

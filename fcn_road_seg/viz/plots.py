@@ -18,9 +18,9 @@ LINE_STYLES = ('--', ':')
 
 @dataclass(frozen=True)
 class TimeBar:
-    """A time's quartiles (q1, median, q3) in ms; `note` is drawn behind the bar.
+    """A time's quartiles (q1, median, q3) in ms; `note` is drawn after the end of the bar.
 
-    The bar is grey if it `is_rival`, one that the others are compared with.
+    The bar is grey if it `is_rival`: the others are compared with it.
     """
 
     text: str
@@ -31,7 +31,7 @@ class TimeBar:
 
 @dataclass(frozen=True)
 class TimePanel:
-    """Bars to compare with one another, and with vertical lines at `lines_ms`, by their labels."""
+    """Bars to compare with one another and with vertical lines, at `lines_ms` by their labels."""
 
     title: str
     bars: Sequence[TimeBar]
@@ -42,7 +42,7 @@ class TimePanel:
 def plot_curves(metrics_csv: Iterable[Path], path: Path) -> None:
     """Plot loss and IoU over the steps, from Lightning's CSV files, one for each start of a run.
 
-    The plot is a PNG file at `path`, as those of the functions below.
+    The plot is a PNG file at `path`, like those of the functions below.
     """
     curves: dict[str, dict[int, float]] = {}
     for file in sorted(metrics_csv, key=lambda file: file.stat().st_mtime):
@@ -101,7 +101,7 @@ def plot_times(panels: Sequence[TimePanel], path: Path) -> None:
             )
         for index, (text, ms) in enumerate(panel.lines_ms.items()):
             axes.axvline(ms, color='k', linestyle=LINE_STYLES[index % 2], label=text)
-        # Leaves room for the note behind the longest bar.
+        # Leaves room for the note after the longest bar.
         axes.set_xlim(0, 1.6 * q3.max())
         axes.set_yticks(range(count), [bar.text for bar in panel.bars])
         axes.set_title(panel.title)
@@ -118,10 +118,10 @@ def _dress(axes: Axes, x_text: str, y_text: str) -> None:
     axes.set_ylabel(y_text)
     axes.grid(alpha=0.3)
     if axes.lines:
-        # Given, since of its own accord Matplotlib leaves out names like _road.
+        # Given explicitly, since Matplotlib leaves out names like _road by default.
         labels = [str(line.get_label()) for line in axes.lines]
         for text in axes.legend(axes.lines, labels).get_texts():
-            # A dollar sign in the name of a data set begins no formula.
+            # A dollar sign in the name of a data set does not start a formula.
             text.set_parse_math(False)
 
 

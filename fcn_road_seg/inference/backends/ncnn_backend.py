@@ -34,16 +34,16 @@ class NcnnBackend:
         self._net = ncnn.Net()
         options = self._net.opt
         options.num_threads = num_threads
-        # The mask must be float32's, and Winograd's 8 x 8 tiles, F(6, 3), lose digits.
+        # The mask must be that of float32, but Winograd's 8 x 8 tiles, F(6, 3), lose precision.
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
         options.use_bf16_storage = False
         options.use_winograd63_convolution = False
         graph = NcnnGraph(model)
         if self._net.load_param_mem(graph.text()):
             raise NcnnError(f'{self.info} does not read the network; try another version')
-        # ncnn reads weights from files only. Every start writes these 62 MB, in 0.1 s: a cached
-        # file saved nothing (0.54 s for all of this without it, 0.58 s with it and the check of
-        # its hash; medians of 9).
+        # ncnn reads weights from files only. Every start writes these 62 MB, in 0.1 s. A cached
+        # file saved nothing: all of this took 0.54 s without it, and 0.58 s with it and a check
+        # of its hash (medians of 9).
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / 'weights.bin'
             with path.open('wb') as file:

@@ -1,6 +1,6 @@
 """A folded network as ncnn's two files: layers as text, weights as bytes.
 
-The decoder is written as `pixel_shuffle` says. ncnn's wiki describes both formats:
+The decoder is written in the form that `pixel_shuffle` explains. ncnn's wiki describes both files:
 https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure.
 """
 
@@ -27,7 +27,7 @@ INPUT, OUTPUT = 'frame', 'road_logit'
 _MAGIC = 7767517
 # The tag that ncnn reads before weights in plain float32.
 _RAW_FLOAT32 = torch.zeros(1)
-# Direct convolution: for three channels, the transforms of Winograd's or of a matrix product cost
+# Direct convolution: with three channels, the transforms for Winograd or for a matrix product cost
 # more than they save.
 _DIRECT = '31=96'
 
@@ -88,7 +88,8 @@ class NcnnGraph:
         self._weights += [_RAW_FLOAT32, weight * gain[:, None, None, None], bias * gain + shift]
         nearby = self._layer('ConvolutionDepthWise', 'nearby', ['pool5_nearby'], options)
         mean = self._layer('Pooling', 'mean', ['pool5_everywhere'], '0=1 4=1')
-        # One value a channel: told apart from a row of values, which would be added to each row.
+        # Three dimensions, with one value per channel: ncnn would take one dimension for a row of
+        # values, and add it to each row.
         mean = self._layer('Reshape', 'mean_cell', [mean], f'0=1 1=1 2={len(bias)}')
         weight, bias = weight_and_bias(context.everywhere)
         weight, bias = weight * gain[:, None, None, None], bias * gain

@@ -13,13 +13,13 @@ from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.utils.cpu_features import has_fast_bfloat16
 
-# Each size holds another copy of the weights, in the order in which its convolutions read them.
+# Each size holds its own copy of the weights, in the order in which its convolutions read them.
 KEPT_SIZES = 3
 
-# One for all networks, until the process ends. Each core gives the thread that uses it first a
-# stack for signal handlers (OpenVINO prepares for AMX on every CPU). If the older of two cores
-# goes first, the younger one restores the older one's stack, which is gone, and the next signal
-# (Ctrl-C, the end of a child process) is a segmentation fault.
+# One core for all networks, kept until the process ends. Each core gives the thread that uses it
+# first a stack for signal handlers (OpenVINO prepares for AMX on every CPU). If the older of two
+# cores is destroyed first, the younger one restores the older one's stack, which no longer exists,
+# and the next signal (Ctrl-C, the end of a child process) causes a segmentation fault.
 _CORE = openvino.Core()
 
 _FLOAT_TYPES = {'float32': openvino.Type.f32, 'bfloat16': openvino.Type.bf16}
@@ -28,9 +28,9 @@ _FLOAT_TYPES = {'float32': openvino.Type.f32, 'bfloat16': openvino.Type.bf16}
 class OpenVinoBackend:
     """A folded network, in `precision` float32, bfloat16 or int8, on `num_threads` threads.
 
-    It is compiled for each new input size (some tenths of a second), which makes it a fifth
-    faster; the last KEPT_SIZES sizes are kept. `activation_peaks` are the checkpoint's; only
-    int8 needs them.
+    It is compiled for each new input size, which takes some tenths of a second and makes it a
+    fifth faster; the last KEPT_SIZES sizes are kept. `activation_peaks` are the checkpoint's;
+    only int8 needs them.
 
     Raises:
         SegmenterError: the CPU does not compute in bfloat16.
@@ -46,14 +46,14 @@ class OpenVinoBackend:
         num_threads: int,
     ) -> None:
         self._model = OpenVinoGraph(model, activation_peaks if precision == 'int8' else None).model
-        # It would compute in float32 without a word.
+        # OpenVINO would silently compute in float32.
         can = _CORE.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
         if precision == 'bfloat16' and 'BF16' not in can:
             raise SegmenterError(
                 "precision 'bfloat16' needs a CPU with AVX-512 for openvino; use float32"
             )
-        # The layers that are not in int8, with AMX a fifth of the time in float32. Without AMX the
-        # CPU may emulate bfloat16.
+        # The type of the layers that are not in int8. With AMX they would take a fifth of the time
+        # if they were in float32. Without AMX the CPU may emulate bfloat16.
         beside_int8 = 'bfloat16' if has_fast_bfloat16() else 'float32'
         float_type = _FLOAT_TYPES[beside_int8 if precision == 'int8' else precision]
         self._config = {

@@ -1,10 +1,11 @@
 """A folded network as an OpenVINO model, in floating point or with most of it in int8.
 
-The convolutions that read pixels or an activation of the encoder run in int8, 99 % of the work:
-those of the encoder and the skips, and the first transposed one. Activations have 8 bits for
-[0, peak], as a ReLU's output is never negative, and pixels are 8 bits already; the weights have 8
-bits per output channel, symmetric about 0 (`model/int8_form.py`). The rest of the decoder stays in
-floating point: this costs 4 % of the time and halves the number of mask pixels that change.
+The convolutions that read pixels or an activation of the encoder run in int8. They are 99 % of the
+work: those of the encoder and the skips, and the first transposed one. Activations have 8 bits for
+[0, peak], as a ReLU's output is never negative, and pixels have 8 bits already. Weights have 8
+bits, symmetric about 0, with one step per output channel (`model/int8_form.py`). The rest of the
+decoder stays in floating point: this costs 4 % of the time and halves the number of mask pixels
+that change.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class OpenVinoGraph:
                 x = ops.relu(x)
             elif isinstance(layer, nn.Hardtanh):
                 x = ops.clamp(x, layer.min_val, layer.max_val).output(0)
-            # After the activation that follows each convolution.
+            # Quantized after the activation that follows each convolution.
             if peaks is not None and isinstance(layer, (nn.ReLU, nn.Hardtanh)):
                 x = _fake_quantize(x, 0.0, next(peaks))
             elif isinstance(layer, nn.MaxPool2d):
@@ -70,7 +71,7 @@ class OpenVinoGraph:
     def _context(self, context: ContextBlock, x: openvino.Node) -> openvino.Node:
         weight, bias = weight_and_bias(context.nearby)
         border = [weight.shape[-1] // 2] * 2
-        # [groups, outputs, inputs, H, W], one channel a group.
+        # [groups, outputs, inputs, H, W], one channel per group.
         kernels = _constant(weight.numpy()[:, None])
         nearby = ops.group_convolution(x, kernels, [1, 1], border, border, [1, 1])
         nearby = ops.add(nearby, _channels(bias))
@@ -98,14 +99,14 @@ class OpenVinoGraph:
         return self._head(y, *last)
 
     def _head(self, y: openvino.Node, deconv: nn.Module, norm: nn.Module) -> openvino.Node:
-        """Add the last layer and the logit; at the frame's size there is but one channel.
+        """Add the last layer and the logit, with only one channel at the input's full size.
 
-        Maxima over half of the channels after the transposed convolution itself took a tenth
-        longer in int8 at width 0.25, and 1 % at width 1.
+        To apply the transposed convolution itself and then take maxima over half of the channels
+        took a tenth longer in int8 at width 0.25, and 1 % longer at width 1.
         """
         size = CLASSES * SUB_PIXELS
-        # A convolution for each pair of candidates: to split the channels of one for all of them
-        # takes as long as the convolution (4 % of the time at width 0.25).
+        # One convolution for each pair of candidates: splitting the channels of a single one takes
+        # as long as the convolution itself (4 % of the time at width 0.25).
         parts = [part.split(2 * size) for part in convert_last(deconv, None, norm)]
         ys = [self._candidates(y, *part) for part in zip(*parts, strict=True)]
         while len(ys) > 1:
@@ -135,7 +136,7 @@ class OpenVinoGraph:
     def _convolution_of_pixels(self, pixels: openvino.Node, network: RoadFCN) -> openvino.Node:
         """Add the first convolution for pixels as they are, without rounding normalised ones.
 
-        At the border, 0 after normalisation, the pixels are the nearest to the mean.
+        The border, which is 0 after normalisation, has the whole pixel values nearest to the mean.
         """
         rounded, step = int8_weights(pixel_weight(network), 0)
         mean = 255 * network.mean.double()

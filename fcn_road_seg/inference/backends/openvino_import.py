@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 
-# OpenVINO does without either: it falls back to a stub for the report, which its import sends, and
-# the converter, `openvino.convert_model`, takes more than half of the time of the import. They are
-# blocked only during the import: other code in this process may import both.
+# OpenVINO works without either. Its import sends the report, or uses a stub if the module is
+# missing. The converter, `openvino.convert_model`, takes more than half of the import's time. They
+# are blocked only during the import: other code in this process may import both.
 _LEFT_OUT = ('openvino_telemetry', 'openvino.tools.ovc')
 
 _blocked = [name for name in _LEFT_OUT if name not in sys.modules]

@@ -1,14 +1,15 @@
-"""The decoder's layers in a form that libraries compute faster, exact in real numbers.
+"""The decoder's layers in a form that libraries compute faster, with the same result but rounding.
 
 A transposed convolution of kernel 2 and stride 2 is a 1x1 convolution to four times the channels
 and a pixel shuffle, as no two of its inputs reach the same output. For the same reason the batch
 norm before a transposed convolution folds into its weights and bias.
 
 One of kernel 4 and padding 1 is a 3x3 convolution and a pixel shuffle: each of its four sub-pixels
-sees 2 x 2 of the 3 x 3 cells. A batch norm before it does not fold, as the border is 0 after it.
+sees 2 x 2 of the 3 x 3 cells. A batch norm before it cannot be folded: the border is 0 after the
+norm.
 
-After the last one the maxima and their difference come before the pixel shuffle, which then moves
-one channel, not sixteen.
+In the last layer, the maxima and their difference come before the pixel shuffle, which then moves
+one channel instead of sixteen.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SUB_PIXELS = 4
 
 
 def gain_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return the factor and the summand of a batch norm, in float64 to limit rounding errors."""
+    """Return factor and offset of a batch norm, in float64 to limit rounding errors."""
     assert isinstance(norm, nn.BatchNorm2d)
     state = {name: tensor.double() for name, tensor in norm.state_dict().items()}
     gain = state['weight'] / (state['running_var'] + norm.eps).sqrt()
@@ -47,13 +48,13 @@ def convert_to_1x1(deconv: nn.Module, norm: nn.Module | None) -> tuple[Tensor, T
 def convert_to_3x3(deconv: nn.Module) -> tuple[Tensor, Tensor]:
     """Return weight [4 * O, I, 3, 3] and bias [4 * O], float64, of `deconv` of kernel 4.
 
-    Channels are ordered as those of `convert_to_1x1`.
+    Channels are ordered like those of `convert_to_1x1`.
     """
     weight, bias = (parameter.double() for parameter in weight_and_bias(deconv))
     inputs, outputs = weight.shape[:2]
     converted = weight.new_zeros(outputs, 2, 2, inputs, 3, 3)
-    # Along one axis, sub-pixel 0 sees the cell before and its own through kernel rows 3 and 1,
-    # sub-pixel 1 its own and the cell behind through 2 and 0.
+    # Along one axis, sub-pixel 0 sees the previous cell and its own through kernel rows 3 and 1;
+    # sub-pixel 1 sees its own cell and the next one through 2 and 0.
     seen = {0: (slice(0, 2), [3, 1]), 1: (slice(1, 3), [2, 0])}
     for y, (rows, kernel_rows) in seen.items():
         for x, (columns, kernel_columns) in seen.items():
