@@ -30,15 +30,16 @@ def edge_entropy(road_probability: np.ndarray, mask: np.ndarray) -> float:
 def least_sure(entropies: Mapping[int, float], count: int) -> list[int]:
     """Return the numbers, in order, of `count` frames with the highest entropies.
 
-    `entropies` are by a frame's number in time. The chosen frames are spread: no two are nearer
-    than half the distance that `count` frames at equal distances would have. Fewer than `count`
-    consecutive frames are all returned.
+    `entropies` are by a frame's number in time. The chosen frames are spread: any two are at least
+    half as many frames apart as `count` evenly spaced frames would be. If there are no more than
+    `count` frames, all are returned.
     """
-    distance = (max(entropies, default=0) + 1) // (2 * count)
+    ordered = sorted(entropies)
+    distance = max(1, len(ordered) // (2 * count))
     chosen: list[int] = []
-    for number in sorted(entropies, key=lambda number: (-entropies[number], number)):
-        if all(abs(number - other) >= max(1, distance) for other in chosen):
-            chosen.append(number)
+    for rank in sorted(range(len(ordered)), key=lambda rank: (-entropies[ordered[rank]], rank)):
+        if all(abs(rank - other) >= distance for other in chosen):
+            chosen.append(rank)
             if len(chosen) == count:
                 break
-    return sorted(chosen)
+    return [ordered[rank] for rank in sorted(chosen)]

@@ -53,5 +53,11 @@ def test_all_frames_are_chosen_if_there_are_fewer():
     assert least_sure({0: 0.1, 2: 0.2}, 5) == [0, 2]
 
 
+@pytest.mark.parametrize('count', [20, 50, 60])
+def test_missing_frames_leave_none_of_the_others_out(count):
+    numbers = [*range(25), *range(975, 1000)]
+    assert len(least_sure(dict.fromkeys(numbers, 0.5), count)) == min(count, 50)
+
+
 def test_no_frame_is_chosen_of_none():
     assert least_sure({}, 3) == []
