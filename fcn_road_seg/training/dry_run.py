@@ -12,8 +12,9 @@ import numpy as np
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.training.options import TrainingOptions
 from fcn_road_seg.training.recipes import Recipe
-from fcn_road_seg.training.run import Calibrate, FastRoadLogitOf, train
+from fcn_road_seg.training.run import Calibrate, train
 from fcn_road_seg.training.run_folder import check_run_folder
+from fcn_road_seg.training.teacher import FastRoadLogitOf
 
 # On a CPU, all precisions together take about 4 s per frame.
 CALIBRATION_FRAMES = 2

@@ -12,6 +12,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities import rank_zero_info
 
 from fcn_road_seg.datasets.frames import DatasetError
@@ -48,15 +49,13 @@ from fcn_road_seg.training.sources import (
     find_sources,
     summarize_reading,
 )
-from fcn_road_seg.training.teacher import RoadLogit, load_teacher
+from fcn_road_seg.training.teacher import FastRoadLogitOf, load_teacher
 from fcn_road_seg.training.trainer import build_trainer, quieten_lightning
 from fcn_road_seg.utils.atomic_write import atomic_write
 
 # Takes a trained network and (H, W, 3) uint8 RGB training frames, and returns it with what smaller
 # precisions need.
 Calibrate = Callable[[Checkpoint, Sequence[np.ndarray]], Checkpoint]
-# Takes a teacher's checkpoint.
-FastRoadLogitOf = Callable[[Checkpoint], RoadLogit | None]
 
 
 def train(
@@ -95,9 +94,10 @@ def train(
         load_weights(net, options.weights)
     else:
         check_resumed_run(options, net, has_average=bool(recipe.ema_decay))
-    teacher = (
-        None if options.teacher is None else load_teacher(options.teacher, fast_road_logit_of)
-    )
+    teacher = None
+    if options.teacher is not None:
+        on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
+        teacher = load_teacher(options.teacher, fast_road_logit_of if on_cpu else lambda _: None)
     _say_what_does_not_validate(found)
     if options.weights == 'none':
         # The smaller rate is for an encoder that has already learnt.

@@ -15,12 +15,15 @@ from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 # The logit of p(road), (H, W) float32, for (H, W, 3) uint8 RGB on a CPU; the next call may
 # overwrite it. H and W are multiples of OUTPUT_STRIDE.
 RoadLogit = Callable[[np.ndarray], np.ndarray]
+# Takes a teacher's checkpoint; None if PyTorch is to compute.
+FastRoadLogitOf = Callable[[Checkpoint], RoadLogit | None]
 
 
 class Teacher:
     """The network of a checkpoint, which gives its p(road) for training crops.
 
-    `fast_road_logit`, if there is one, computes it for crops on a CPU instead of PyTorch.
+    `fast_road_logit`, if there is one, computes it instead of PyTorch; all crops are then on the
+    CPU.
 
     It is not an nn.Module, and so not part of the module that holds it: the optimizer, the weight
     average, the run's checkpoints and training mode do not affect it. Its input rule does not
@@ -47,7 +50,7 @@ class Teacher:
         It computes on their device and, with PyTorch, in the precision of the caller's autocast.
         """
         aligned = not any(side % OUTPUT_STRIDE for side in frames_rgb.shape[-2:])
-        if self._fast_road_logit and aligned and frames_rgb.device.type == 'cpu':
+        if self._fast_road_logit and aligned:
             pixels = (frames_rgb * 255).round().to(torch.uint8)
             frames = pixels.permute(0, 2, 3, 1).contiguous().numpy()
             logits = [self._fast_road_logit(frame).copy() for frame in frames]
@@ -56,9 +59,7 @@ class Teacher:
         return road_logit(self._model.scores(frames_rgb)).sigmoid()
 
 
-def load_teacher(
-    checkpoint: str, fast_road_logit_of: Callable[[Checkpoint], RoadLogit | None]
-) -> Teacher:
+def load_teacher(checkpoint: str, fast_road_logit_of: FastRoadLogitOf) -> Teacher:
     """Return the teacher for a checkpoint file, or for the name of a shipped checkpoint.
 
     Raises:
