@@ -67,7 +67,11 @@ def test_interrupted_training_says_in_one_line_how_to_continue(easy_data, tmp_pa
     while not last.exists() and running.poll() is None and time.monotonic() < end_s:
         time.sleep(0.1)
     running.send_signal(signal.SIGINT)
-    _, printed = running.communicate(timeout=60)
+    try:
+        _, printed = running.communicate(timeout=60)
+    finally:
+        # A run that ignores the signal would go on beside all later tests.
+        running.kill()
     assert running.returncode == 1
     said = printed.splitlines()[-1]
     assert re.fullmatch(
