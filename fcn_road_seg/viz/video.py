@@ -14,6 +14,8 @@ from fcn_road_seg.utils.atomic_write import atomic_write
 from fcn_road_seg.viz.contact_sheet import letterbox
 
 SUFFIX = '.mp4'
+# What MPEG-4 and OpenCV's choice of a time base hold, given four significant digits.
+RATES_HZ = (0.01, 9999.0)
 
 
 class VideoError(ValueError):
@@ -27,7 +29,8 @@ def atomic_video_writer(
     """Yield a function that adds a picture, (H, W, 3) uint8 BGR, to the video `path`.
 
     The first picture decides the video's size (sides rounded down to even numbers); others are
-    scaled to fit into it.
+    scaled to fit into it. The file holds `rate_hz`, in pictures per second, rounded to four
+    significant digits and limited to RATES_HZ.
 
     Raises:
         VideoError: `path` does not end in SUFFIX or is not UTF-8, its folder does not exist, no
@@ -60,7 +63,9 @@ class _Writer:
         """Write to `video`; errors name `name` instead."""
         self._video = video
         self._name = name
-        self._rate_hz = rate_hz
+        lowest, highest = RATES_HZ
+        # MPEG-4 has 16 bits for the time base: 66.667 Hz, as 66667 / 1000, would be refused.
+        self._rate_hz = float(f'{min(max(rate_hz, lowest), highest):.4g}')
         self._hw = (0, 0)
         self._count = 0
         self._writer = cv2.VideoWriter()

@@ -3,10 +3,14 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fcn_road_seg.viz.video import VideoError, atomic_video_writer
 
@@ -47,6 +51,26 @@ def test_video_has_every_picture_in_order_at_its_rate(tmp_path):
     assert [frame.shape for frame in found] == [(48, 64, 3)] * 3
     assert [frame.mean() for frame in found] == pytest.approx([40, 120, 200], abs=5)
     assert list(tmp_path.iterdir()) == [tmp_path / 'a.mp4']
+
+
+@pytest.mark.parametrize(
+    ('rate_hz', 'written_hz'),
+    [(200 / 3, 66.67), (100.123, 100.1), (30000 / 1001, 29.97), (0.0, 0.01), (1e6, 9999)],
+)
+def test_rate_that_mpeg4_cannot_hold_is_rounded_or_limited(tmp_path, rate_hz, written_hz):
+    with atomic_video_writer(tmp_path / 'a.mp4', rate_hz) as add:
+        add(picture(40))
+        add(picture(40))
+    assert pictures_of(tmp_path / 'a.mp4')[0] == pytest.approx(written_hz, rel=1e-4)
+
+
+@given(rate_hz=st.floats(0, 1e12, allow_nan=False))
+def test_every_rate_can_be_written(rate_hz):
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / 'a.mp4'
+        with atomic_video_writer(path, rate_hz) as add:
+            add(picture(40, (16, 16)))
+        assert len(pictures_of(path)[1]) == 1
 
 
 def test_pictures_of_other_and_odd_sizes_are_fitted_into_the_first_ones(tmp_path):
