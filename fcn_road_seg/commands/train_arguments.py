@@ -128,8 +128,11 @@ def _add_network_arguments(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         '--teacher',
+        nargs='+',
+        default=[],
         metavar='FILE',
-        help='Also learn p(road) from the network of this checkpoint, whatever its width.',
+        help='Also learn p(road), or its mean, from the networks of these checkpoints, whatever '
+        'their width.',
     )
 
 
@@ -225,7 +228,7 @@ def build_options(args: argparse.Namespace) -> TrainingOptions:
             overlap=args.overlap,
         ),
         weights=args.weights,
-        teacher=args.teacher,
+        teachers=tuple(args.teacher),
         steps=args.steps,
         val_every=min(args.val_every, args.steps),
         freeze_steps=args.freeze,

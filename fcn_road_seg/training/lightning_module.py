@@ -41,8 +41,8 @@ class RoadTraining(lightning.LightningModule):
             statistics included.
         threshold: lowest p(road), in (0, 1), that counts as road.
         seed: with the step and the process's rank, it determines all randomness.
-        teacher: the network whose p(road) is learnt along with the labels; None learns from labels
-            alone.
+        teachers: networks whose mean p(road) is learnt along with the labels; with none, labels
+            alone are learnt.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RoadTraining(lightning.LightningModule):
         freeze_steps: int = 0,
         threshold: float = Checkpoint.threshold,
         seed: int = 0,
-        teacher: Teacher | None = None,
+        teachers: Sequence[Teacher] = (),
     ) -> None:
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
@@ -62,7 +62,7 @@ class RoadTraining(lightning.LightningModule):
         self.freeze_steps = freeze_steps
         self.threshold = threshold
         self.seed = seed
-        self.teacher = teacher
+        self.teachers = teachers
         self.augmentation = Augmentation(
             **{field.name: getattr(recipe, field.name) for field in fields(Augmentation)}
         )
@@ -87,9 +87,9 @@ class RoadTraining(lightning.LightningModule):
         frames = frames.contiguous(memory_format=torch.channels_last)
         scores = self.net.scores(frames)
         loss = road_loss(scores, labels, self.recipe.dice, self.recipe.smoothing)
-        if self.teacher is not None:
-            taught = distillation_loss(scores, self.teacher.p_road(frames))
-            loss = loss + self.recipe.teacher_weight * taught
+        if self.teachers:
+            p_road = torch.stack([teacher.p_road(frames) for teacher in self.teachers]).mean(dim=0)
+            loss = loss + self.recipe.teacher_weight * distillation_loss(scores, p_road)
         # This costs a synchronisation per step, which is little compared with the step itself.
         if not torch.isfinite(loss):
             raise TrainingError(

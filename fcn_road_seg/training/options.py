@@ -29,7 +29,8 @@ class TrainingOptions:
         workers: number of processes that read frames, for each device; None is `default_workers`.
         network: the network to build.
         weights: its initial weights (`load_weights`).
-        teacher: checkpoint to also learn from (`load_teacher`); None learns from labels alone.
+        teachers: checkpoints to also learn from (`load_teacher`); with none, labels alone are
+            learnt.
         steps: optimizer steps, at least 1; rounded up to a multiple of `val_every`.
         val_every: steps between two validations; each of them writes checkpoints.
         freeze_steps: steps at the start during which the encoder stays as it is.
@@ -58,7 +59,7 @@ class TrainingOptions:
     workers: int | None = None
     network: RoadFCNConfig = field(default_factory=RoadFCNConfig)
     weights: str = 'imagenet'
-    teacher: str | None = None
+    teachers: tuple[str, ...] = ()
     steps: int = 6000
     val_every: int = 300
     freeze_steps: int = 0

@@ -94,10 +94,9 @@ def train(
         load_weights(net, options.weights)
     else:
         check_resumed_run(options, net, has_average=bool(recipe.ema_decay))
-    teacher = None
-    if options.teacher is not None:
-        on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
-        teacher = load_teacher(options.teacher, fast_road_logit_of if on_cpu else lambda _: None)
+    on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
+    logit_of = fast_road_logit_of if on_cpu else lambda _: None
+    teachers = [load_teacher(checkpoint, logit_of) for checkpoint in options.teachers]
     _say_what_does_not_validate(found)
     if options.weights == 'none':
         # The smaller rate is for an encoder that has already learnt.
@@ -106,7 +105,7 @@ def train(
     seen_pixels = recipe.input_rule.pixels or math.prod(recipe.crop_hw)
     workers = default_workers() if options.workers is None else options.workers
     training = RoadTraining(
-        net, recipe, val_names, options.freeze_steps, options.threshold, options.seed, teacher
+        net, recipe, val_names, options.freeze_steps, options.threshold, options.seed, teachers
     )
     with frame_readers():
         began_s = time.monotonic()
@@ -180,8 +179,7 @@ def write_checkpoint(
     training.load_state_dict(best['state_dict'])
     metrics = {name: {'iou': round(iou, 4)} for name, iou in best[VAL_IOU_KEY].items()}
     data = ', '.join(f'{source.name} ({len(source.train)} frames)' for source in sources)
-    if training.teacher is not None:
-        data += f'; {training.teacher.origin}'
+    data = '; '.join([data, *(teacher.origin for teacher in training.teachers)])
     checkpoint = Checkpoint(
         rescale_norms(fold_batch_norm(training.net)),
         training.recipe.input_rule,

@@ -27,9 +27,18 @@ def teacher_path(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def student_arguments(easy_data, teacher_path):
+def second_teacher_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp('teacher') / 'second.safetensors'
+    model = model_of(RoadFCNConfig(width=0.25))
+    provenance = Provenance("the second one's frames")
+    save_checkpoint(Checkpoint(model, InputRule(pixels=6144), provenance=provenance), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def student_arguments(easy_data, teacher_path, second_teacher_path):
     arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--batch', '2']
-    return [*arguments, '--context', '--teacher', str(teacher_path)]
+    return [*arguments, '--context', '--teacher', str(teacher_path), str(second_teacher_path)]
 
 
 @pytest.fixture(scope='module')
@@ -41,12 +50,15 @@ def student_run(student_arguments, tmp_path_factory):
     return out
 
 
-def test_student_is_a_narrow_network_that_names_its_teacher(student_run, teacher_path):
+def test_student_is_a_narrow_network_that_names_its_teachers(
+    student_run, teacher_path, second_teacher_path
+):
     checkpoint = load_checkpoint(student_run / 'road_fcn.safetensors')
     assert checkpoint.model.config == RoadFCNConfig('vgg16', context=True, width=0.25)
-    teacher_sha256 = load_checkpoint(teacher_path).sha256
+    first, second = (load_checkpoint(p).sha256[:12] for p in (teacher_path, second_teacher_path))
     assert checkpoint.provenance.training_data.endswith(
-        f"; p(road) of checkpoint {teacher_sha256[:12]}, trained on the teacher's frames"
+        f"; p(road) of checkpoint {first}, trained on the teacher's frames"
+        f"; p(road) of checkpoint {second}, trained on the second one's frames"
     )
 
 

@@ -54,14 +54,15 @@ class OneCrop:
 
 
 class KnownTeacher:
-    """A teacher with a p(road) of 0.7 everywhere, which keeps what it has seen."""
+    """A teacher with the same p(road) everywhere, which keeps what it has seen."""
 
-    def __init__(self):
+    def __init__(self, p_road=0.7):
+        self._p_road = p_road
         self.seen = []
 
     def p_road(self, frames_rgb):
         self.seen.append(frames_rgb)
-        return torch.full((1, 32, 32), 0.7)
+        return torch.full((1, 32, 32), self._p_road)
 
 
 @pytest.fixture
@@ -69,38 +70,46 @@ def loss_of(monkeypatch):
     """Return a function that gives the loss of a step on one crop, and its network."""
     monkeypatch.setattr(RoadTraining, 'log', lambda *_, **__: None)
 
-    def step(labels, teacher, **changes):
+    def step(labels, *teachers, **changes):
         torch.manual_seed(1)
         net = RoadFCN(RoadFCNConfig(width=0.25)).eval()
-        module = RoadTraining(net, replace(STRONG, **changes), ['a'], teacher=teacher)
+        module = RoadTraining(net, replace(STRONG, **changes), ['a'], teachers=teachers)
         module.augmentation = OneCrop(labels)
         return module.training_step(([], []), 0), net
 
     return step
 
 
-def test_teacher_sees_the_augmented_crop_once(loss_of):
-    teacher = KnownTeacher()
+def test_each_teacher_sees_the_augmented_crop_once(loss_of):
+    teachers = [KnownTeacher(), KnownTeacher()]
     labels = torch.full((1, 32, 32), ROAD, dtype=torch.uint8)
-    loss_of(labels, teacher)
-    (seen,) = teacher.seen
-    assert torch.equal(seen, OneCrop(labels).frames)
+    loss_of(labels, *teachers)
+    for teacher in teachers:
+        (seen,) = teacher.seen
+        assert torch.equal(seen, OneCrop(labels).frames)
 
 
 def test_loss_is_that_of_the_labels_and_the_weighted_one_of_the_teacher(loss_of):
     labels = torch.full((1, 32, 32), ROAD, dtype=torch.uint8)
-    alone, net = loss_of(labels, None)
+    alone, net = loss_of(labels)
     scores = net.scores(OneCrop(labels).frames)
     taught = distillation_loss(scores, torch.full((1, 32, 32), 0.7))
     both, _ = loss_of(labels, KnownTeacher(), teacher_weight=3.0)
     assert both.item() == pytest.approx((alone + 3 * taught).item(), rel=1e-5)
 
 
+def test_loss_of_several_teachers_is_that_of_their_mean(loss_of):
+    labels = torch.full((1, 32, 32), VOID, dtype=torch.uint8)
+    one, _ = loss_of(labels, KnownTeacher(0.7))
+    several, _ = loss_of(labels, KnownTeacher(0.95), KnownTeacher(0.55), KnownTeacher(0.6))
+    assert several.item() == pytest.approx(one.item(), rel=1e-5)
+
+
 def test_student_learns_from_its_teacher_where_the_label_is_void(loss_of):
     labels = torch.full((1, 32, 32), VOID, dtype=torch.uint8)
     gradients = []
-    for teacher in (None, KnownTeacher()):
-        loss, net = loss_of(labels, teacher)
+    for teachers in ((), (KnownTeacher(),)):
+        loss, net = loss_of(labels, *teachers)
         loss.backward()
         gradients.append(net.encoder.features[0].weight.grad.abs().max())
     assert gradients[0] == 0 < gradients[1]
@@ -109,7 +118,7 @@ def test_student_learns_from_its_teacher_where_the_label_is_void(loss_of):
 def test_network_of_the_training_has_no_parameter_of_the_teacher():
     teacher = Teacher(Checkpoint(RoadFCN(), InputRule(pixels=6144)))
     net = RoadFCN(RoadFCNConfig(width=0.25))
-    module = RoadTraining(net, STRONG, ['a'], teacher=teacher)
+    module = RoadTraining(net, STRONG, ['a'], teachers=[teacher])
     assert {id(p) for p in module.parameters()} == {id(p) for p in net.parameters()}
 
 
