@@ -21,6 +21,9 @@ from fcn_road_seg.training.options import TrainingOptions
 from fcn_road_seg.training.recipes import PIECES, RECIPES, Recipe
 from fcn_road_seg.training.road_frames import MAX_DEFAULT_WORKERS
 
+# The `--crop` that takes each frame as the network sees it.
+WHOLE_INPUT = 'input'
+
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -159,7 +162,12 @@ def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
         metavar='N',
         help='Number of pixels at which the network sees a frame.',
     )
-    group.add_argument('--crop', type=size_hw, metavar='HxW', help='Size of the training crops.')
+    group.add_argument(
+        '--crop',
+        type=_crop_size,
+        metavar='HxW',
+        help="Size of the training crops; 'input': that at which the network sees a frame.",
+    )
     group.add_argument(
         '--batch', type=whole_number(1), metavar='N', help='Number of crops per step and device.'
     )
@@ -181,6 +189,16 @@ def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
         metavar='N',
         help="Keep the first N of the encoder's five stages at their initial weights.",
     )
+    group.add_argument(
+        '--freeze-norms',
+        action='store_true',
+        default=None,
+        help='Keep the statistics of the batch norms, which --weights must contain.',
+    )
+
+
+def _crop_size(text: str) -> tuple[int, int] | str:
+    return text if text == WHOLE_INPUT else size_hw(text)
 
 
 def build_recipe(args: argparse.Namespace) -> Recipe:
@@ -191,15 +209,18 @@ def build_recipe(args: argparse.Namespace) -> Recipe:
     """
     recipe = RECIPES[args.recipe].without(args.without)
     overrides = {
-        'crop_hw': args.crop,
         'batch': args.batch,
         'learning_rate': args.learning_rate,
         'encoder_rate': args.encoder_rate,
         'teacher_weight': args.teacher_weight,
         'frozen_stages': args.freeze_stages,
+        'freeze_norms': args.freeze_norms,
         'input_rule': InputRule(pixels=args.pixels) if args.pixels is not None else None,
     }
-    return replace(recipe, **{name: v for name, v in overrides.items() if v is not None})
+    recipe = replace(recipe, **{name: v for name, v in overrides.items() if v is not None})
+    if args.crop is None:
+        return recipe
+    return replace(recipe, crop_hw=None if args.crop == WHOLE_INPUT else args.crop)
 
 
 def build_options(args: argparse.Namespace) -> TrainingOptions:

@@ -15,6 +15,9 @@ from fcn_road_seg.datasets.labels import BACKGROUND, VOID
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.synthetic.cast_shadows import cast_shadows, draw_chosen
 
+# A whole frame at a zoom below 1 leaves a margin of the crop without pixels.
+LOWEST_WHOLE_ZOOM = 0.85
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -23,9 +26,11 @@ class Augmentation:
     Pixels outside the frame are void. A value of 0 (for `zoom`, (1, 1)) switches a part off.
 
     Attributes:
-        crop_hw: size of the crops, at the scale at which the network sees a frame.
+        crop_hw: size of the crops, at the scale at which the network sees a frame; None is the
+            size at which it sees the frame.
         input_rule: the rule that gives this scale.
-        zoom: range of the factor by which a crop is enlarged.
+        zoom: range of the factor by which a crop is enlarged; if `crop_hw` is None, at least
+            LOWEST_WHOLE_ZOOM.
         stretch: a crop gets wider or narrower by a factor of up to exp(stretch), mostly far less.
         rotation_deg: largest rotation to either side.
         mirror: whether each crop is mirrored with a probability of 1/2.
@@ -36,7 +41,7 @@ class Augmentation:
         blur: probability that a crop is blurred.
     """
 
-    crop_hw: tuple[int, int]
+    crop_hw: tuple[int, int] | None
     input_rule: InputRule
     zoom: tuple[float, float] = (1.0, 1.0)
     stretch: float = 0.0
@@ -49,12 +54,19 @@ class Augmentation:
 
     def __call__(
         self, frames: Sequence[Tensor], labels: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Return ([N, 3, h, w] float RGB in [0, 1], [N, h, w] uint8 labels) of `crop_hw`.
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return ([N, 3, h, w] float RGB in [0, 1], [N, h, w] uint8 labels) per size of crops.
 
         `frames` are [3, H, W] uint8 RGB of any sizes, `labels` [H, W] uint8, all on one device.
         """
-        pairs = [self._crop(f, lb) for f, lb in zip(frames, labels, strict=True)]
+        pairs_by_hw: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+        for frame, label in zip(frames, labels, strict=True):
+            h, w = label.shape
+            crop_hw = self.crop_hw or self.input_rule.input_hw((h, w))
+            pairs_by_hw.setdefault(crop_hw, []).append(self._crop(frame, label, crop_hw))
+        return [self._alter(pairs) for pairs in pairs_by_hw.values()]
+
+    def _alter(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         x = torch.stack([crop for crop, _ in pairs])
         y = torch.stack([label for _, label in pairs])
         if self.occluders:
@@ -65,9 +77,11 @@ class Augmentation:
             x = torch.stack([_blur(c) if _uniform(0, 1) < self.blur else c for c in x])
         return self._relight(x), y
 
-    def _crop(self, frame: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        theta = self._theta(label.shape[0], label.shape[1]).to(frame.device)
-        grid = functional.affine_grid(theta[None], [1, 1, *self.crop_hw], align_corners=False)
+    def _crop(
+        self, frame: Tensor, label: Tensor, crop_hw: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        theta = self._theta(label.shape[0], label.shape[1], crop_hw).to(frame.device)
+        grid = functional.affine_grid(theta[None], [1, 1, *crop_hw], align_corners=False)
         crop = functional.grid_sample(
             frame[None].float() / 255, grid, padding_mode='reflection', align_corners=False
         )
@@ -77,12 +91,15 @@ class Augmentation:
         cropped = torch.where(shifted == 0, float(VOID), shifted - 1)
         return crop[0], cropped[0, 0].to(torch.uint8)
 
-    def _theta(self, h: int, w: int) -> Tensor:
+    def _theta(self, h: int, w: int, crop_hw: tuple[int, int]) -> Tensor:
         """Return the 2x3 affine map from the crop's to the frame's coordinates in [-1, 1]."""
-        zoom = math.exp(_uniform(math.log(self.zoom[0]), math.log(self.zoom[1])))
+        lowest, highest = self.zoom
+        if self.crop_hw is None:
+            lowest, highest = (max(bound, LOWEST_WHOLE_ZOOM) for bound in self.zoom)
+        zoom = math.exp(_uniform(math.log(lowest), math.log(highest)))
         seen_h, seen_w = self.input_rule.input_hw((h, w))
-        crop_h = self.crop_hw[0] * h / seen_h / zoom
-        crop_w = self.crop_hw[1] * w / seen_w / zoom
+        crop_h = crop_hw[0] * h / seen_h / zoom
+        crop_w = crop_hw[1] * w / seen_w / zoom
         # Cubed, so that half of the crops are stretched by less than exp(stretch / 8).
         crop_w *= math.exp(self.stretch * _uniform(-1, 1) ** 3)
         # The centre varies as far as the smaller of crop and frame stays inside the larger.

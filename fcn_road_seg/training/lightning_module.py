@@ -22,7 +22,7 @@ from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.loss import distillation_loss, road_loss
 from fcn_road_seg.training.recipes import Recipe
 from fcn_road_seg.training.run_folder import VAL_IOU_KEY, mean_iou
-from fcn_road_seg.training.teacher import Teacher
+from fcn_road_seg.training.teacher import Teacher, mean_p_road
 
 PREVIEWS_A_SOURCE = 4
 
@@ -81,15 +81,13 @@ class RoadTraining(lightning.LightningModule):
         # requires_grad. Batch norm statistics stay unchanged only in evaluation mode.
         self.net.encoder.train(self.trainer.global_step >= self.freeze_steps)
         self.net.encoder.first_stages(self.recipe.frozen_stages).eval()
+        if self.recipe.freeze_norms:
+            for module in self.net.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
 
     def training_step(self, batch: tuple[list[Tensor], list[Tensor]], _: int) -> Tensor:
-        frames, labels = self.augmentation(*batch)
-        frames = frames.contiguous(memory_format=torch.channels_last)
-        scores = self.net.scores(frames)
-        loss = road_loss(scores, labels, self.recipe.dice, self.recipe.smoothing)
-        if self.teachers:
-            p_road = torch.stack([teacher.p_road(frames) for teacher in self.teachers]).mean(dim=0)
-            loss = loss + self.recipe.teacher_weight * distillation_loss(scores, p_road)
+        loss = self._loss(self.augmentation(*batch))
         # This costs a synchronisation per step, which is little compared with the step itself.
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -97,6 +95,17 @@ class RoadTraining(lightning.LightningModule):
                 '--learning-rate or use another --precision'
             )
         self.log('train/loss', loss.detach(), prog_bar=True)
+        return loss
+
+    def _loss(self, crops: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the loss over all pixels of `crops`, which `Augmentation` has returned."""
+        frames = [x.contiguous(memory_format=torch.channels_last) for x, _ in crops]
+        labels = torch.cat([y.flatten() for _, y in crops])
+        logit = torch.cat([road_logit(self.net.scores(x)).flatten() for x in frames])
+        loss = road_loss(logit, labels, self.recipe.dice, self.recipe.smoothing)
+        if self.teachers:
+            p_road = torch.cat([mean_p_road(self.teachers, x).flatten() for x in frames])
+            loss = loss + self.recipe.teacher_weight * distillation_loss(logit, p_road)
         return loss
 
     def on_validation_epoch_start(self) -> None:

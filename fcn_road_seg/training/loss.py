@@ -6,18 +6,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from fcn_road_seg.datasets.labels import VOID
-from fcn_road_seg.model.road_fcn import road_logit
 
 
-def road_loss(scores: Tensor, labels: Tensor, dice: bool, smoothing: float = 0.0) -> Tensor:
+def road_loss(logit: Tensor, labels: Tensor, dice: bool, smoothing: float = 0.0) -> Tensor:
     """Return binary cross-entropy on p(road), plus the Dice loss if `dice`; void is ignored.
 
-    `scores` are [N, 2, H, W] float, `labels` [N, H, W] uint8 of BACKGROUND, ROAD, VOID.
+    `logit`, that of p(road), and `labels`, uint8 of BACKGROUND, ROAD, VOID, have the same shape.
     `smoothing`, in [0, 1), moves the labels of the cross-entropy towards 1/2 (Szegedy et al.
     2016), so that p(road) expresses confidence instead of 0 or 1. Dice is that of Milletari et
-    al. 2016 (V-Net), with the batch pooled, so that a crop without road is no special case.
+    al. 2016 (V-Net), with all pixels pooled, so that a crop without road is no special case.
     """
-    logit = road_logit(scores)
     valid = labels != VOID
     logit, road = logit[valid], labels[valid].float()
     if not len(road):
@@ -30,12 +28,13 @@ def road_loss(scores: Tensor, labels: Tensor, dice: bool, smoothing: float = 0.0
     return cross_entropy + (1 - (2 * (p_road * road).sum() + 1) / (p_road.sum() + road.sum() + 1))
 
 
-def distillation_loss(scores: Tensor, p_road: Tensor) -> Tensor:
+def distillation_loss(logit: Tensor, p_road: Tensor) -> Tensor:
     """Return the cross-entropy with a teacher's p(road), over all pixels.
 
-    `scores` are [N, 2, H, W] float, `p_road` is [N, H, W] float32 in [0, 1]. A teacher's p(road)
-    says more than a label: how sure it is, and what it takes void pixels for (Hinton, Vinyals and
-    Dean 2015, Distilling the Knowledge in a Neural Network). Their temperature is left at 1: it
-    softens overconfident teachers, and label smoothing has kept ours from being overconfident.
+    `logit`, that of p(road), and `p_road`, float32 in [0, 1], have the same shape. A teacher's
+    p(road) says more than a label: how sure it is, and what it takes void pixels for (Hinton,
+    Vinyals and Dean 2015, Distilling the Knowledge in a Neural Network). Their temperature is left
+    at 1: it softens overconfident teachers, and label smoothing has kept ours from being
+    overconfident.
     """
-    return functional.binary_cross_entropy_with_logits(road_logit(scores), p_road)
+    return functional.binary_cross_entropy_with_logits(logit, p_road)

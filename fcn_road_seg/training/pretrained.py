@@ -13,6 +13,9 @@ from fcn_road_seg.model.checkpoint import load_checkpoint, read_safetensors
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.training.hed_weights import hed_encoder_state
 
+# The named weights, which leave the decoder as it is.
+WITHOUT_DECODER = ('none', 'imagenet', 'hed')
+
 
 def imagenet_encoder_state(encoder: str) -> dict[str, Tensor]:
     """Return torchvision's ImageNet weights for `VGG16Encoder.features`; may download 500 MB.

@@ -48,6 +48,8 @@ class Recipe:
         encoder_rate: learning rate of an encoder with initial weights, relative to the decoder's.
         frozen_stages: number of the encoder's five stages, from the first, that keep their initial
             weights. With two, a step takes a quarter less time on a CPU.
+        freeze_norms: whether the batch norms keep their initial statistics. Those of few crops of
+            one size would differ from the statistics of all data.
         mixed_precision: whether bfloat16 may be used where it is fast.
         batch: crops per step and device.
 
@@ -69,10 +71,11 @@ class Recipe:
     teacher_weight: float
     encoder_rate: float
     frozen_stages: int
+    freeze_norms: bool
     mixed_precision: bool
     input_rule: InputRule
     batch: int
-    crop_hw: tuple[int, int]
+    crop_hw: tuple[int, int] | None
     zoom: tuple[float, float]
     stretch: float
     rotation_deg: float
@@ -122,6 +125,7 @@ STRONG = Recipe(
     teacher_weight=2.0,
     encoder_rate=0.1,
     frozen_stages=0,
+    freeze_norms=False,
     mixed_precision=True,
     input_rule=InputRule(pixels=81_920),
     batch=8,

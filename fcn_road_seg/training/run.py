@@ -30,7 +30,7 @@ from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.frame_cache import FrameCache, default_cache_folder
 from fcn_road_seg.training.lightning_module import RoadTraining
 from fcn_road_seg.training.options import TrainingOptions
-from fcn_road_seg.training.pretrained import load_weights
+from fcn_road_seg.training.pretrained import WITHOUT_DECODER, load_weights
 from fcn_road_seg.training.recipes import Recipe
 from fcn_road_seg.training.road_frames import default_workers, frame_readers
 from fcn_road_seg.training.run_folder import (
@@ -77,6 +77,11 @@ def train(
     """
     if options.weights == 'none' and recipe.frozen_stages:
         raise ValueError('stages with random weights cannot be frozen; give --weights')
+    if options.weights in WITHOUT_DECODER and recipe.freeze_norms:
+        raise ValueError(
+            f'--weights {options.weights} has no batch norm statistics of the decoder to freeze; '
+            'give a checkpoint, or leave --freeze-norms out'
+        )
     check_run_folder(options.out, options.resume)
     quieten_lightning()
     torch.set_float32_matmul_precision('high')
@@ -101,8 +106,8 @@ def train(
     if options.weights == 'none':
         # The smaller rate is for an encoder that has already learnt.
         recipe = replace(recipe, encoder_rate=1.0)
-    # More pixels than a crop can show would only take memory and cause aliasing.
-    seen_pixels = recipe.input_rule.pixels or math.prod(recipe.crop_hw)
+    # More pixels than the network sees would only take memory and cause aliasing.
+    seen_pixels = recipe.input_rule.pixels or math.prod(recipe.input_rule.fixed_hw or ())
     workers = default_workers() if options.workers is None else options.workers
     training = RoadTraining(
         net, recipe, val_names, options.freeze_steps, options.threshold, options.seed, teachers

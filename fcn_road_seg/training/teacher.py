@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -57,6 +57,11 @@ class Teacher:
             return torch.from_numpy(np.stack(logits)).sigmoid()
         self._model.to(frames_rgb.device)
         return road_logit(self._model.scores(frames_rgb)).sigmoid()
+
+
+def mean_p_road(teachers: Sequence[Teacher], frames_rgb: Tensor) -> Tensor:
+    """Return the mean of the teachers' `Teacher.p_road`."""
+    return torch.stack([teacher.p_road(frames_rgb) for teacher in teachers]).mean(dim=0)
 
 
 def load_teacher(checkpoint: str, fast_road_logit_of: FastRoadLogitOf) -> Teacher:

@@ -14,7 +14,7 @@ from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN
-from test.helpers.easy_data import TINY
+from test.helpers.easy_data import TINY, write_easy_data
 
 pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
@@ -147,6 +147,23 @@ def test_frozen_stages_stay_as_they_are_and_the_others_learn(pretrained, encoder
     same = {name for name, tensor in state.items() if tensor.equal(trained[name])}
     # Two stages of vgg16_bn are its layers 0 to 13.
     assert same == {name for name in state if int(name.split('.')[1]) <= 13}
+
+
+def test_frozen_norms_keep_their_statistics_and_their_weights_learn(easy_data, tmp_path):
+    (tmp_path / 'high').mkdir()
+    high = write_easy_data(tmp_path / 'high', frame_hw=(96, 64))
+    arguments = [*TINY, '--steps', '2', '--val-every', '2', '--without', 'ema']
+    data = [f'{easy_data}=1', f'{high}=1']
+    train.main([*arguments, '--data', data[0], '--crop', '32x32', '--out', str(tmp_path / 'a')])
+    initial = tmp_path / 'a' / 'last.ckpt'
+    arguments += ['--data', *data, '--crop', 'input', '--freeze-norms', '--weights', str(initial)]
+    train.main([*arguments, '--out', str(tmp_path / 'b')])
+    before, after = (
+        torch.load(tmp_path / run / 'last.ckpt', weights_only=True)['state_dict'] for run in 'ab'
+    )
+    names = [name for name in before if name.startswith('net.')]
+    statistics = {name for name in names if 'running_' in name or 'num_batches' in name}
+    assert statistics == {name for name in names if before[name].equal(after[name])}
 
 
 def test_run_leaves_curves_predictions_and_tensorboard_events(easy_data, tmp_path):

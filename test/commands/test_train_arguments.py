@@ -78,6 +78,14 @@ from fcn_road_seg.training import road_frames
             ['--rendered', '4', '--freeze-stages', '2'],
             'stages with random weights cannot be frozen; give --weights',
         ),
+        (
+            ['--rendered', '4', '--weights', 'hed', '--freeze-norms'],
+            '--weights hed has no batch norm statistics of the decoder to freeze; give a check',
+        ),
+        (
+            ['--rendered', '4', '--freeze-norms'],
+            '--weights none has no batch norm statistics of the decoder to freeze; give a check',
+        ),
     ],
 )
 def test_error_in_the_arguments_is_one_line_before_training_starts(

@@ -14,13 +14,13 @@ TINY = [
 ]
 
 
-def write_easy_data(root: Path) -> Path:
+def write_easy_data(root: Path, frame_hw: tuple[int, int] = (64, 96)) -> Path:
     """Write frames whose lower part is grey road under a green background; return `root`."""
     for folder in ('images', 'masks'):
         (root / folder).mkdir()
     rng = np.random.default_rng(0)
     for i in range(10):
-        mask = np.zeros((64, 96), np.uint8)
+        mask = np.zeros(frame_hw, np.uint8)
         mask[rng.integers(20, 44) :, rng.integers(0, 30) : rng.integers(60, 96)] = 255
         frame_bgr = np.where(mask[..., None] > 0, [120, 120, 120], [40, 160, 60])
         noisy = frame_bgr + rng.normal(0, 10, frame_bgr.shape)

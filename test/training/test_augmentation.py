@@ -30,14 +30,14 @@ def scene(h, w):
 
 def test_all_switched_off_gives_the_frame_itself():
     frame, label = scene(64, 96)
-    x, y = augmentation((64, 96), (64, 96))([frame], [label])
+    ((x, y),) = augmentation((64, 96), (64, 96))([frame], [label])
     assert torch.allclose(x[0], frame / 255, atol=1e-5)
     assert torch.equal(y[0], label)
 
 
 def test_frames_of_different_sizes_become_one_batch_of_crops():
     pairs = [scene(64, 96), scene(375, 1242), scene(30, 200)]
-    x, y = augmentation((32, 64), (64, 96), zoom=ZOOM, stretch=1.0, shadows=1.0, light=LIGHT)(
+    ((x, y),) = augmentation((32, 64), (64, 96), zoom=ZOOM, stretch=1.0, shadows=1.0, light=LIGHT)(
         [f for f, _ in pairs], [lb for _, lb in pairs]
     )
     assert x.shape == (3, 3, 32, 64)
@@ -50,7 +50,7 @@ def test_frames_of_different_sizes_become_one_batch_of_crops():
 def test_labels_follow_their_pixels_through_the_geometry():
     frame, label = scene(96, 160)
     turned = augmentation((96, 160), (96, 160), zoom=ZOOM, rotation_deg=20, mirror=True)
-    x, y = turned([frame] * 20, [label] * 20)
+    ((x, y),) = turned([frame] * 20, [label] * 20)
     blue = x[:, 2]
     clear = (y != VOID) & ((blue < 0.01) | (blue > 0.99))
     assert clear.float().mean() > 0.5
@@ -61,28 +61,45 @@ def test_labels_follow_their_pixels_through_the_geometry():
 def test_labels_take_no_values_in_between():
     frame, label = scene(50, 70)
     label[:5] = VOID
-    _, y = augmentation((64, 64), (64, 96), rotation_deg=30)([frame] * 10, [label] * 10)
+    ((_, y),) = augmentation((64, 64), (64, 96), rotation_deg=30)([frame] * 10, [label] * 10)
     assert set(y.unique().tolist()) == {BACKGROUND, ROAD, VOID}
 
 
 def test_what_lies_outside_of_the_frame_is_void():
     frame, label = scene(32, 48)
-    _, y = augmentation((32, 96), (32, 96), zoom=(0.5, 0.5))([frame], [label])
+    ((_, y),) = augmentation((32, 96), (32, 96), zoom=(0.5, 0.5))([frame], [label])
     assert (y == VOID).sum() == 32 * 96 * 3 // 4
 
 
 def test_zoom_is_relative_to_the_frame_as_the_network_sees_it():
     frame, label = scene(64, 96)
     # Seen at 32 x 64, a third of its pixels: 48 columns are three quarters of its width.
-    x, y = Augmentation((32, 48), InputRule(pixels=32 * 64))([frame], [label])
+    ((x, y),) = Augmentation((32, 48), InputRule(pixels=32 * 64))([frame], [label])
     rows = (y[0] == ROAD).any(dim=1).sum().item()
     assert rows == pytest.approx(32 / 3, abs=1)
     assert x.shape == (1, 3, 32, 48)
 
 
+def test_crops_of_the_inputs_size_are_the_frames_as_the_network_sees_them():
+    rule = InputRule(pixels=64 * 96)
+    pairs = [scene(64, 96), scene(128, 64), scene(64, 96)]
+    crops = Augmentation(None, rule)([f for f, _ in pairs], [lb for _, lb in pairs])
+    (wide_x, wide_y), (high_x, high_y) = crops
+    assert torch.allclose(wide_x, torch.stack([pairs[0][0], pairs[2][0]]) / 255, atol=1e-5)
+    assert torch.equal(wide_y, torch.stack([pairs[0][1], pairs[2][1]]))
+    assert high_x.shape[-2:] == high_y.shape[-2:] == rule.input_hw((128, 64)) == (96, 64)
+
+
+def test_crops_of_the_inputs_size_have_narrow_margins():
+    frame, label = scene(64, 96)
+    # Seen at this factor, the frame would leave three quarters of the crop void.
+    ((_, y),) = Augmentation(None, InputRule(pixels=64 * 96), zoom=(0.5, 0.5))([frame], [label])
+    assert 0 < (y == VOID).float().mean() < 0.3
+
+
 def test_mirror_turns_about_half_of_the_crops_around():
     frame, label = scene(64, 96)
-    _, y = augmentation((64, 96), (64, 96), mirror=True)([frame] * 60, [label] * 60)
+    ((_, y),) = augmentation((64, 96), (64, 96), mirror=True)([frame] * 60, [label] * 60)
     mirrored = [torch.equal(crop, label.flip(1)) for crop in y]
     same = [torch.equal(crop, label) for crop in y]
     assert sum(mirrored) + sum(same) == 60
@@ -92,7 +109,7 @@ def test_mirror_turns_about_half_of_the_crops_around():
 def test_light_changes_frames_one_by_one_and_no_label():
     frame = torch.full((3, 32, 32), 120, dtype=torch.uint8)
     label = torch.ones(32, 32, dtype=torch.uint8)
-    x, y = augmentation((32, 32), (32, 32), light=LIGHT)([frame] * 8, [label] * 8)
+    ((x, y),) = augmentation((32, 32), (32, 32), light=LIGHT)([frame] * 8, [label] * 8)
     means = x.mean(dim=(1, 2, 3))
     assert (y == ROAD).all()
     assert means.std() > 0.03
@@ -104,11 +121,11 @@ def test_same_seed_gives_the_same_crops():
     every = {'zoom': ZOOM, 'light': LIGHT, 'shadows': 0.5, 'occluders': 0.5, 'blur': 0.5}
     augment = augmentation((32, 32), (64, 96), **every)
     torch.manual_seed(5)
-    first = augment([frame], [label])
+    ((first_x, first_y),) = augment([frame], [label])
     torch.manual_seed(5)
-    second = augment([frame], [label])
-    assert torch.equal(first[0], second[0])
-    assert torch.equal(first[1], second[1])
+    ((second_x, second_y),) = augment([frame], [label])
+    assert torch.equal(first_x, second_x)
+    assert torch.equal(first_y, second_y)
 
 
 def test_shadows_only_darken_and_leave_some_light():
@@ -160,7 +177,7 @@ def test_crops_that_are_not_chosen_get_nothing_pasted():
 def test_blur_takes_sharpness_and_keeps_the_mean():
     frame = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     label = torch.zeros(64, 64, dtype=torch.uint8)
-    x, _ = augmentation((64, 64), (64, 64), blur=1.0)([frame] * 8, [label] * 8)
+    ((x, _),) = augmentation((64, 64), (64, 64), blur=1.0)([frame] * 8, [label] * 8)
     assert x.mean().item() == pytest.approx(frame.float().mean().item() / 255, abs=0.01)
     for blurred in x:
         assert blurred.std() < (frame / 255).std() * 0.95
@@ -170,7 +187,7 @@ def test_stretch_is_mostly_little_and_sometimes_threefold():
     frame = torch.zeros(3, 64, 256, dtype=torch.uint8)
     label = torch.zeros(64, 256, dtype=torch.uint8)
     label[:, 100:140] = ROAD
-    _, y = augmentation((64, 256), (64, 256), stretch=1.1)([frame] * 200, [label] * 200)
+    ((_, y),) = augmentation((64, 256), (64, 256), stretch=1.1)([frame] * 200, [label] * 200)
     widths = (y[:, 30] == ROAD).sum(dim=1) / 40
     assert widths.min() < 0.5
     assert widths.max() > 2

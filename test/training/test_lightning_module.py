@@ -8,7 +8,7 @@ from fcn_road_seg.datasets.labels import ROAD, VOID
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
-from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 
 pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
@@ -50,7 +50,7 @@ class OneCrop:
         self.frames, self.labels = torch.rand(1, 3, 32, 32), labels
 
     def __call__(self, frames, labels):
-        return self.frames, self.labels
+        return [(self.frames, self.labels)]
 
 
 class KnownTeacher:
@@ -92,8 +92,8 @@ def test_each_teacher_sees_the_augmented_crop_once(loss_of):
 def test_loss_is_that_of_the_labels_and_the_weighted_one_of_the_teacher(loss_of):
     labels = torch.full((1, 32, 32), ROAD, dtype=torch.uint8)
     alone, net = loss_of(labels)
-    scores = net.scores(OneCrop(labels).frames)
-    taught = distillation_loss(scores, torch.full((1, 32, 32), 0.7))
+    logit = road_logit(net.scores(OneCrop(labels).frames))
+    taught = distillation_loss(logit, torch.full((1, 32, 32), 0.7))
     both, _ = loss_of(labels, KnownTeacher(), teacher_weight=3.0)
     assert both.item() == pytest.approx((alone + 3 * taught).item(), rel=1e-5)
 

@@ -6,9 +6,8 @@ from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
 from fcn_road_seg.training.loss import distillation_loss, road_loss
 
 
-def scores_of(p_road):
-    logit = torch.logit(torch.tensor(p_road))
-    return torch.stack([torch.zeros_like(logit), logit], dim=1)
+def logit_of(p_road):
+    return torch.logit(torch.tensor(p_road))
 
 
 def labels_of(values):
@@ -16,19 +15,19 @@ def labels_of(values):
 
 
 def test_loss_is_cross_entropy_plus_dice_by_hand():
-    scores, labels = scores_of([[[0.8, 0.4]]]), labels_of([[[ROAD, BACKGROUND]]])
+    logit, labels = logit_of([0.8, 0.4]), labels_of([ROAD, BACKGROUND])
     cross_entropy = -(np.log(0.8) + np.log(0.6)) / 2
     dice = 1 - (2 * 0.8 + 1) / (0.8 + 0.4 + 1 + 1)
-    both = road_loss(scores, labels, dice=True)
-    alone = road_loss(scores, labels, dice=False)
+    both = road_loss(logit, labels, dice=True)
+    alone = road_loss(logit, labels, dice=False)
     assert both.item() == pytest.approx(cross_entropy + dice, abs=1e-5)
     assert alone.item() == pytest.approx(cross_entropy, abs=1e-5)
 
 
 def test_smoothed_labels_are_met_between_0_and_1():
-    labels = labels_of([[[ROAD]]])
+    labels = labels_of([ROAD])
     losses = [
-        road_loss(scores_of([[[p]]]), labels, dice=False, smoothing=0.1).item()
+        road_loss(logit_of([p]), labels, dice=False, smoothing=0.1).item()
         for p in (0.94, 0.95, 0.96)
     ]
     assert losses[1] == min(losses)
@@ -36,30 +35,29 @@ def test_smoothed_labels_are_met_between_0_and_1():
 
 
 def test_void_pixels_count_in_neither_part_of_the_loss():
-    without = road_loss(scores_of([[[0.8, 0.4]]]), labels_of([[[ROAD, BACKGROUND]]]), dice=True)
+    without = road_loss(logit_of([0.8, 0.4]), labels_of([ROAD, BACKGROUND]), dice=True)
     with_void = road_loss(
-        scores_of([[[0.8, 0.4, 0.999]]]), labels_of([[[ROAD, BACKGROUND, VOID]]]), dice=True
+        logit_of([0.8, 0.4, 0.999]), labels_of([ROAD, BACKGROUND, VOID]), dice=True
     )
     assert with_void.item() == pytest.approx(without.item())
 
 
 def test_batch_of_void_alone_gives_no_gradient():
-    scores = scores_of([[[0.8, 0.4]]]).requires_grad_()
-    loss = road_loss(scores, labels_of([[[VOID, VOID]]]), dice=True)
+    logit = logit_of([0.8, 0.4]).requires_grad_()
+    loss = road_loss(logit, labels_of([VOID, VOID]), dice=True)
     loss.backward()
     assert loss.item() == 0
-    assert not scores.grad.any()
+    assert not logit.grad.any()
 
 
 def test_loss_of_a_teacher_is_the_cross_entropy_with_its_probability_by_hand():
-    loss = distillation_loss(scores_of([[[0.8, 0.4]]]), torch.tensor([[[0.9, 0.2]]]))
+    loss = distillation_loss(logit_of([0.8, 0.4]), torch.tensor([0.9, 0.2]))
     expected = -(0.9 * np.log(0.8) + 0.1 * np.log(0.2) + 0.2 * np.log(0.4) + 0.8 * np.log(0.6))
     assert loss.item() == pytest.approx(expected / 2, abs=1e-5)
 
 
 def test_teacher_is_met_where_the_probabilities_are_the_same():
     losses = [
-        distillation_loss(scores_of([[[p]]]), torch.tensor([[[0.7]]])).item()
-        for p in (0.69, 0.7, 0.71)
+        distillation_loss(logit_of([p]), torch.tensor([0.7])).item() for p in (0.69, 0.7, 0.71)
     ]
     assert losses[1] == min(losses)

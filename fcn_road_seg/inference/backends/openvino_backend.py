@@ -14,7 +14,7 @@ from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.utils.cpu_features import has_fast_bfloat16
 
 # Each size holds its own copy of the weights, in the order in which its convolutions read them.
-KEPT_SIZES = 3
+KEPT_SIZES = 8
 
 # One core for all networks, kept until the process ends. Each core gives the thread that uses it
 # first a stack for signal handlers (OpenVINO prepares for AMX on every CPU). If the older of two
