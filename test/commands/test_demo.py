@@ -34,7 +34,7 @@ def test_demo_of_real_processes_gives_masks_and_pictures(tmp_path):
 
 
 # Too fast for a CPU.
-FAST = ('--frames', '6', '--rate', '100', '--parameter', 'device:=cpu')
+FAST = ('--frames', '6', '--rate', '400', '--parameter', 'device:=cpu')
 
 
 def test_light_network_is_shown_if_the_default_one_misses_frames(tmp_path, capsys):
