@@ -25,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options, recipe = build_options(args), build_recipe(args)
         # Lightning takes seconds to import.
         try:
+            from lightning.pytorch.utilities import rank_zero_only
+
             from fcn_road_seg.inference.calibration import calibrate
             from fcn_road_seg.inference.fast_teacher import fast_road_logit
             from fcn_road_seg.training.dry_run import dry_run
@@ -34,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f'train: {missing}; pip install lightning matplotlib tensorboard torchmetrics'
             ) from missing
 
+        @rank_zero_only
         def say(line: str) -> None:
             print(f'train: {line}')
 

@@ -4,11 +4,13 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pytest
 import torch
 
 from fcn_road_seg.model.checkpoint import load_checkpoint
+from fcn_road_seg.utils.cpu_features import has_exact_int8
 from test.helpers.easy_data import TINY
 from test.helpers.killed_training import (
     assert_same_run,
@@ -86,8 +88,11 @@ def test_two_processes_train_one_network(easy_data, tmp_path):
     command += ['--crop', '32x32', '--batch', '2', '--steps', '2', '--val-every', '2']
     command += ['--devices', '2', '--out', str(tmp_path)]
     command += ['--strategy', 'ddp_find_unused_parameters_true', '--workers', '1']
+    command += ['--teacher', 'lite']
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
+    if has_exact_int8() and find_spec('openvino'):
+        assert ended.stdout.count('the teacher computes in int8') == 1
     assert 'distributed_backend=gloo' in ended.stderr
     # PyTorch's word on that strategy.
     assert 'find_unused_parameters=True was specified' in ended.stderr
