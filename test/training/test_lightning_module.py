@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fcn_road_seg.datasets.labels import ROAD, VOID
+from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
@@ -14,7 +14,7 @@ pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
 
 from fcn_road_seg.training.lightning_module import RoadTraining
-from fcn_road_seg.training.loss import distillation_loss
+from fcn_road_seg.training.loss import distillation_loss, road_loss
 from fcn_road_seg.training.recipes import STRONG
 from fcn_road_seg.training.teacher import Teacher
 
@@ -62,7 +62,7 @@ class KnownTeacher:
 
     def p_road(self, frames_rgb):
         self.seen.append(frames_rgb)
-        return torch.full((1, 32, 32), self._p_road)
+        return torch.full_like(frames_rgb[:, 0], self._p_road)
 
 
 @pytest.fixture
@@ -96,6 +96,29 @@ def test_loss_is_that_of_the_labels_and_the_weighted_one_of_the_teacher(loss_of)
     taught = distillation_loss(logit, torch.full((1, 32, 32), 0.7))
     both, _ = loss_of(labels, KnownTeacher(), teacher_weight=3.0)
     assert both.item() == pytest.approx((alone + 3 * taught).item(), rel=1e-5)
+
+
+def test_loss_pools_the_pixels_of_crops_of_all_sizes(monkeypatch):
+    monkeypatch.setattr(RoadTraining, 'log', lambda *_, **__: None)
+    torch.manual_seed(1)
+    net = RoadFCN(RoadFCNConfig(width=0.25)).eval()
+    module = RoadTraining(net, STRONG, ['a'], teachers=[KnownTeacher()])
+    module.augmentation = lambda *_: [
+        (torch.rand(2, 3, 32, 64), torch.full((2, 32, 64), ROAD, dtype=torch.uint8)),
+        (torch.rand(1, 3, 96, 32), torch.full((1, 96, 32), BACKGROUND, dtype=torch.uint8)),
+    ]
+    torch.manual_seed(2)
+    loss = module.training_step(([], []), 0)
+    torch.manual_seed(2)
+    crops = module.augmentation()
+    logit = torch.cat([road_logit(net.scores(x)).flatten() for x, _ in crops])
+    of_labels = road_loss(
+        logit, torch.cat([y.flatten() for _, y in crops]), True, STRONG.smoothing
+    )
+    taught = distillation_loss(logit, torch.full_like(logit, 0.7))
+    assert loss.item() == pytest.approx(
+        (of_labels + STRONG.teacher_weight * taught).item(), rel=1e-5
+    )
 
 
 def test_loss_of_several_teachers_is_that_of_their_mean(loss_of):
