@@ -25,20 +25,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         options, recipe = build_options(args), build_recipe(args)
         # Lightning takes seconds to import.
         try:
-            from lightning.pytorch.utilities import rank_zero_only
-
             from fcn_road_seg.inference.calibration import calibrate
             from fcn_road_seg.inference.fast_teacher import fast_road_logit
             from fcn_road_seg.training.dry_run import dry_run
             from fcn_road_seg.training.run import train
+            from fcn_road_seg.training.trainer import say
         except ImportError as missing:
             raise SystemExit(
                 f'train: {missing}; pip install lightning matplotlib tensorboard torchmetrics'
             ) from missing
-
-        @rank_zero_only
-        def say(line: str) -> None:
-            print(f'train: {line}')
 
         run = dry_run if args.fast_dev_run else train
         metrics = run(

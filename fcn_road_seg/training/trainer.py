@@ -11,6 +11,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from fcn_road_seg.training.callbacks import (
     DataWait,
@@ -27,6 +28,12 @@ from fcn_road_seg.utils.cpu_features import has_bfloat16
 
 # Messages of Lightning before each training that do not help the user.
 _NOISE = ('💡', 'TPU available', 'Loading `train_dataloader`', 'Seed set to')
+
+
+@rank_zero_only
+def say(line: str) -> None:
+    """Print a line for the user; of several processes, only the first does."""
+    print(f'train: {line}')
 
 
 def quieten_lightning() -> None:

@@ -51,7 +51,7 @@ def slow_peer(start_module_node, random_checkpoint_path):
 def scene(request, shared_peer):
     """A rendered frame with its label, and the node's mask and overlay of it."""
     seed, frame_hw = request.param
-    frame, label = SyntheticDrive(seed, frame_hw).render(t_s=1.0)
+    frame, label = SyntheticDrive(seed, frame_hw).render(t_s=0.0)
     stamp = shared_peer.send(frame)
     mask, overlay = shared_peer.answer(stamp)
     return SimpleNamespace(frame=frame, label=label, stamp=stamp, mask=mask, overlay=overlay)
