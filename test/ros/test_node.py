@@ -20,7 +20,14 @@ from fcn_road_seg.ros.parameters import PARAMETERS
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.peer import Peer, iou_of, pixels_of, values_of
 
-SCENES = [(3_000_002, (375, 1242)), (3_000_003, (240, 320)), (3_000_004, (360, 480))]
+# The default checkpoint misses the lanes beyond this one's double line (docs/model_card.md).
+MISSED_LANES = (3_000_002, (375, 1242), 1.0)
+SCENES = [
+    MISSED_LANES,
+    (3_000_002, (375, 1242), 0.0),
+    (3_000_003, (240, 320), 1.0),
+    (3_000_004, (360, 480), 1.0),
+]
 RELIABLE = ('-p', 'input_reliability:=reliable')
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
@@ -50,14 +57,17 @@ def slow_peer(start_module_node, random_checkpoint_path):
 @pytest.fixture(scope='module', params=SCENES)
 def scene(request, shared_peer):
     """A rendered frame with its label, and the node's mask and overlay of it."""
-    seed, frame_hw = request.param
-    frame, label = SyntheticDrive(seed, frame_hw).render(t_s=0.0)
+    seed, frame_hw, t_s = request.param
+    frame, label = SyntheticDrive(seed, frame_hw).render(t_s=t_s)
     stamp = shared_peer.send(frame)
     mask, overlay = shared_peer.answer(stamp)
     return SimpleNamespace(frame=frame, label=label, stamp=stamp, mask=mask, overlay=overlay)
 
 
-def test_mask_of_a_rendered_scene_is_right(scene):
+def test_mask_of_a_rendered_scene_is_right(scene, request):
+    if request.node.callspec.params['scene'] == MISSED_LANES:
+        missed = pytest.mark.xfail(strict=True, reason='the default checkpoint misses these lanes')
+        request.applymarker(missed)
     road = pixels_of(scene.mask)
     assert set(np.unique(road)) == {0, 255}
     assert iou_of(road, scene.label) > 0.8
