@@ -13,8 +13,9 @@ from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.activation_ranges import evenly_spaced, measure_activation_ranges
 from fcn_road_seg.model.agreement import Agreement
 from fcn_road_seg.model.checkpoint import Checkpoint
+from fcn_road_seg.utils.cpu_features import has_bfloat16
 
-# Number of frames for float16 on a CPU, which takes about ten seconds per frame.
+# Number of frames for 16 bits that PyTorch emulates, in about ten seconds per frame.
 SLOW_COUNT = 8
 
 
@@ -24,9 +25,9 @@ def calibrate(
     """Return the checkpoint with the activation ranges that int8 needs, and with agreements.
 
     `frames_rgb` are (H, W, 3) uint8. The agreements are those of the masks at the checkpoint's
-    threshold and input rule; float16 on a CPU is measured on SLOW_COUNT frames. `say` gets a line
-    for each precision: how far it agrees, or why it cannot be measured on this machine and is not
-    recorded.
+    threshold and input rule; 16 bits by PyTorch on a CPU are measured on SLOW_COUNT frames. `say`
+    gets a line for each precision: how far it agrees, or why it cannot be measured on this machine
+    and is not recorded.
 
     Raises:
         ValueError: there are no frames.
@@ -39,7 +40,7 @@ def calibrate(
     for precision, build in _segmenters(checkpoint).items():
         try:
             segmenter = build()
-            is_slow = precision == 'float16' and segmenter.device.type == 'cpu'
+            is_slow = segmenter.device.type == 'cpu' and segmenter.backend.name == 'torch'
             chosen = evenly_spaced(compared, SLOW_COUNT) if is_slow else compared
             agreement = _compare(
                 _masks(segmenter, [frame_rgb for frame_rgb, _ in chosen]),
@@ -55,12 +56,14 @@ def calibrate(
 
 
 def _segmenters(checkpoint: Checkpoint) -> dict[str, Callable[[], RoadSegmenter]]:
-    # Without a GPU, PyTorch computes float16 with the same rounding, at some 20 times the time.
-    gpu, torch_ = 'cuda' if torch.cuda.is_available() else 'cpu', 'torch'
+    # Without the hardware, PyTorch computes 16 bits with the same rounding, at some 20 times the
+    # time. OpenVINO would refuse bfloat16.
+    gpu = 'cuda' if torch.cuda.is_available() else 'cpu'
+    of_bfloat16 = 'openvino' if has_bfloat16() else 'torch'
     return {
         'int8': lambda: RoadSegmenter(checkpoint, 'cpu', 'int8'),
-        'bfloat16': lambda: RoadSegmenter(checkpoint, 'cpu', 'bfloat16', backend='openvino'),
-        'float16': lambda: RoadSegmenter(checkpoint, gpu, 'float16', backend=torch_),
+        'bfloat16': lambda: RoadSegmenter(checkpoint, 'cpu', 'bfloat16', backend=of_bfloat16),
+        'float16': lambda: RoadSegmenter(checkpoint, gpu, 'float16', backend='torch'),
     }
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from fcn_road_seg.utils.cpu_features import has_exact_int8
-
 BACKENDS = ('auto', 'ncnn', 'openvino', 'torch')
 PRECISIONS = {
     'float32': torch.float32,
@@ -65,10 +63,6 @@ def check_precision(name: str, device: torch.device) -> None:
         raise SegmenterError(f'precision {name!r} is unknown; use auto or {", ".join(PRECISIONS)}')
     if name == 'int8' and device.type != 'cpu':
         raise SegmenterError(f"precision 'int8' runs on a CPU only, not on {device}; use auto")
-    if name == 'int8' and not has_exact_int8():
-        raise SegmenterError(
-            "precision 'int8' needs a CPU with VNNI or AMX, or its sums overflow; use float32"
-        )
 
 
 def check_backend(name: str, device: torch.device, precision: str) -> None:

@@ -32,6 +32,7 @@ from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule, logit_threshold
 from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import DEFAULT, checkpoint_path
+from fcn_road_seg.utils.cpu_features import has_exact_int8
 
 CHANNEL_ORDERS = ('bgr', 'rgb')
 
@@ -53,7 +54,8 @@ class RoadSegmenter:
         device: auto, cpu, cuda or cuda:N; auto is the first GPU, or else the CPU.
         precision: auto, float32, float16 (GPU only), bfloat16 or int8 (CPU only, by OpenVINO,
             with a calibrated checkpoint); auto is the fastest one here whose masks agree with
-            float32's (see `choose_precision`). On a CPU, float16 needs backend torch, and is slow.
+            float32's (see `choose_precision`). On a CPU, float16 needs backend torch, and is
+            slow; without VNNI or AMX, int8 is emulated, and as slow as OpenVINO's float32.
         input_hw: the network's input size in multiples of 32, instead of the checkpoint's rule.
         backend: the library that runs the network: auto, ncnn (CPU, float32), openvino (CPU) or
             torch; auto is the fastest one installed for the precision. On a CPU it uses as many
@@ -174,7 +176,9 @@ class RoadSegmenter:
         return f'{self.device} ({torch.cuda.get_device_name(self.device)})'
 
     def advice(self) -> str:
-        """Return a library that is faster for the precision, as text; '' if there is none."""
+        """Return what would be faster on a CPU, as text; '' if nothing is known to be."""
+        if self.precision == 'int8' and not has_exact_int8():
+            return 'precision auto; without VNNI or AMX, int8 is emulated'
         if self.device.type != 'cpu' or self.backend.name != 'torch':
             return ''
         return _ADVICE.get(self.precision, '')

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ from fcn_road_seg.inference import calibration
 from fcn_road_seg.inference.calibration import calibrate
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.activation_ranges import measure_activation_ranges
-from fcn_road_seg.utils.cpu_features import has_exact_int8
+from fcn_road_seg.utils.cpu_features import has_bfloat16
 
 OPENVINO = 'fcn_road_seg.inference.backends.openvino_import'
 
@@ -51,15 +52,18 @@ def test_activation_ranges_are_those_of_the_frames(calibrated, checkpoint, frame
 
 
 @pytest.mark.parametrize(
-    ('precision', 'backend'), [('int8', 'auto'), ('bfloat16', 'openvino'), ('float16', 'torch')]
+    ('precision', 'backend'),
+    [
+        ('int8', 'auto'),
+        ('bfloat16', 'openvino' if has_bfloat16() else 'torch'),
+        ('float16', 'torch'),
+    ],
 )
 def test_agreement_is_counted_over_the_pixels_of_all_frames(
     calibrated, frames_rgb, precision, backend
 ):
     if backend != 'torch':
         pytest.importorskip(OPENVINO, reason='openvino is not installed')
-    if precision == 'int8' and not has_exact_int8():
-        pytest.skip('a CPU without VNNI or AMX')
     found = calibrated[0].agreements[precision]
     iou, changed = counts(calibrated[0], frames_rgb, precision, None, backend)
     assert found.iou == pytest.approx(iou)
@@ -75,15 +79,23 @@ def test_each_precision_is_reported_in_one_line(calibrated):
         assert line.endswith(f': {measured}') if measured else ' is not measured: ' in line
 
 
-def test_precision_that_this_machine_does_not_have_is_not_recorded(
-    checkpoint, frames_rgb, monkeypatch
-):
-    monkeypatch.setattr('fcn_road_seg.inference.options.has_exact_int8', lambda: False)
+def test_precision_without_its_library_is_not_recorded(checkpoint, frames_rgb, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'fcn_road_seg.inference.backends.openvino_backend', None)
     lines = []
     agreements = calibrate(checkpoint, frames_rgb[:1], lines.append).agreements
     assert 'int8' not in agreements
     assert 'float16' in agreements
-    assert lines[0].startswith("int8 is not measured: precision 'int8' needs a CPU with VNNI")
+    assert lines[0].startswith("int8 is not measured: precision 'int8' needs openvino (")
+
+
+def test_bfloat16_is_measured_by_pytorch_on_a_cpu_without_it(checkpoint, frames_rgb, monkeypatch):
+    monkeypatch.setattr(calibration, 'has_bfloat16', lambda: False)
+    lines = []
+    agreements = calibrate(checkpoint, frames_rgb, lines.append).agreements
+    iou, changed = counts(checkpoint, frames_rgb, 'bfloat16', None, 'torch')
+    assert agreements['bfloat16'].iou == pytest.approx(iou)
+    assert agreements['bfloat16'].pixels_changed == pytest.approx(changed)
+    assert lines[1].startswith('bfloat16 by torch ')
 
 
 def test_library_that_fails_costs_only_its_own_precision(checkpoint, frames_rgb, monkeypatch):

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from fcn_road_seg.inference import options
 from fcn_road_seg.inference.options import (
     SegmenterError,
     check_backend,
@@ -22,11 +21,6 @@ def one_gpu(monkeypatch):
 def no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
-
-
-@pytest.fixture
-def exact_int8(monkeypatch):
-    monkeypatch.setattr(options, 'has_exact_int8', lambda: True)
 
 
 def test_auto_device_is_the_first_gpu(one_gpu):
@@ -77,7 +71,7 @@ def test_device_of_another_kind_is_refused(name, message):
         *[(CUDA, name) for name in ('float32', 'float16', 'bfloat16')],
     ],
 )
-def test_precision_of_the_device_is_accepted(exact_int8, device, precision):
+def test_precision_of_the_device_is_accepted(device, precision):
     check_precision(precision, device)
 
 
@@ -88,17 +82,9 @@ def test_precision_of_the_device_is_accepted(exact_int8, device, precision):
         (CUDA, 'int8', "'int8' runs on a CPU only, not on cuda:0; use auto"),
     ],
 )
-def test_precision_that_the_device_does_not_have_is_refused(
-    exact_int8, device, precision, message
-):
+def test_precision_that_the_device_does_not_have_is_refused(device, precision, message):
     with pytest.raises(SegmenterError, match=message):
         check_precision(precision, device)
-
-
-def test_int8_is_refused_on_a_cpu_whose_sums_overflow(monkeypatch):
-    monkeypatch.setattr(options, 'has_exact_int8', lambda: False)
-    with pytest.raises(SegmenterError, match=r'needs a CPU with VNNI or AMX, .*; use float32'):
-        check_precision('int8', CPU)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fcn_road_seg.inference import auto_precision, options
+from fcn_road_seg.inference import auto_precision
 from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
 from fcn_road_seg.inference.interfaces import OverlayStyle
 from fcn_road_seg.inference.options import SegmenterError
@@ -18,7 +18,6 @@ from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
-from fcn_road_seg.utils.cpu_features import has_exact_int8
 
 HAS_GPU = torch.cuda.is_available()
 
@@ -297,7 +296,6 @@ def calibrated_checkpoint(random_checkpoint):
     return replace(random_checkpoint, activation_peaks=peaks)
 
 
-@pytest.mark.skipif(not has_exact_int8(), reason='a CPU without VNNI or AMX')
 def test_int8_segments_frames_with_a_calibrated_checkpoint(calibrated_checkpoint, frame):
     pytest.importorskip(
         'fcn_road_seg.inference.backends.openvino_import', reason='openvino is not installed'
@@ -312,8 +310,7 @@ def test_int8_segments_frames_with_a_calibrated_checkpoint(calibrated_checkpoint
     assert np.mean(in_int8(frame).mask == in_float32(frame).mask) > 0.9
 
 
-def test_int8_with_a_checkpoint_that_is_not_calibrated_is_refused(random_checkpoint, monkeypatch):
-    monkeypatch.setattr(options, 'has_exact_int8', lambda: True)
+def test_int8_with_a_checkpoint_that_is_not_calibrated_is_refused(random_checkpoint):
     with pytest.raises(SegmenterError, match='write one with fcn-road-seg calibrate, or use auto'):
         RoadSegmenter(random_checkpoint, 'cpu', 'int8')
 
@@ -328,11 +325,24 @@ def test_openvino_is_advised_for_bfloat16_by_torch(random_checkpoint):
     assert by_torch.advice() == 'backend openvino (pip install openvino), with the same rounding'
 
 
+@pytest.mark.parametrize(
+    ('in_hardware', 'advice'),
+    [(True, ''), (False, 'precision auto; without VNNI or AMX, int8 is emulated')],
+)
+def test_auto_is_advised_where_int8_is_emulated(
+    calibrated_checkpoint, monkeypatch, in_hardware, advice
+):
+    pytest.importorskip(
+        'fcn_road_seg.inference.backends.openvino_import', reason='openvino is not installed'
+    )
+    monkeypatch.setattr('fcn_road_seg.inference.segmenter.has_exact_int8', lambda: in_hardware)
+    assert RoadSegmenter(calibrated_checkpoint, 'cpu', 'int8').advice() == advice
+
+
 def test_auto_is_the_precision_that_is_chosen_with_its_reason(calibrated_checkpoint, monkeypatch):
     pytest.importorskip(
         'fcn_road_seg.inference.backends.openvino_import', reason='openvino is not installed'
     )
-    monkeypatch.setattr(options, 'has_exact_int8', lambda: True)
     monkeypatch.setattr(auto_precision, 'has_exact_int8', lambda: True)
     agreements = {'int8': Agreement(0.9991, 0.0002)}
     segmenter = RoadSegmenter(replace(calibrated_checkpoint, agreements=agreements), 'cpu')

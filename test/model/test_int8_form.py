@@ -17,7 +17,6 @@ from fcn_road_seg.model.int8_form import (
 )
 from fcn_road_seg.model.network_config import CONVOLUTIONS, RoadFCNConfig
 from fcn_road_seg.model.road_fcn import fold_batch_norm
-from fcn_road_seg.utils.cpu_features import has_exact_int8
 from test.helpers.reference import model_of
 
 PEAKS = tuple(2.0 + i for i in range(CONVOLUTIONS))
@@ -95,7 +94,6 @@ def test_preparing_leaves_the_network_itself_alone():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.skipif(not has_exact_int8(), reason='a CPU without VNNI or AMX')
 def test_int8_is_nearer_to_a_prepared_network():
     backend = pytest.importorskip('fcn_road_seg.inference.backends.openvino_backend')
     model = fold_batch_norm(model_of(RoadFCNConfig(context=True, width=0.25)))

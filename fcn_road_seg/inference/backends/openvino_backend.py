@@ -11,7 +11,7 @@ from fcn_road_seg.inference.backends.openvino_import import openvino
 from fcn_road_seg.inference.interfaces import BackendInfo
 from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.model.road_fcn import RoadFCN
-from fcn_road_seg.utils.cpu_features import has_fast_bfloat16
+from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 
 # Each size holds its own copy of the weights, in the order in which its convolutions read them.
 KEPT_SIZES = 8
@@ -30,7 +30,8 @@ class OpenVinoBackend:
 
     It is compiled for each new input size, which takes some tenths of a second and makes it a
     fifth faster; the last KEPT_SIZES sizes are kept. `activation_peaks` are the checkpoint's;
-    only int8 needs them.
+    only int8 needs them. On a CPU without VNNI or AMX, int8 is emulated: its numbers are rounded
+    as in int8, but multiplied in float32, in the time of float32.
 
     Raises:
         SegmenterError: the CPU does not compute in bfloat16.
@@ -62,6 +63,8 @@ class OpenVinoBackend:
             'INFERENCE_NUM_THREADS': num_threads,
             # With pinning, two nodes would share the same cores.
             'ENABLE_CPU_PINNING': False,
+            # Otherwise int8's sums overflow on a CPU that adds them up in 16 bits.
+            'LP_TRANSFORMS_MODE': has_exact_int8(),
         }
         self._requests: OrderedDict[tuple[int, int], openvino.InferRequest] = OrderedDict()
 

@@ -1,3 +1,4 @@
+import copy
 import subprocess
 import sys
 import threading
@@ -9,9 +10,10 @@ import torch
 from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint
+from fcn_road_seg.model.int8_form import int8_weights, quantized_layers
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import fold_batch_norm
-from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
+from fcn_road_seg.model.shipped_checkpoints import checkpoint_path, default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 from test.helpers.reference import (
@@ -32,6 +34,10 @@ from fcn_road_seg.inference.backends.openvino_backend import KEPT_SIZES, OpenVin
 CONVOLUTIONS = 13
 
 needs_int8 = pytest.mark.skipif(not has_exact_int8(), reason='a CPU without VNNI or AMX')
+needs_bfloat16 = pytest.mark.skipif(
+    'BF16' not in openvino_backend._CORE.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'),
+    reason='a CPU on which OpenVINO does not compute in bfloat16',
+)
 
 
 @pytest.mark.parametrize('hw', INPUT_SIZES_HW)
@@ -55,7 +61,7 @@ def frames_bgr():
 
 @pytest.mark.parametrize(
     ('precision', 'least_iou'),
-    [('bfloat16', 0.995), pytest.param('int8', 0.99, marks=needs_int8)],
+    [pytest.param('bfloat16', 0.995, marks=needs_bfloat16), ('int8', 0.99)],
 )
 def test_masks_of_rendered_frames_are_nearly_float32s(shipped, frames_bgr, precision, least_iou):
     reference, segmenter = (RoadSegmenter(shipped, 'cpu', p) for p in ('float32', precision))
@@ -66,7 +72,7 @@ def test_masks_of_rendered_frames_are_nearly_float32s(shipped, frames_bgr, preci
         assert (found & expected).sum() / (found | expected).sum() >= least_iou
 
 
-@pytest.mark.parametrize('precision', ['bfloat16', pytest.param('int8', marks=needs_int8)])
+@pytest.mark.parametrize('precision', [pytest.param('bfloat16', marks=needs_bfloat16), 'int8'])
 @pytest.mark.parametrize('config', NETWORKS)
 def test_lower_precision_is_near_the_network_for_every_kind_of_it(config, precision):
     model = fold_batch_norm(model_of(config))
@@ -92,7 +98,6 @@ def peaks_of(model, frame_rgb):
     return tuple(peaks)
 
 
-@needs_int8
 def test_channel_whose_weights_are_all_zero_stays_silent_in_int8():
     model = fold_batch_norm(model_of(RoadFCNConfig()))
     with torch.no_grad():
@@ -100,6 +105,36 @@ def test_channel_whose_weights_are_all_zero_stays_silent_in_int8():
     frame_rgb = np.full((32, 32, 3), 200, np.uint8)
     network = OpenVinoBackend(model, 'int8', peaks_of(model, frame_rgb), 1)
     assert np.isfinite(network.road_logit(frame_rgb)).all()
+
+
+def in_int8_by_pytorch(model, peaks, frame_rgb):
+    """Return the logit of a folded network whose numbers are rounded as int8 rounds them."""
+    model = copy.deepcopy(model)
+    kinds = (torch.nn.ReLU, torch.nn.Hardtanh)
+    activations = [layer for layer in model.encoder.features if isinstance(layer, kinds)]
+    for layer, peak in zip(activations, peaks, strict=True):
+        layer.register_forward_hook(
+            lambda _, __, x, step=peak / 255: (x / step).round().clamp(0, 255) * step
+        )
+    for layer, axis in quantized_layers(model):
+        # The first layer's weights are rounded for pixels in 0..255.
+        scale = 255 * model.std if layer is model.encoder.features[0] else 1
+        rounded, step = int8_weights(layer.weight / scale, axis)
+        layer.weight.data.copy_(rounded * step * scale)
+    return ReferenceBackend(model).road_logit(frame_rgb)
+
+
+@pytest.mark.parametrize('in_hardware', [pytest.param(True, marks=needs_int8), False])
+def test_int8_rounds_weights_and_activations(monkeypatch, in_hardware):
+    monkeypatch.setattr(openvino_backend, 'has_exact_int8', lambda: in_hardware)
+    shipped = load_checkpoint(checkpoint_path('lite'))
+    model, peaks = fold_batch_norm(shipped.model), shipped.activation_peaks
+    frame_rgb = np.ascontiguousarray(SyntheticDrive(3, (96, 160)).render(0.0)[0][..., ::-1])
+    found = OpenVinoBackend(model, 'int8', peaks, 1).road_logit(frame_rgb)
+    expected = in_int8_by_pytorch(model, peaks, frame_rgb)
+    in_float32 = ReferenceBackend(model).road_logit(frame_rgb)
+    # Numbers that are nearly halfway between two steps are rounded differently.
+    assert np.abs(found - expected).mean() < 0.75 * np.abs(found - in_float32).mean()
 
 
 @pytest.fixture(scope='module')
