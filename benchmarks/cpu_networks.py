@@ -77,7 +77,7 @@ def build_backends(
     _quantise(float32, int8, calibration)
     yield 'onnxruntime int8', OnnxBackend(int8)
     precisions = ['float32', 'bfloat16'] if has_fast_bfloat16() else ['float32']
-    for precision in precisions + ['int8'] * has_exact_int8():
+    for precision in [*precisions, 'int8' if has_exact_int8() else 'int8_avx2']:
         openvino_backend = OpenVinoBackend(
             model, precision, checkpoint.activation_peaks, torch.get_num_threads()
         )

@@ -33,7 +33,7 @@ from fcn_road_seg.model.activation_ranges import evenly_spaced
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.shipped_checkpoints import DEFAULT, checkpoint_path
-from fcn_road_seg.utils.cpu_features import has_exact_int8
+from fcn_road_seg.utils.cpu_features import has_bfloat16, has_exact_int8
 
 ROAD_CLASSES = (1, 3)
 FLOATS = {'float32': openvino.Type.f32, 'bfloat16': openvino.Type.bf16}
@@ -200,10 +200,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--precision',
         nargs='+',
-        default=['int8'] * has_exact_int8() + ['bfloat16', 'float32'],
+        default=[
+            'int8' if has_exact_int8() else 'int8_avx2',
+            *['bfloat16'] * has_bfloat16(),
+            'float32',
+        ],
         metavar='NAME',
-        help='Precisions of ours, the reference of the times first (default: int8 if the CPU has '
-        'VNNI or AMX, bfloat16 and float32).',
+        help='Precisions of ours, the reference of the times first (default: int8 or '
+        'int8_avx2, bfloat16 if the CPU has it, and float32).',
     )
     parser.add_argument(
         '--rival-input',

@@ -1,4 +1,4 @@
-"""Time networks of each width on a CPU, by OpenVINO, with random weights.
+"""Time networks of each width on a CPU, by ncnn and OpenVINO, with random weights.
 
     PYTHONPATH=. taskset -c 1 python benchmarks/widths.py --input 160x512 --threads 1
 
@@ -17,16 +17,19 @@ import torch
 
 from fcn_road_seg.commands.arguments import size_hw, whole_number
 from fcn_road_seg.inference.backends import openvino_backend
+from fcn_road_seg.inference.backends.ncnn_backend import NcnnBackend
 from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
+from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.model.network_config import WIDTHS, RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
-from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
+from fcn_road_seg.utils.cpu_features import has_bfloat16, has_exact_int8, has_fast_bfloat16
 
 # Any range: the time does not depend on it.
 PEAKS = (3.0,) * 13
 PIECES = ({}, {'context': True}, {'context': True, 'overlap': True})
 # With AMX, int8 as on a CPU without AMX: the layers that are not in int8 are in float32.
 BESIDE_FLOAT32 = 'int8 and float32'
+BY_NCNN = 'float32 (ncnn)'
 
 
 def main() -> None:
@@ -53,7 +56,8 @@ def main() -> None:
         help='Number of rounds (default: 60).',
     )
     args = parser.parse_args()
-    precisions = ['float32', 'bfloat16'] + ['int8'] * has_exact_int8()
+    precisions = [BY_NCNN, 'float32'] + ['bfloat16'] * has_bfloat16()
+    precisions += ['int8' if has_exact_int8() else 'int8_avx2']
     precisions += [BESIDE_FLOAT32] * (has_exact_int8() and has_fast_bfloat16())
     configs = [RoadFCNConfig(width=width, **pieces) for width in WIDTHS for pieces in PIECES]
     frame_rgb = np.random.default_rng(0).integers(0, 256, (*args.input, 3), np.uint8)
@@ -85,7 +89,9 @@ def main() -> None:
             print(f'| {width:g} | {precision} | {1e3 * np.median(plain):.1f} | {ratios} |')
 
 
-def _network(model: RoadFCN, precision: str, threads: int) -> OpenVinoBackend:
+def _network(model: RoadFCN, precision: str, threads: int) -> CpuBackend:
+    if precision == BY_NCNN:
+        return NcnnBackend(model, threads)
     if precision != BESIDE_FLOAT32:
         return OpenVinoBackend(model, precision, PEAKS, threads)
     with patch.object(openvino_backend, 'has_fast_bfloat16', lambda: False):

@@ -26,7 +26,8 @@ NODE_ARGUMENTS = {
     ),
     'device': 'Device: auto, cpu, cuda or cuda:N; empty uses the value in params_file.',
     'precision': (
-        'Precision: auto, float32, float16, bfloat16 or int8; empty uses the value in params_file.'
+        'Precision: auto, float32, float16, bfloat16, int8 or int8_avx2; empty uses the value in '
+        'params_file.'
     ),
     'image_transport': 'Transport: raw or compressed; empty uses the value in params_file.',
     'autostart': (

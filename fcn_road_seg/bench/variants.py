@@ -17,7 +17,7 @@ from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
-from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
+from fcn_road_seg.utils.cpu_features import has_avx2, has_exact_int8, has_fast_bfloat16
 
 # Speedups are relative to this variant.
 REFERENCE = 'eager'
@@ -31,6 +31,7 @@ LABELS = {
     'float16': 'PyTorch float16',
     'openvino_bfloat16': 'OpenVINO bfloat16',
     'openvino_int8': 'OpenVINO int8',
+    'openvino_int8_avx2': 'OpenVINO int8_avx2',
 }
 _SIXTEEN_BITS = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -43,12 +44,14 @@ def available(device: torch.device, checkpoint: Checkpoint) -> list[str]:
     """Return the names, of LABELS, that run on this device at a sensible speed."""
     on_cpu = device.type == 'cpu'
     has_openvino = on_cpu and find_spec('openvino')
+    has_int8 = has_openvino and checkpoint.activation_peaks
     left_out = {
         'ncnn': not (on_cpu and find_spec('ncnn')),
         'bfloat16': not (on_cpu and has_fast_bfloat16()),
         'float16': on_cpu,
         'openvino_bfloat16': not (has_openvino and has_fast_bfloat16()),
-        'openvino_int8': not (has_openvino and has_exact_int8() and checkpoint.activation_peaks),
+        'openvino_int8': not (has_int8 and has_exact_int8()),
+        'openvino_int8_avx2': not (has_int8 and has_avx2() and not has_exact_int8()),
     }
     return [name for name in LABELS if not left_out.get(name)]
 

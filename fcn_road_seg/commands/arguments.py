@@ -186,7 +186,7 @@ def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
         '--precision',
         default='auto',
         metavar='NAME',
-        help='Precision: auto, float32, float16, bfloat16 or int8 (default: auto).',
+        help='Precision: auto, float32, float16, bfloat16, int8 or int8_avx2 (default: auto).',
     )
     parser.add_argument(
         '--backend',

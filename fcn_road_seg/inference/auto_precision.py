@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from fcn_road_seg.model.agreement import MIN_IOU, Agreement
-from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
+from fcn_road_seg.utils.cpu_features import has_avx2, has_exact_int8, has_fast_bfloat16
 
 
 class PrecisionChoice(NamedTuple):
@@ -19,16 +19,17 @@ class PrecisionChoice(NamedTuple):
 
 
 def choose_precision(
-    device: torch.device, backend: str, agreements: Mapping[str, Agreement]
+    device: torch.device, backend: str, agreements: Mapping[str, Agreement], width: float
 ) -> PrecisionChoice:
     """Return the fastest precision of the device that agrees with float32, or else float32.
 
-    A CPU tries int8 (with VNNI or AMX), then bfloat16 (with AMX), both by OpenVINO; a GPU tries
-    float16, then bfloat16. `agreements` are the checkpoint's, by precision; MIN_IOU is needed.
-    `backend` is the library that was asked for, or auto.
+    A CPU tries int8 (with VNNI or AMX) or int8_avx2 (with AVX2 alone, for a narrow network), then
+    bfloat16 (with AMX), all by OpenVINO; a GPU tries float16, then bfloat16. `agreements` are the
+    checkpoint's, by precision; MIN_IOU is needed. `width` is its network's. `backend` is the
+    library that was asked for, or auto.
     """
     on_cpu = device.type == 'cpu'
-    fast = _fast_on_cpu() if on_cpu else ['float16', 'bfloat16']
+    fast = _fast_on_cpu(width) if on_cpu else ['float16', 'bfloat16']
     if not fast:
         return PrecisionChoice('float32', 'this CPU has neither VNNI nor AMX for a faster one')
     if on_cpu and backend not in ('auto', 'openvino'):
@@ -53,9 +54,13 @@ def choose_precision(
     return PrecisionChoice('float32', '; '.join(refused))
 
 
-def _fast_on_cpu() -> list[str]:
+def _fast_on_cpu(width: float) -> list[str]:
     """Return the precisions that this CPU computes faster than float32, the fastest first."""
-    return ['int8'] * has_exact_int8() + ['bfloat16'] * has_fast_bfloat16()
+    fast = ['bfloat16'] * has_fast_bfloat16()
+    if has_exact_int8():
+        return ['int8', *fast]
+    # At width 1 it takes as long as ncnn's float32, whose Winograd convolutions need channels.
+    return ['int8_avx2'] * (has_avx2() and width < 1) + fast
 
 
 def _openvino_error() -> str:

@@ -62,6 +62,7 @@ def _segmenters(checkpoint: Checkpoint) -> dict[str, Callable[[], RoadSegmenter]
     of_bfloat16 = 'openvino' if has_bfloat16() else 'torch'
     return {
         'int8': lambda: RoadSegmenter(checkpoint, 'cpu', 'int8'),
+        'int8_avx2': lambda: RoadSegmenter(checkpoint, 'cpu', 'int8_avx2'),
         'bfloat16': lambda: RoadSegmenter(checkpoint, 'cpu', 'bfloat16', backend=of_bfloat16),
         'float16': lambda: RoadSegmenter(checkpoint, gpu, 'float16', backend='torch'),
     }

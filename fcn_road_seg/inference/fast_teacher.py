@@ -20,7 +20,8 @@ def fast_road_logit(
 
     `say` gets a line of text with the precision.
     """
-    precision, _ = choose_precision(torch.device('cpu'), 'auto', checkpoint.agreements)
+    width = checkpoint.model.config.width
+    precision, _ = choose_precision(torch.device('cpu'), 'auto', checkpoint.agreements, width)
     if precision == 'float32':
         return None
     model = fold_batch_norm(checkpoint.model)

@@ -10,14 +10,23 @@ PRECISIONS = {
     'float16': torch.float16,
     'bfloat16': torch.bfloat16,
     'int8': torch.int8,
+    'int8_avx2': torch.int8,
 }
+# `int8_avx2` has 7 bits for activations, so that 16 bits hold the sum of two products. It is exact
+# on every CPU with AVX2, and `int8` only with VNNI or AMX.
+INT8_PRECISIONS = ('int8', 'int8_avx2')
 # The backend that `auto` takes on a CPU, if it is installed.
-FASTEST_BACKENDS = {'float32': 'ncnn', 'bfloat16': 'openvino', 'int8': 'openvino'}
+FASTEST_BACKENDS = {
+    'float32': 'ncnn',
+    'bfloat16': 'openvino',
+    'int8': 'openvino',
+    'int8_avx2': 'openvino',
+}
 
 _BACKEND_PRECISIONS = {
     'auto': tuple(PRECISIONS),
     'ncnn': ('float32',),
-    'openvino': ('float32', 'bfloat16', 'int8'),
+    'openvino': ('float32', 'bfloat16', *INT8_PRECISIONS),
     'torch': ('float32', 'float16', 'bfloat16'),
 }
 _CPU_BACKENDS = ('ncnn', 'openvino')
@@ -61,8 +70,8 @@ def check_precision(name: str, device: torch.device) -> None:
     """
     if name not in PRECISIONS:
         raise SegmenterError(f'precision {name!r} is unknown; use auto or {", ".join(PRECISIONS)}')
-    if name == 'int8' and device.type != 'cpu':
-        raise SegmenterError(f"precision 'int8' runs on a CPU only, not on {device}; use auto")
+    if name in INT8_PRECISIONS and device.type != 'cpu':
+        raise SegmenterError(f'precision {name!r} runs on a CPU only, not on {device}; use auto')
 
 
 def check_backend(name: str, device: torch.device, precision: str) -> None:

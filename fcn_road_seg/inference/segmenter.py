@@ -20,6 +20,7 @@ from fcn_road_seg.inference.interfaces import (
     SegmentationRequest,
 )
 from fcn_road_seg.inference.options import (
+    INT8_PRECISIONS,
     PRECISIONS,
     SegmenterError,
     check_backend,
@@ -52,10 +53,10 @@ class RoadSegmenter:
         checkpoint: a file, a loaded checkpoint, or the name of a shipped one: '' is the default
             one, lite the light one (see `checkpoint_path`).
         device: auto, cpu, cuda or cuda:N; auto is the first GPU, or else the CPU.
-        precision: auto, float32, float16 (GPU only), bfloat16 or int8 (CPU only, by OpenVINO,
-            with a calibrated checkpoint); auto is the fastest one here whose masks agree with
-            float32's (see `choose_precision`). On a CPU, float16 needs backend torch, and is
-            slow; without VNNI or AMX, int8 is emulated, and as slow as OpenVINO's float32.
+        precision: auto, float32, float16 (GPU only), bfloat16, int8 or int8_avx2 (both CPU only,
+            by OpenVINO, with a calibrated checkpoint); auto is the fastest one here whose masks
+            agree with float32's (see `choose_precision`). On a CPU, float16 needs backend torch,
+            and is slow; without VNNI or AMX, int8 is emulated, and as slow as OpenVINO's float32.
         input_hw: the network's input size in multiples of 32, instead of the checkpoint's rule.
         backend: the library that runs the network: auto, ncnn (CPU, float32), openvino (CPU) or
             torch; auto is the fastest one installed for the precision. On a CPU it uses as many
@@ -72,7 +73,7 @@ class RoadSegmenter:
     Raises:
         CheckpointError: the file is missing, damaged or not a checkpoint.
         SegmenterError: there is no such device, it does not have the precision or backend, or
-            int8 is asked for with a checkpoint that is not calibrated.
+            int8 or int8_avx2 is asked for with a checkpoint that is not calibrated.
         ValueError: the network does not take `input_hw`, or `roi_top` is out of range.
     """
 
@@ -94,16 +95,8 @@ class RoadSegmenter:
         check_backend(backend, self.device, 'float32' if precision == 'auto' else precision)
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(checkpoint_path(checkpoint))
-        self.precision, self.precision_reason = (
-            choose_precision(self.device, backend, checkpoint.agreements)
-            if precision == 'auto'
-            else PrecisionChoice(precision, 'asked for by name')
-        )
-        if self.precision == 'int8' and checkpoint.activation_peaks is None:
-            raise SegmenterError(
-                "precision 'int8' needs a calibrated checkpoint, and this one is not; write one "
-                'with fcn-road-seg calibrate, or use auto'
-            )
+        chosen = _choose(precision, self.device, backend, checkpoint)
+        self.precision, self.precision_reason = chosen
         self.checkpoint_sha256, self.licence = checkpoint.sha256, checkpoint.provenance.licence
         self.input_rule = InputRule(fixed_hw=input_hw) if input_hw else checkpoint.input_rule
         self.threshold = checkpoint.threshold
@@ -177,11 +170,7 @@ class RoadSegmenter:
 
     def advice(self) -> str:
         """Return what would be faster on a CPU, as text; '' if nothing is known to be."""
-        if self.precision == 'int8' and not has_exact_int8():
-            return 'precision auto; without VNNI or AMX, int8 is emulated'
-        if self.device.type != 'cpu' or self.backend.name != 'torch':
-            return ''
-        return _ADVICE.get(self.precision, '')
+        return _advice(self.precision, self.backend.name) if self.device.type == 'cpu' else ''
 
     def gpu_memory_mib(self) -> float | None:
         """Return the GPU memory that PyTorch reserves in this process, in MiB; None on a CPU."""
@@ -198,6 +187,27 @@ class RoadSegmenter:
     def warm_up(self, frame_hw: tuple[int, int] = (375, 1242)) -> None:
         """Segment one black frame: the first one takes seconds more than those that follow."""
         self(np.zeros((*frame_hw, 3), np.uint8), overlay=True)
+
+
+def _choose(
+    precision: str, device: torch.device, backend: str, checkpoint: Checkpoint
+) -> PrecisionChoice:
+    chosen = PrecisionChoice(precision, 'asked for by name')
+    if precision == 'auto':
+        width = checkpoint.model.config.width
+        chosen = choose_precision(device, backend, checkpoint.agreements, width)
+    if chosen.precision in INT8_PRECISIONS and checkpoint.activation_peaks is None:
+        raise SegmenterError(
+            f'precision {chosen.precision!r} needs a calibrated checkpoint, and this one is not; '
+            'write one with fcn-road-seg calibrate, or use auto'
+        )
+    return chosen
+
+
+def _advice(precision: str, backend: str) -> str:
+    if precision == 'int8' and not has_exact_int8():
+        return 'precision auto; without VNNI or AMX, int8 is emulated'
+    return _ADVICE.get(precision, '') if backend == 'torch' else ''
 
 
 def _check_frame(frame: np.ndarray, channel_order: str) -> None:

@@ -27,14 +27,14 @@ PARAMETERS = (
         'auto',
         'Arithmetic of the network. auto is the fastest one of the machine whose masks the '
         "checkpoint records to agree with float32's, or else float32.",
-        choices=('auto', 'float32', 'float16', 'bfloat16', 'int8'),
+        choices=('auto', 'float32', 'float16', 'bfloat16', 'int8', 'int8_avx2'),
     ),
     Parameter(
         'backend',
         'auto',
         'Library that computes the network. On a CPU, auto uses ncnn for float32 and OpenVINO for '
-        'bfloat16 and int8 if they are installed, and PyTorch otherwise; in float32 all give the '
-        'same mask.',
+        'the lower precisions if they are installed, and PyTorch otherwise; in float32 all give '
+        'the same mask.',
         choices=('auto', 'ncnn', 'openvino', 'torch'),
     ),
     Parameter(

@@ -35,6 +35,15 @@ def has_exact_int8(cpu_info: Path = _CPU_INFO) -> bool:
     return not cpu_flags(cpu_info).isdisjoint({'avx512_vnni', 'avx_vnni', 'amx_int8'})
 
 
+def has_avx2(cpu_info: Path = _CPU_INFO) -> bool:
+    """Return whether the CPU multiplies 32 pairs of 8-bit numbers at once (AVX2).
+
+    It sums the products in 16 bits unless it `has_exact_int8`. False if the system has no
+    /proc/cpuinfo.
+    """
+    return 'avx2' in cpu_flags(cpu_info)
+
+
 def cpu_flags(cpu_info: Path = _CPU_INFO) -> set[str]:
     """Return the CPU's flags by Linux's names (x86 or Arm); empty without /proc/cpuinfo."""
     try:

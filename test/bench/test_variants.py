@@ -14,7 +14,12 @@ CPU = torch.device('cpu')
 SHIPPED = load_checkpoint(default_checkpoint_path())
 OURS = [name for name in variants.available(CPU, SHIPPED) if name != variants.CLASSIC]
 # What the norm of a logit's difference may be, of the logit's.
-TOLERANCES = {'bfloat16': 3e-2, 'openvino_bfloat16': 3e-2, 'openvino_int8': 0.1}
+TOLERANCES = {
+    'bfloat16': 3e-2,
+    'openvino_bfloat16': 3e-2,
+    'openvino_int8': 0.1,
+    'openvino_int8_avx2': 0.2,
+}
 
 
 @pytest.mark.parametrize(
@@ -92,5 +97,15 @@ def test_what_is_not_installed_is_left_out(monkeypatch):
     assert not any('ncnn' in name or 'openvino' in name for name in names)
 
 
+@pytest.mark.parametrize(
+    ('exact', 'name'), [(True, 'openvino_int8'), (False, 'openvino_int8_avx2')]
+)
+def test_int8_is_timed_in_the_form_that_is_fast(monkeypatch, exact, name):
+    monkeypatch.setattr(variants, 'has_exact_int8', lambda: exact)
+    monkeypatch.setattr(variants, 'has_avx2', lambda: True)
+    monkeypatch.setattr(variants, 'find_spec', lambda _: object())
+    assert [n for n in variants.available(CPU, SHIPPED) if 'int8' in n] == [name]
+
+
 def test_network_that_is_not_calibrated_is_not_computed_in_int8(random_checkpoint):
-    assert 'openvino_int8' not in variants.available(CPU, random_checkpoint)
+    assert not any('int8' in name for name in variants.available(CPU, random_checkpoint))

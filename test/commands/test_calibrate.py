@@ -8,7 +8,7 @@ from fcn_road_seg.datasets.splits import SplitRule, find_frames
 from fcn_road_seg.evaluation.evaluator import load_examples, measure
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import load_checkpoint, save_checkpoint
-from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
+from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 
 
 @pytest.fixture
@@ -140,7 +140,15 @@ def test_missing_folder_is_an_error_before_anything_is_measured(tmp_path, capsys
     assert 'nowhere/o.safetensors is not in an existing folder' in capsys.readouterr().err
 
 
-def test_shipped_checkpoint_is_calibrated():
-    checkpoint = load_checkpoint(default_checkpoint_path())
+@pytest.mark.parametrize(
+    ('name', 'precisions'),
+    [
+        ('', {'int8', 'bfloat16', 'float16'}),
+        ('lite', {'int8', 'int8_avx2', 'bfloat16', 'float16'}),
+    ],
+)
+def test_shipped_checkpoint_agrees_in_the_precisions_that_auto_takes(name, precisions):
+    checkpoint = load_checkpoint(checkpoint_path(name))
     assert len(checkpoint.activation_peaks) == 13
-    assert checkpoint.agreements.keys() == {'int8', 'bfloat16', 'float16'}
+    assert checkpoint.agreements.keys() == precisions
+    assert all(found.suffices for found in checkpoint.agreements.values())

@@ -11,7 +11,8 @@ from fcn_road_seg.utils import cpu_features
 CPU, CUDA = torch.device('cpu'), torch.device('cuda', 0)
 OPENVINO = 'fcn_road_seg.inference.backends.openvino_import'
 CLOSE, FAR = Agreement(MIN_IOU, 0.0004), Agreement(0.9979, 0.0005)
-ALL_CLOSE = dict.fromkeys(('int8', 'bfloat16', 'float16'), CLOSE)
+ALL_CLOSE = dict.fromkeys(('int8', 'int8_avx2', 'bfloat16', 'float16'), CLOSE)
+FULL, LIGHT = 1.0, 0.25
 
 AMX = 'avx512f avx512_vnni amx_bf16 amx_int8 amx_tile'
 # Its sums of 8-bit products would overflow if it had no VNNI.
@@ -29,7 +30,7 @@ def cpu(monkeypatch, tmp_path):
     def play(flags):
         path = tmp_path / 'cpuinfo'
         path.write_text(f'processor\t: 0\nflags\t\t: fpu {flags} sse\nbugs\t\t:\n')
-        for name in ('has_exact_int8', 'has_fast_bfloat16'):
+        for name in ('has_avx2', 'has_exact_int8', 'has_fast_bfloat16'):
             real = getattr(cpu_features, name)
             monkeypatch.setattr(auto_precision, name, lambda real=real: real(path))
 
@@ -37,19 +38,23 @@ def cpu(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('flags', 'precision'),
+    ('flags', 'width', 'precision'),
     [
-        (AMX, 'int8'),
-        (VNNI, 'int8'),
-        (AVX_VNNI, 'int8'),
-        (AMX_BF16_ALONE, 'bfloat16'),
-        (AVX2, 'float32'),
-        ('avx512f avx512_bf16', 'float32'),
+        (AMX, FULL, 'int8'),
+        (VNNI, FULL, 'int8'),
+        (VNNI, LIGHT, 'int8'),
+        (AVX_VNNI, LIGHT, 'int8'),
+        (AMX_BF16_ALONE, LIGHT, 'bfloat16'),
+        (AVX2, FULL, 'float32'),
+        (AVX2, LIGHT, 'int8_avx2'),
+        (f'{AVX2} avx512f avx512_bf16', FULL, 'float32'),
+        (f'{AVX2} avx512f avx512_bf16', LIGHT, 'int8_avx2'),
+        ('sse4_2', LIGHT, 'float32'),
     ],
 )
-def test_fastest_precision_of_the_cpu_is_taken_if_all_agree(cpu, flags, precision):
+def test_fastest_precision_of_the_cpu_is_taken_if_all_agree(cpu, flags, width, precision):
     cpu(flags)
-    assert choose_precision(CPU, 'auto', ALL_CLOSE).precision == precision
+    assert choose_precision(CPU, 'auto', ALL_CLOSE, width).precision == precision
 
 
 @pytest.mark.parametrize(
@@ -61,11 +66,12 @@ def test_fastest_precision_of_the_cpu_is_taken_if_all_agree(cpu, flags, precisio
         (VNNI, {'int8': FAR, 'bfloat16': CLOSE}, 'float32'),
         (VNNI, {'bfloat16': CLOSE, 'float16': CLOSE}, 'float32'),
         (AMX, {}, 'float32'),
+        (AVX2, {'int8': CLOSE, 'int8_avx2': FAR}, 'float32'),
     ],
 )
 def test_precision_that_does_not_agree_is_not_taken(cpu, flags, agreements, precision):
     cpu(flags)
-    assert choose_precision(CPU, 'auto', agreements).precision == precision
+    assert choose_precision(CPU, 'auto', agreements, LIGHT).precision == precision
 
 
 @pytest.mark.parametrize(
@@ -79,18 +85,18 @@ def test_precision_that_does_not_agree_is_not_taken(cpu, flags, agreements, prec
 )
 def test_gpu_takes_16_bits_by_the_same_rule(cpu, agreements, precision):
     cpu(AVX2)
-    assert choose_precision(CUDA, 'auto', agreements).precision == precision
+    assert choose_precision(CUDA, 'auto', agreements, FULL).precision == precision
 
 
 def test_gpu_needs_no_openvino(cpu, monkeypatch):
     monkeypatch.setitem(sys.modules, OPENVINO, None)
-    assert choose_precision(CUDA, 'auto', ALL_CLOSE).precision == 'float16'
+    assert choose_precision(CUDA, 'auto', ALL_CLOSE, FULL).precision == 'float16'
 
 
 def test_reason_names_the_agreement(cpu):
     cpu(AMX)
     agreements = {'int8': FAR, 'bfloat16': Agreement(0.9996, 0.0001)}
-    assert choose_precision(CPU, 'auto', agreements).reason == (
+    assert choose_precision(CPU, 'auto', agreements, FULL).reason == (
         'the fastest here whose masks agree with those of float32 '
         '(IoU 0.9996, 0.010 % of the pixels differ); int8 differs too much from it '
         '(IoU 0.9979, 0.050 % of the pixels differ; 0.998 is needed)'
@@ -99,14 +105,14 @@ def test_reason_names_the_agreement(cpu):
 
 def test_reason_says_what_the_cpu_lacks(cpu):
     cpu(AVX2)
-    reason = choose_precision(CPU, 'auto', ALL_CLOSE).reason
+    reason = choose_precision(CPU, 'auto', ALL_CLOSE, FULL).reason
     assert reason == 'this CPU has neither VNNI nor AMX for a faster one'
 
 
 @pytest.mark.parametrize('agreements', [{}, {'float16': CLOSE}])
 def test_remedy_for_a_checkpoint_without_agreements_is_to_calibrate_it(cpu, agreements):
     cpu(VNNI)
-    assert choose_precision(CPU, 'auto', agreements).reason == (
+    assert choose_precision(CPU, 'auto', agreements, FULL).reason == (
         'int8 is faster here, but untested; compare the checkpoint with fcn-road-seg calibrate'
     )
 
@@ -114,7 +120,7 @@ def test_remedy_for_a_checkpoint_without_agreements_is_to_calibrate_it(cpu, agre
 def test_remedy_without_openvino_is_to_install_it(cpu, monkeypatch):
     cpu(VNNI)
     monkeypatch.setitem(sys.modules, OPENVINO, None)
-    choice = choose_precision(CPU, 'auto', ALL_CLOSE)
+    choice = choose_precision(CPU, 'auto', ALL_CLOSE, FULL)
     assert choice.precision == 'float32'
     assert choice.reason.startswith('int8 is faster here, but needs openvino (')
     assert choice.reason.endswith('; pip install it')
@@ -126,11 +132,11 @@ def test_remedy_without_openvino_is_to_install_it(cpu, monkeypatch):
 )
 def test_library_that_was_asked_for_is_kept(cpu, backend, precision):
     cpu(AMX)
-    assert choose_precision(CPU, backend, ALL_CLOSE).precision == precision
+    assert choose_precision(CPU, backend, ALL_CLOSE, FULL).precision == precision
 
 
 def test_least_agreement_is_998_thousandths(cpu):
     cpu(VNNI)
     for iou, precision in ((0.998, 'int8'), (0.9979, 'float32')):
-        found = choose_precision(CPU, 'auto', {'int8': Agreement(iou, 0.0)}).precision
+        found = choose_precision(CPU, 'auto', {'int8': Agreement(iou, 0.0)}, FULL).precision
         assert found == precision

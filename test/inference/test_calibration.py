@@ -55,6 +55,7 @@ def test_activation_ranges_are_those_of_the_frames(calibrated, checkpoint, frame
     ('precision', 'backend'),
     [
         ('int8', 'auto'),
+        ('int8_avx2', 'auto'),
         ('bfloat16', 'openvino' if has_bfloat16() else 'torch'),
         ('float16', 'torch'),
     ],
@@ -73,7 +74,8 @@ def test_agreement_is_counted_over_the_pixels_of_all_frames(
 
 def test_each_precision_is_reported_in_one_line(calibrated):
     checkpoint, lines = calibrated
-    assert [line.partition(' ')[0] for line in lines] == ['int8', 'bfloat16', 'float16']
+    precisions = [line.partition(' ')[0] for line in lines]
+    assert precisions == ['int8', 'int8_avx2', 'bfloat16', 'float16']
     for line in lines:
         measured = checkpoint.agreements.get(line.partition(' ')[0])
         assert line.endswith(f': {measured}') if measured else ' is not measured: ' in line
@@ -95,7 +97,7 @@ def test_bfloat16_is_measured_by_pytorch_on_a_cpu_without_it(checkpoint, frames_
     iou, changed = counts(checkpoint, frames_rgb, 'bfloat16', None, 'torch')
     assert agreements['bfloat16'].iou == pytest.approx(iou)
     assert agreements['bfloat16'].pixels_changed == pytest.approx(changed)
-    assert lines[1].startswith('bfloat16 by torch ')
+    assert lines[2].startswith('bfloat16 by torch ')
 
 
 def test_library_that_fails_costs_only_its_own_precision(checkpoint, frames_rgb, monkeypatch):
@@ -111,7 +113,7 @@ def test_library_that_fails_costs_only_its_own_precision(checkpoint, frames_rgb,
     agreements = calibrate(checkpoint, frames_rgb[:1], lines.append).agreements
     assert 'bfloat16' not in agreements
     assert 'float16' in agreements
-    assert lines[1] == 'bfloat16 is not measured: no primitive for node 7'
+    assert lines[2] == 'bfloat16 is not measured: no primitive for node 7'
 
 
 def test_masks_without_road_agree(checkpoint, frames_rgb):

@@ -67,7 +67,7 @@ def test_device_of_another_kind_is_refused(name, message):
 @pytest.mark.parametrize(
     ('device', 'precision'),
     [
-        *[(CPU, name) for name in ('float32', 'bfloat16', 'int8')],
+        *[(CPU, name) for name in ('float32', 'bfloat16', 'int8', 'int8_avx2')],
         *[(CUDA, name) for name in ('float32', 'float16', 'bfloat16')],
     ],
 )
@@ -78,7 +78,12 @@ def test_precision_of_the_device_is_accepted(device, precision):
 @pytest.mark.parametrize(
     ('device', 'precision', 'message'),
     [
-        (CPU, 'int4', "'int4' is unknown; use auto or float32, float16, bfloat16, int8"),
+        (
+            CPU,
+            'int4',
+            "'int4' is unknown; use auto or float32, float16, bfloat16, int8, int8_avx2",
+        ),
+        (CUDA, 'int8_avx2', "'int8_avx2' runs on a CPU only, not on cuda:0; use auto"),
         (CUDA, 'int8', "'int8' runs on a CPU only, not on cuda:0; use auto"),
     ],
 )
@@ -108,7 +113,7 @@ def test_backend_that_computes_so_is_accepted(name, device, precision):
         ('tensorrt', CPU, 'float32', "'tensorrt' is unknown; use auto, ncnn, openvino, torch"),
         ('ncnn', CPU, 'bfloat16', 'in float32 on a CPU, not in bfloat16 on cpu; use auto'),
         ('ncnn', CUDA, 'float32', 'in float32 on a CPU, not in float32 on cuda:0; use auto'),
-        ('openvino', CUDA, 'float32', 'int8 on a CPU, not in float32 on cuda:0; use auto'),
+        ('openvino', CUDA, 'float32', 'int8_avx2 on a CPU, not in float32 on cuda:0; use auto'),
         ('auto', CPU, 'float16', "'float16' needs a GPU; use auto or float32 on a CPU"),
         ('openvino', CPU, 'float16', "'float16' needs a GPU; use auto or float32 on a CPU"),
         ('torch', CPU, 'int8', 'in float32, float16, bfloat16, not in int8 on cpu; use auto'),

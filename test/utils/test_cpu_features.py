@@ -2,6 +2,7 @@ import pytest
 
 from fcn_road_seg.utils.cpu_features import (
     cpu_flags,
+    has_avx2,
     has_bfloat16,
     has_exact_int8,
     has_fast_bfloat16,
@@ -50,6 +51,11 @@ def test_bfloat16_is_in_hardware_with_avx512_bf16_or_amx(tmp_path, flags, expect
 )
 def test_int8_is_exact_with_vnni_or_amx(tmp_path, flags, expected):
     assert has_exact_int8(cpu_info(tmp_path, flags)) is expected
+
+
+@pytest.mark.parametrize(('flags', 'expected'), [('avx avx2 fma', True), ('avx fma', False)])
+def test_avx2_is_known_by_its_own_flag(tmp_path, flags, expected):
+    assert has_avx2(cpu_info(tmp_path, flags)) is expected
 
 
 def test_flags_are_the_last_of_their_line_too(tmp_path):

@@ -1,4 +1,4 @@
-"""The network on a CPU, by OpenVINO: in float32, bfloat16 or int8."""
+"""The network on a CPU, by OpenVINO: in float32, bfloat16, int8 or int8_avx2."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from fcn_road_seg.inference.backends.openvino_graph import OpenVinoGraph
 from fcn_road_seg.inference.backends.openvino_import import openvino
 from fcn_road_seg.inference.interfaces import BackendInfo
-from fcn_road_seg.inference.options import SegmenterError
+from fcn_road_seg.inference.options import INT8_PRECISIONS, SegmenterError
 from fcn_road_seg.model.road_fcn import RoadFCN
-from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
+from fcn_road_seg.utils.cpu_features import has_avx2, has_exact_int8, has_fast_bfloat16
 
 # Each size holds its own copy of the weights, in the order in which its convolutions read them.
 KEPT_SIZES = 8
@@ -26,12 +26,13 @@ _FLOAT_TYPES = {'float32': openvino.Type.f32, 'bfloat16': openvino.Type.bf16}
 
 
 class OpenVinoBackend:
-    """A folded network, in `precision` float32, bfloat16 or int8, on `num_threads` threads.
+    """A folded network, in one of OpenVINO's precisions, on `num_threads` threads.
 
     It is compiled for each new input size, which takes some tenths of a second and makes it a
     fifth faster; the last KEPT_SIZES sizes are kept. `activation_peaks` are the checkpoint's;
-    only int8 needs them. On a CPU without VNNI or AMX, int8 is emulated: its numbers are rounded
-    as in int8, but multiplied in float32, in the time of float32.
+    only int8 and int8_avx2 need them. int8 on a CPU without VNNI or AMX, and int8_avx2 without
+    AVX2, are emulated: the numbers are rounded as in int8, but multiplied in float32, in the time
+    of float32.
 
     Raises:
         SegmenterError: the CPU does not compute in bfloat16.
@@ -46,7 +47,10 @@ class OpenVinoBackend:
         activation_peaks: tuple[float, ...] | None,
         num_threads: int,
     ) -> None:
-        self._model = OpenVinoGraph(model, activation_peaks if precision == 'int8' else None).model
+        in_int8 = precision in INT8_PRECISIONS
+        peaks = activation_peaks if in_int8 else None
+        bits = 7 if precision == 'int8_avx2' else 8
+        self._model = OpenVinoGraph(model, peaks, bits).model
         # OpenVINO would silently compute in float32.
         can = _CORE.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
         if precision == 'bfloat16' and 'BF16' not in can:
@@ -56,15 +60,15 @@ class OpenVinoBackend:
         # The type of the layers that are not in int8. With AMX they would take a fifth of the time
         # if they were in float32. Without AMX the CPU may emulate bfloat16.
         beside_int8 = 'bfloat16' if has_fast_bfloat16() else 'float32'
-        float_type = _FLOAT_TYPES[beside_int8 if precision == 'int8' else precision]
+        float_type = _FLOAT_TYPES[beside_int8 if in_int8 else precision]
         self._config = {
             'PERFORMANCE_HINT': 'LATENCY',
             'INFERENCE_PRECISION_HINT': float_type,
             'INFERENCE_NUM_THREADS': num_threads,
             # With pinning, two nodes would share the same cores.
             'ENABLE_CPU_PINNING': False,
-            # Otherwise int8's sums overflow on a CPU that adds them up in 16 bits.
-            'LP_TRANSFORMS_MODE': has_exact_int8(),
+            # Otherwise sums would overflow on a CPU that adds up in 16 bits.
+            'LP_TRANSFORMS_MODE': has_avx2() if bits == 7 else has_exact_int8(),
         }
         self._requests: OrderedDict[tuple[int, int], openvino.InferRequest] = OrderedDict()
 

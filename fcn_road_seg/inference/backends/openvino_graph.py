@@ -6,6 +6,10 @@ work: those of the encoder and the skips, and the first transposed one. Activati
 bits, symmetric about 0, with one step per output channel (`model/int8_form.py`). The rest of the
 decoder stays in floating point: this costs 4 % of the time and halves the number of mask pixels
 that change.
+
+CPUs without VNNI or AMX multiply an 8-bit activation (from 0) by an 8-bit weight and sum two such
+products in 16 bits. The sum cannot exceed 32,767 if activations have 7 bits: 2 * 128 * 127. Pixels
+need all their bits, so the first convolution then stays in floating point, too.
 """
 
 from __future__ import annotations
@@ -27,20 +31,28 @@ class OpenVinoGraph:
     """The layers of a folded `RoadFCN`; `model` is OpenVINO's.
 
     Its input is [1, H, W, 3] uint8 RGB, H and W multiples of 32; its output is the logit of
-    p(road), [1, H, W] float32. With a checkpoint's `activation_peaks` it computes in int8.
+    p(road), [1, H, W] float32. With a checkpoint's `activation_peaks` it computes in int8, with
+    activations of `activation_bits`, 8 or 7.
     """
 
-    def __init__(self, network: RoadFCN, activation_peaks: tuple[float, ...] | None) -> None:
+    def __init__(
+        self,
+        network: RoadFCN,
+        activation_peaks: tuple[float, ...] | None,
+        activation_bits: int = 8,
+    ) -> None:
+        self._activation_bits = activation_bits
         # The axis of the output channels in the weights of each layer that computes in int8.
         self._int8_axes = dict(quantized_layers(network)) if activation_peaks else {}
         frame = ops.parameter([1, -1, -1, 3], np.uint8, name='frame_rgb')
         pixels = ops.transpose(ops.convert(frame, np.float32), _integers(0, 3, 1, 2))
         first, *layers = network.encoder.features
-        if activation_peaks:
+        if activation_peaks and activation_bits == 8:
             x = self._convolution_of_pixels(pixels, network)
         else:
             x = ops.divide(pixels, _constant(255 * np.ones((1, 3, 1, 1))))
             x = ops.divide(ops.subtract(x, _channels(network.mean)), _channels(network.std))
+            self._int8_axes.pop(first, None)
             x = self._convolution(x, first)
         pools = self._encoder(layers, x, iter(activation_peaks) if activation_peaks else None)
         if network.context is not None:
@@ -62,11 +74,17 @@ class OpenVinoGraph:
                 x = ops.clamp(x, layer.min_val, layer.max_val).output(0)
             # Quantized after the activation that follows each convolution.
             if peaks is not None and isinstance(layer, (nn.ReLU, nn.Hardtanh)):
-                x = _fake_quantize(x, 0.0, next(peaks))
+                x = self._quantized_activation(x, next(peaks))
             elif isinstance(layer, nn.MaxPool2d):
                 x = ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
                 pools.append(x)
         return pools[2:]
+
+    def _quantized_activation(self, x: openvino.Node, peak: float) -> openvino.Node:
+        if self._activation_bits == 8:
+            return _fake_quantize(x, 0.0, peak)
+        # OpenVINO takes 8 bits only: these are the lower half of their steps.
+        return _fake_quantize(ops.clamp(x, 0.0, peak).output(0), 0.0, 2 * peak)
 
     def _context(self, context: ContextBlock, x: openvino.Node) -> openvino.Node:
         weight, bias = weight_and_bias(context.nearby)

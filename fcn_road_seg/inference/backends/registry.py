@@ -6,7 +6,12 @@ import torch
 
 from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.interfaces import CpuBackend
-from fcn_road_seg.inference.options import FASTEST_BACKENDS, PRECISIONS, SegmenterError
+from fcn_road_seg.inference.options import (
+    FASTEST_BACKENDS,
+    INT8_PRECISIONS,
+    PRECISIONS,
+    SegmenterError,
+)
 from fcn_road_seg.model.road_fcn import RoadFCN
 
 
@@ -28,9 +33,10 @@ def build_cpu_backend(
     try:
         return _build(wanted, model, precision, activation_peaks)
     except ImportError as error:
-        if precision == 'int8':
+        if precision in INT8_PRECISIONS:
             raise SegmenterError(
-                f"precision 'int8' needs openvino ({error}); pip install openvino, or use auto"
+                f'precision {precision!r} needs openvino ({error}); '
+                'pip install openvino, or use auto'
             ) from error
         if backend != 'auto':
             raise SegmenterError(

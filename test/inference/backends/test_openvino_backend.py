@@ -15,7 +15,7 @@ from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path, default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
-from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
+from fcn_road_seg.utils.cpu_features import has_avx2, has_exact_int8, has_fast_bfloat16
 from test.helpers.reference import (
     INPUT_SIZES_HW,
     NETWORKS,
@@ -34,6 +34,7 @@ from fcn_road_seg.inference.backends.openvino_backend import KEPT_SIZES, OpenVin
 CONVOLUTIONS = 13
 
 needs_int8 = pytest.mark.skipif(not has_exact_int8(), reason='a CPU without VNNI or AMX')
+needs_avx2 = pytest.mark.skipif(not has_avx2(), reason='a CPU without AVX2')
 needs_bfloat16 = pytest.mark.skipif(
     'BF16' not in openvino_backend._CORE.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'),
     reason='a CPU on which OpenVINO does not compute in bfloat16',
@@ -61,7 +62,7 @@ def frames_bgr():
 
 @pytest.mark.parametrize(
     ('precision', 'least_iou'),
-    [pytest.param('bfloat16', 0.995, marks=needs_bfloat16), ('int8', 0.99)],
+    [pytest.param('bfloat16', 0.995, marks=needs_bfloat16), ('int8', 0.99), ('int8_avx2', 0.98)],
 )
 def test_masks_of_rendered_frames_are_nearly_float32s(shipped, frames_bgr, precision, least_iou):
     reference, segmenter = (RoadSegmenter(shipped, 'cpu', p) for p in ('float32', precision))
@@ -72,7 +73,9 @@ def test_masks_of_rendered_frames_are_nearly_float32s(shipped, frames_bgr, preci
         assert (found & expected).sum() / (found | expected).sum() >= least_iou
 
 
-@pytest.mark.parametrize('precision', [pytest.param('bfloat16', marks=needs_bfloat16), 'int8'])
+@pytest.mark.parametrize(
+    'precision', [pytest.param('bfloat16', marks=needs_bfloat16), 'int8', 'int8_avx2']
+)
 @pytest.mark.parametrize('config', NETWORKS)
 def test_lower_precision_is_near_the_network_for_every_kind_of_it(config, precision):
     model = fold_batch_norm(model_of(config))
@@ -107,16 +110,18 @@ def test_channel_whose_weights_are_all_zero_stays_silent_in_int8():
     assert np.isfinite(network.road_logit(frame_rgb)).all()
 
 
-def in_int8_by_pytorch(model, peaks, frame_rgb):
+def in_int8_by_pytorch(model, peaks, frame_rgb, bits):
     """Return the logit of a folded network whose numbers are rounded as int8 rounds them."""
     model = copy.deepcopy(model)
     kinds = (torch.nn.ReLU, torch.nn.Hardtanh)
     activations = [layer for layer in model.encoder.features if isinstance(layer, kinds)]
     for layer, peak in zip(activations, peaks, strict=True):
+        # With 7 bits the peak itself is rounded from 127.5 to 128.
+        steps = 255 if bits == 8 else 127.5
         layer.register_forward_hook(
-            lambda _, __, x, step=peak / 255: (x / step).round().clamp(0, 255) * step
+            lambda _, __, x, p=peak, n=steps: (x.clamp(max=p) / p * n).round() * p / n
         )
-    for layer, axis in quantized_layers(model):
+    for layer, axis in list(quantized_layers(model))[8 - bits :]:
         # The first layer's weights are rounded for pixels in 0..255.
         scale = 255 * model.std if layer is model.encoder.features[0] else 1
         rounded, step = int8_weights(layer.weight / scale, axis)
@@ -124,17 +129,39 @@ def in_int8_by_pytorch(model, peaks, frame_rgb):
     return ReferenceBackend(model).road_logit(frame_rgb)
 
 
-@pytest.mark.parametrize('in_hardware', [pytest.param(True, marks=needs_int8), False])
-def test_int8_rounds_weights_and_activations(monkeypatch, in_hardware):
-    monkeypatch.setattr(openvino_backend, 'has_exact_int8', lambda: in_hardware)
+@pytest.mark.parametrize(
+    ('bits', 'precision', 'in_hardware'),
+    [
+        pytest.param(8, 'int8', True, marks=needs_int8),
+        (8, 'int8', False),
+        pytest.param(7, 'int8_avx2', True, marks=needs_avx2),
+        (7, 'int8_avx2', False),
+    ],
+)
+def test_int8_rounds_weights_and_activations(monkeypatch, bits, precision, in_hardware):
+    for name in ('has_exact_int8', 'has_avx2'):
+        monkeypatch.setattr(openvino_backend, name, lambda: in_hardware)
     shipped = load_checkpoint(checkpoint_path('lite'))
     model, peaks = fold_batch_norm(shipped.model), shipped.activation_peaks
     frame_rgb = np.ascontiguousarray(SyntheticDrive(3, (96, 160)).render(0.0)[0][..., ::-1])
-    found = OpenVinoBackend(model, 'int8', peaks, 1).road_logit(frame_rgb)
-    expected = in_int8_by_pytorch(model, peaks, frame_rgb)
+    found = OpenVinoBackend(model, precision, peaks, 1).road_logit(frame_rgb)
+    expected = in_int8_by_pytorch(model, peaks, frame_rgb, bits)
     in_float32 = ReferenceBackend(model).road_logit(frame_rgb)
     # Numbers that are nearly halfway between two steps are rounded differently.
     assert np.abs(found - expected).mean() < 0.75 * np.abs(found - in_float32).mean()
+
+
+def test_largest_sums_of_int8_avx2_do_not_overflow():
+    # Every activation is at its peak, and every weight is the largest of its channel.
+    model = fold_batch_norm(model_of(RoadFCNConfig(width=0.25)))
+    with torch.no_grad():
+        for layer, _ in quantized_layers(model):
+            layer.weight.fill_(1.0 / layer.weight[0].numel())
+    frame_rgb = np.full((64, 96, 3), 255, np.uint8)
+    expected = ReferenceBackend(model).road_logit(frame_rgb)
+    peaks = peaks_of(model, frame_rgb)
+    found = OpenVinoBackend(model, 'int8_avx2', peaks, 1).road_logit(frame_rgb)
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
 @pytest.fixture(scope='module')

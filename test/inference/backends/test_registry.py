@@ -40,8 +40,8 @@ def test_auto_is_ncnn_for_float32(build):
     assert str(build('auto', 'float32').info) == f'ncnn {ncnn.__version__}'
 
 
-@pytest.mark.parametrize('precision', ['bfloat16', 'int8'])
-def test_auto_is_openvino_for_bfloat16_and_int8(build, precision, monkeypatch):
+@pytest.mark.parametrize('precision', ['bfloat16', 'int8', 'int8_avx2'])
+def test_auto_is_openvino_for_lower_precisions(build, precision, monkeypatch):
     backend = pytest.importorskip(
         f'{BACKENDS}.openvino_backend', reason='openvino is not installed'
     )
