@@ -18,6 +18,7 @@ from fcn_road_seg.inference.fast_teacher import fast_road_logit
 from fcn_road_seg.model.shipped_checkpoints import DEFAULT
 from fcn_road_seg.training.recipes import STRONG
 from fcn_road_seg.training.teacher import load_teacher
+from fcn_road_seg.utils.cpu_features import has_bfloat16
 
 
 def main() -> None:
@@ -29,8 +30,10 @@ def main() -> None:
     parser.add_argument('--batch', type=whole_number(1), default=STRONG.batch, metavar='N')
     parser.add_argument('--rounds', type=whole_number(1), default=20, metavar='N')
     args = parser.parse_args()
+    # As a training would by default.
+    in_bfloat16 = has_bfloat16()
     teachers = {
-        'PyTorch, bfloat16': load_teacher(args.checkpoint, lambda _: None),
+        'PyTorch': load_teacher(args.checkpoint, lambda _: None),
         'train': load_teacher(args.checkpoint, lambda c: fast_road_logit(c, print)),
     }
     crops = torch.rand(args.batch, 3, *args.crop)
@@ -39,7 +42,7 @@ def main() -> None:
     for i in range(args.rounds + 1):
         for name, teacher in teachers.items():
             began_s = time.perf_counter()
-            with torch.autocast('cpu', torch.bfloat16):
+            with torch.autocast('cpu', torch.bfloat16, enabled=in_bfloat16):
                 teacher.p_road(crops)
             # The first round compiles.
             if i:

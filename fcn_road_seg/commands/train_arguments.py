@@ -198,7 +198,12 @@ def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
 
 
 def _crop_size(text: str) -> tuple[int, int] | str:
-    return text if text == WHOLE_INPUT else size_hw(text)
+    if text == WHOLE_INPUT:
+        return text
+    try:
+        return size_hw(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f'{error}, or {WHOLE_INPUT}') from error
 
 
 def build_recipe(args: argparse.Namespace) -> Recipe:

@@ -124,3 +124,9 @@ def test_count_below_1_is_refused(option, capsys):
     with pytest.raises(SystemExit, match='2'):
         train.main(['--rendered', '4', option, '0'])
     assert f"argument {option}: '0' is not a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_crop_of_another_form_is_refused_with_both_forms(capsys):
+    with pytest.raises(SystemExit):
+        train.main(['--rendered', '4', '--crop', 'whole'])
+    assert "'whole' is not HxW; give, for example, 192x640, or input" in capsys.readouterr().err

@@ -1,8 +1,10 @@
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from fcn_road_seg.inference import fast_teacher
 from fcn_road_seg.inference.fast_teacher import fast_road_logit
 from fcn_road_seg.inference.options import FASTEST_BACKENDS
 from fcn_road_seg.model.activation_ranges import measure_activation_ranges
@@ -33,7 +35,29 @@ def test_network_that_agrees_in_int8_teaches_in_int8(random_checkpoint, frame_rg
     assert 'teacher computes in int8, by openvino' in lines[0]
 
 
-def test_network_of_unknown_agreement_teaches_in_the_trainings_precision(random_checkpoint):
+def test_network_of_unknown_agreement_teaches_in_the_trainings_bfloat16(
+    random_checkpoint, monkeypatch
+):
+    monkeypatch.setattr(fast_teacher, 'has_bfloat16', lambda: True)
     lines = []
     assert fast_road_logit(random_checkpoint, lines.append) is None
     assert lines == []
+
+
+def test_network_of_unknown_agreement_teaches_by_ncnn_without_bfloat16(
+    random_checkpoint, frame_rgb, monkeypatch
+):
+    pytest.importorskip('ncnn', reason='ncnn is not installed')
+    monkeypatch.setattr(fast_teacher, 'has_bfloat16', lambda: False)
+    lines = []
+    found = fast_road_logit(random_checkpoint, lines.append)(frame_rgb)
+    expected = ReferenceBackend(random_checkpoint.model).road_logit(frame_rgb)
+    assert np.allclose(found, expected, rtol=0, atol=1e-3 * np.ptp(expected))
+    assert 'teacher computes in float32, by ncnn' in lines[0]
+
+
+def test_pytorch_teaches_if_it_is_the_only_library(random_checkpoint, monkeypatch):
+    monkeypatch.setattr(fast_teacher, 'has_bfloat16', lambda: False)
+    monkeypatch.setitem(sys.modules, 'ncnn', None)
+    monkeypatch.delitem(sys.modules, 'fcn_road_seg.inference.backends.ncnn_backend', raising=False)
+    assert fast_road_logit(random_checkpoint, str) is None

@@ -45,6 +45,14 @@ def test_precision_and_the_reason_for_it_are_one_line_of_the_log(random_checkpoi
     assert lines.count('precision float32: asked for by name') == 1
 
 
+@pytest.mark.parametrize(('checkpoint', 'times'), [('', 1), ('lite', 0)])
+def test_light_network_is_named_where_the_default_one_is_slow(checkpoint, times):
+    lines = []
+    logger = SimpleNamespace(info=lines.append, warning=lines.append)
+    load_model(parameters_with(checkpoint=checkpoint, precision='float32'), logger)
+    assert lines.count('faster here: checkpoint lite, about a tenth of the time') == times
+
+
 def test_licence_and_hash_of_the_checkpoint_are_in_the_log(random_checkpoint, tmp_path):
     path = tmp_path / 'c.safetensors'
     provenance = Provenance('some frames', 'research only\n[FATAL] no line of the log')
