@@ -163,7 +163,8 @@ def test_largest_sums_of_int8_avx2_do_not_overflow():
     expected = ReferenceBackend(model).road_logit(frame_rgb)
     peaks = peaks_of(model, frame_rgb)
     found = OpenVinoBackend(model, 'int8_avx2', peaks, 1).road_logit(frame_rgb)
-    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+    # Where they do, it is 0.06.
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
 
 
 @pytest.fixture(scope='module')
