@@ -93,8 +93,9 @@ def build_callbacks(options: TrainingOptions, recipe: Recipe, validates: bool) -
     out = options.out.absolute()
     callbacks: list[Callback] = [
         # Two of them: with a single one, `save_last` only writes when there is a new best.
-        RunCheckpoint(out, LAST_NAME),
+        # The best one first: a run that is killed between them validates the same weights again.
         RunCheckpoint(out, BEST_NAME, 'val/iou' if validates else None),
+        RunCheckpoint(out, LAST_NAME),
         LearningRateMonitor('step'),
         DataWait(),
         # Lightning would use rich if it is installed, which shows nothing in a log file.
