@@ -40,9 +40,9 @@ demo: $(READY)
 	    $(if $(IMAGES),--images '$(IMAGES)') $(if $(BAG),--bag '$(BAG)') \
 	    $(if $(TOPIC),--topic '$(TOPIC)') $(if $(FRAMES),--frames $(FRAMES))
 
-# One process for each core, but at most 4, to fit into the memory of a small machine.
+# test/conftest.py says how many processes.
 test: lint
-	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(PYTHON) -m pytest -n auto --dist loadfile
 
 stress: $(READY)
 	@STRESS_SHARE='$(SHARE)' $(PYTHON) -m pytest -m stress -k '$(ONLY)' test/stress test/fleet

@@ -46,6 +46,17 @@ else:  # Humble's pytest 6.
         return _module_of(path.basename, parent, fspath=path)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of test processes: `-n auto`.
+
+    One more than cores, as a test waits for other processes for a part of its time; at most 4, to
+    fit into the memory of a small machine.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return min((cores or 1) + 1, 4)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport():
     outcome = yield

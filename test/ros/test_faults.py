@@ -111,7 +111,7 @@ def test_best_effort_publisher_beside_a_reliable_one_is_heard_too(start_node, ch
     start_node(*checkpoint)
     peer = Peer(topics=('mask',), reliability='reliable')
     peer.connect()
-    peer.spin_until(lambda: values_of(peer.diagnostics[-1])['input reliability'] == 'reliable')
+    peer.spin_until(lambda: values_of(peer.next_diagnostics())['input reliability'] == 'reliable')
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     second = peer.node.create_publisher(Image, 'image', best_effort)
     header = Header()
