@@ -29,7 +29,6 @@ from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import resize_to_input
 from fcn_road_seg.model.onnx_export import export_onnx
-from fcn_road_seg.model.road_fcn import fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.utils.cpu_features import has_exact_int8, has_fast_bfloat16
 from test.helpers.reference import ReferenceBackend
@@ -64,12 +63,12 @@ def build_backends(
     checkpoint: Checkpoint, calibration: list[np.ndarray], folder: Path
 ) -> Iterator[tuple[str, CpuBackend]]:
     """Yield the name and the backend of each, the reference first."""
-    model = fold_batch_norm(checkpoint.model).requires_grad_(False)
+    folded = checkpoint.model.weights().folded()
     yield REFERENCE, ReferenceBackend(checkpoint.model)
-    yield 'PyTorch folded, channels_last', TorchBackend(fold_batch_norm(model), torch.float32)
-    yield 'ncnn', NcnnBackend(model, torch.get_num_threads())
+    yield 'PyTorch folded, channels_last', TorchBackend(folded, 'float32')
+    yield 'ncnn', NcnnBackend(folded, torch.get_num_threads())
     if has_fast_bfloat16():
-        yield 'PyTorch bfloat16 (AMX)', TorchBackend(fold_batch_norm(model), torch.bfloat16)
+        yield 'PyTorch bfloat16 (AMX)', TorchBackend(folded, 'bfloat16')
     float32, int8 = folder / 'float32.onnx', folder / 'int8.onnx'
     export_onnx(checkpoint, float32)
     _remove_sigmoid(float32)
@@ -79,7 +78,7 @@ def build_backends(
     precisions = ['float32', 'bfloat16'] if has_fast_bfloat16() else ['float32']
     for precision in [*precisions, 'int8' if has_exact_int8() else 'int8_avx2']:
         openvino_backend = OpenVinoBackend(
-            model, precision, checkpoint.activation_peaks, torch.get_num_threads()
+            folded, precision, checkpoint.activation_peaks, torch.get_num_threads()
         )
         yield f'OpenVINO {precision}', openvino_backend
 

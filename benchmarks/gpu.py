@@ -258,10 +258,8 @@ class Reference:
     def __init__(
         self, checkpoint: Checkpoint, frames: list[np.ndarray], request: SegmentationRequest
     ) -> None:
-        model = fold_batch_norm(checkpoint.model).requires_grad_(False)
-        pipeline = CpuPipeline(TorchBackend(model, torch.float32))
-        with torch.inference_mode():
-            self.results = [pipeline.run(frame, request) for frame in frames]
+        pipeline = CpuPipeline(TorchBackend(checkpoint.model.weights().folded(), 'float32'))
+        self.results = [pipeline.run(frame, request) for frame in frames]
 
     def compare(self, results: list[Segmentation]) -> dict[str, float]:
         """Return the IoU of the masks, and differences: share of pixels, levels of the overlay."""

@@ -27,17 +27,11 @@ def mark(name):
     marks.append((name, time.time(), time.process_time()))
 import numpy, cv2
 mark('import numpy, cv2')
-import torch
-mark('import torch')
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.checkpoint import load_checkpoint
-from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 from fcn_road_seg.inference.backends import ncnn_backend, openvino_backend
 mark('import the package, ncnn, openvino')
-checkpoint = load_checkpoint(checkpoint_path(sys.argv[2]))
-mark('load the checkpoint')
-segment = RoadSegmenter(checkpoint, 'cpu', sys.argv[1])
-mark('build the network')
+segment = RoadSegmenter(sys.argv[2], 'cpu', sys.argv[1])
+mark('load the checkpoint, build the network')
 frame = numpy.zeros((375, 1242, 3), numpy.uint8)
 segment(frame)
 mark('first frame (compilation)')
@@ -46,8 +40,8 @@ mark('(second frame)')
 print(json.dumps(marks))
 """
 NODE_LINES = {
-    'rclpy, parameters, import torch': 'loading ',
-    'load the checkpoint, build': ' on cpu, ',
+    'interpreter, rclpy, parameters': 'loading ',
+    'load the checkpoint, build the network': ' on cpu, ',
     'first frame (compilation)': 'loaded in ',
     'activate, subscribe': 'waiting for frames',
 }

@@ -21,7 +21,8 @@ from fcn_road_seg.inference.backends.ncnn_backend import NcnnBackend
 from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
 from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.model.network_config import WIDTHS, RoadFCNConfig
-from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
+from fcn_road_seg.model.network_weights import NetworkWeights
+from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.utils.cpu_features import has_bfloat16, has_exact_int8, has_fast_bfloat16
 
 # Any range: the time does not depend on it.
@@ -62,10 +63,10 @@ def main() -> None:
     configs = [RoadFCNConfig(width=width, **pieces) for width in WIDTHS for pieces in PIECES]
     frame_rgb = np.random.default_rng(0).integers(0, 256, (*args.input, 3), np.uint8)
     torch.manual_seed(0)
-    models = [fold_batch_norm(RoadFCN(config).requires_grad_(False)) for config in configs]
+    weights_of = [RoadFCN(config).weights() for config in configs]
     networks = {
-        (config, precision): _network(model, precision, args.threads)
-        for config, model in zip(configs, models, strict=True)
+        (config, precision): _network(weights, precision, args.threads)
+        for config, weights in zip(configs, weights_of, strict=True)
         for precision in precisions
     }
     times_s = {key: [] for key in networks}
@@ -89,13 +90,13 @@ def main() -> None:
             print(f'| {width:g} | {precision} | {1e3 * np.median(plain):.1f} | {ratios} |')
 
 
-def _network(model: RoadFCN, precision: str, threads: int) -> CpuBackend:
+def _network(weights: NetworkWeights, precision: str, threads: int) -> CpuBackend:
     if precision == BY_NCNN:
-        return NcnnBackend(model, threads)
+        return NcnnBackend(weights, threads)
     if precision != BESIDE_FLOAT32:
-        return OpenVinoBackend(model, precision, PEAKS, threads)
+        return OpenVinoBackend(weights, precision, PEAKS, threads)
     with patch.object(openvino_backend, 'has_fast_bfloat16', lambda: False):
-        return OpenVinoBackend(model, 'int8', PEAKS, threads)
+        return OpenVinoBackend(weights, 'int8', PEAKS, threads)
 
 
 if __name__ == '__main__':

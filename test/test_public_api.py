@@ -39,8 +39,10 @@ def test_segmentation_is_imported_without_torch():
     assert 'torch' not in modules_after('from fcn_road_seg import Segmentation')
 
 
-def test_segmenter_is_imported_on_first_use():
-    assert 'torch' in modules_after('from fcn_road_seg import RoadSegmenter')
+def test_segmenter_is_imported_on_first_use_without_torch():
+    modules = modules_after('from fcn_road_seg import RoadSegmenter')
+    assert 'cv2' in modules
+    assert 'torch' not in modules
 
 
 @pytest.mark.parametrize(('name', 'home'), HOMES.items())

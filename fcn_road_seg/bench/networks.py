@@ -46,7 +46,7 @@ def measure_networks(
     They get `frame_bgr`, (H, W, 3) uint8, at each of `sizes_hw`. All of them run in each of at
     most `rounds` rounds, which take about `budget_s`.
     """
-    device = segmenter.device
+    device = torch.device(str(segmenter.device))
     networks = {name: variants.make_variant(name, checkpoint, device) for name in names}
     dtypes = ['float32', *(name for name in ('float16', 'bfloat16') if name in names)]
     samples: list[Sample] = [_peaks(device, dtypes)]

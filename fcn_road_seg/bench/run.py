@@ -91,12 +91,13 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
     checkpoint = load_checkpoint(path)
     limit_cpu_threads(options.threads)
     segmenter = RoadSegmenter(checkpoint, options.device)
+    device = torch.device(str(segmenter.device))
     drive = SyntheticDrive(DRIVE_SEED, options.frame_hw)
     frames_bgr = np.stack([drive.render(t_s=i / 10)[0] for i in range(CAMERA_FRAMES)])
     report: dict[str, Any] = {
         'format_version': FORMAT_VERSION,
         'began': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        'machine': machine.describe_machine(segmenter.device),
+        'machine': machine.describe_machine(device),
         'versions': machine.versions(),
         'checkpoint_sha256': checkpoint.sha256,
         'device': str(segmenter.device),
@@ -104,7 +105,7 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
     }
     yield from head_lines(report)
     if options.rounds:
-        names = _choose_networks(options, segmenter.device, checkpoint)
+        names = _choose_networks(options, device, checkpoint)
         report |= measure_networks(
             checkpoint,
             segmenter,

@@ -16,7 +16,7 @@ from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.network_config import RoadFCNConfig
-from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
+from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 from fcn_road_seg.utils.cpu_features import has_avx2, has_exact_int8, has_fast_bfloat16
 
 # Speedups are relative to this variant.
@@ -33,7 +33,7 @@ LABELS = {
     'openvino_int8': 'OpenVINO int8',
     'openvino_int8_avx2': 'OpenVINO int8_avx2',
 }
-_SIXTEEN_BITS = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
+_SIXTEEN_BITS = ('bfloat16', 'float16')
 
 # Takes a frame, (H, W, 3) uint8 RGB, and returns a function: each call of it computes the frame's
 # logits, (H, W), and returns when they are computed.
@@ -62,11 +62,11 @@ def make_variant(name: str, checkpoint: Checkpoint, device: torch.device) -> Var
         return _eager(ClassicFCN8s().eval(), device)
     if name == REFERENCE:
         return _eager(copy.deepcopy(checkpoint.model), device)
-    model = fold_batch_norm(checkpoint.model).requires_grad_(False)
+    folded = checkpoint.model.weights().folded()
     if name == 'ncnn':
         from fcn_road_seg.inference.backends.ncnn_backend import NcnnBackend
 
-        return _on_cpu(NcnnBackend(model, torch.get_num_threads()))
+        return _on_cpu(NcnnBackend(folded, torch.get_num_threads()))
     if name.startswith('openvino_'):
         from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
 
@@ -74,14 +74,15 @@ def make_variant(name: str, checkpoint: Checkpoint, device: torch.device) -> Var
 
         def at(frame_rgb: np.ndarray) -> Callable[[], Tensor]:
             # One for each size: a network keeps few sizes, and would compile again in every round.
-            network = OpenVinoBackend(model, precision, peaks, torch.get_num_threads())
+            network = OpenVinoBackend(folded, precision, peaks, torch.get_num_threads())
             return _on_cpu(network)(frame_rgb)
 
         return at
-    dtype = _SIXTEEN_BITS.get(name, torch.float32)
+    precision = name if name in _SIXTEEN_BITS else 'float32'
     if device.type == 'cpu':
-        return _on_cpu(TorchBackend(model, dtype))
-    model.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        return _on_cpu(TorchBackend(folded, precision))
+    model = RoadFCN.from_weights(folded).to(getattr(torch, precision))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     return _eager(model, device)
 
 

@@ -13,7 +13,7 @@ from fcn_road_seg.commands.arguments import add_machine_arguments, size_hw
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.live.errors import LiveError
-from fcn_road_seg.model.checkpoint import CheckpointError
+from fcn_road_seg.model.checkpoint_file import CheckpointError
 from fcn_road_seg.model.input_rule import InputRule
 
 SIZES_HW = ((256, 256), (192, 640), (352, 1216))

@@ -32,6 +32,7 @@ from fcn_road_seg.model.checkpoint import (
 )
 from fcn_road_seg.model.int8_form import prepare_for_int8
 from fcn_road_seg.model.rescaling import rescale_logit
+from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 
 # This many frames determine the two numbers to a hundredth.
@@ -101,7 +102,8 @@ def calibrate_file(args: argparse.Namespace) -> None:
     frames_rgb = list(calibration_frames(args.data, split_rule(args)))
     if args.prepare_int8:
         peaks = measure_activation_ranges(checkpoint, frames_rgb)
-        checkpoint = replace(checkpoint, model=prepare_for_int8(checkpoint.model, peaks))
+        prepared = prepare_for_int8(checkpoint.model.weights(), peaks)
+        checkpoint = replace(checkpoint, model=RoadFCN.from_weights(prepared))
     if args.probabilities:
         checkpoint = fit_probabilities(checkpoint, args.data, split_rule(args))
     calibrated = calibrate(checkpoint, frames_rgb, say=print)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fcn_road_seg.commands.arguments import add_checkpoint_argument
 from fcn_road_seg.commands.cli import run_command
-from fcn_road_seg.model.checkpoint import CheckpointError, load_checkpoint
+from fcn_road_seg.model.checkpoint import load_checkpoint
+from fcn_road_seg.model.checkpoint_file import CheckpointError
 from fcn_road_seg.model.onnx_export import ExportError, export_onnx
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 

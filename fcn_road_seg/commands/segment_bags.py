@@ -142,10 +142,10 @@ def _assignment(
     args: argparse.Namespace, options: BagOptions, out: Path, threads: int
 ) -> Assignment:
     # It imports PyTorch, which takes seconds.
-    from fcn_road_seg.model.checkpoint import load_checkpoint
+    from fcn_road_seg.model.checkpoint_file import read_checkpoint
 
     named = {name: getattr(args, name) for name in NETWORK_OPTIONS}
-    sha256 = load_checkpoint(checkpoint_path(args.checkpoint)).sha256
+    sha256 = read_checkpoint(checkpoint_path(args.checkpoint)).sha256
     settings = argparse.Namespace(**{**vars(args), 'threads': threads})
     if args.checkpoint not in FILE_NAMES:
         # Workers on other machines have other working folders.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
-
+from fcn_road_seg.inference.options import Device
 from fcn_road_seg.model.agreement import MIN_IOU, Agreement
 from fcn_road_seg.utils.cpu_features import has_avx2, has_exact_int8, has_fast_bfloat16
 
@@ -19,7 +18,7 @@ class PrecisionChoice(NamedTuple):
 
 
 def choose_precision(
-    device: torch.device, backend: str, agreements: Mapping[str, Agreement], width: float
+    device: Device, backend: str, agreements: Mapping[str, Agreement], width: float
 ) -> PrecisionChoice:
     """Return the fastest precision of the device that agrees with float32, or else float32.
 

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
 import cv2
-import torch
+
+_CPUS = Path('/sys/devices/system/cpu')
 
 
 def limit_cpu_threads(count: int) -> None:
-    """Let PyTorch and OpenCV compute on `count` threads in this process; 0 changes nothing.
+    """Let all libraries compute on `count` threads in this process; 0 changes nothing.
 
-    Call it before a `RoadSegmenter` is made: ncnn and OpenVINO then use the same number.
+    Call it before a `RoadSegmenter` is made.
     """
     if count:
-        torch.set_num_threads(count)
+        if torch := sys.modules.get('torch'):
+            torch.set_num_threads(count)
+        else:
+            # PyTorch reads it when it is imported.
+            os.environ['OMP_NUM_THREADS'] = str(count)
         cv2.setNumThreads(count)
+
+
+def cpu_thread_count() -> int:
+    """Return the number of threads on which PyTorch computes, or would if it were imported."""
+    if torch := sys.modules.get('torch'):
+        return int(torch.get_num_threads())
+    limit = os.environ.get('OMP_NUM_THREADS', '')
+    cpus = range(os.cpu_count() or 1)
+    if limit.isdigit() and int(limit):
+        return min(int(limit), _core_count(cpus))
+    return _core_count(os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else cpus)
+
+
+def _core_count(cpus: Collection[int]) -> int:
+    """Return how many cores have these CPUs; two threads of a core count once."""
+    siblings = [_CPUS / f'cpu{cpu}/topology/thread_siblings' for cpu in cpus]
+    if not all(path.is_file() for path in siblings):
+        return len(cpus)
+    return len({path.read_text() for path in siblings})

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fcn_road_seg.inference.cuda_program import CudaProgram, frame_kind
 from fcn_road_seg.inference.interfaces import BackendInfo, Segmentation, SegmentationRequest
+from fcn_road_seg.model.network_weights import NetworkWeights
 from fcn_road_seg.model.road_fcn import RoadFCN
 
 # A camera has eight kinds of frame: road probability, confidence and overlay are each computed or
@@ -31,6 +32,12 @@ class _Slot:
     def compute(self) -> None:
         self.program.uploaded.copy_(self.staging, non_blocking=True)
         self.program()
+
+
+def build_cuda_pipeline(network: NetworkWeights, device: str, precision: str) -> CudaPipeline:
+    """Return the pipeline of a folded network on a GPU such as cuda:0."""
+    model = RoadFCN.from_weights(network)
+    return CudaPipeline(model, torch.device(device), getattr(torch, precision))
 
 
 class CudaPipeline:
@@ -55,6 +62,7 @@ class CudaPipeline:
         with torch.cuda.stream(self._stream):
             self._model = model.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
 
+    @torch.inference_mode()
     def run(self, frame: np.ndarray, request: SegmentationRequest) -> Segmentation:
         """Segment one (H, W, 3) uint8 frame, whose rows may be padded (any row stride).
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from fcn_road_seg.inference.auto_precision import choose_precision
 from fcn_road_seg.inference.backends.registry import build_cpu_backend
+from fcn_road_seg.inference.options import Device
 from fcn_road_seg.model.checkpoint import Checkpoint
-from fcn_road_seg.model.road_fcn import fold_batch_norm
 from fcn_road_seg.utils.cpu_features import has_bfloat16
 
 
@@ -23,11 +22,11 @@ def fast_road_logit(
     which the training itself may be in bfloat16. `say` gets a line of text with the precision.
     """
     width = checkpoint.model.config.width
-    precision, _ = choose_precision(torch.device('cpu'), 'auto', checkpoint.agreements, width)
+    precision, _ = choose_precision(Device('cpu'), 'auto', checkpoint.agreements, width)
     if precision == 'float32' and has_bfloat16():
         return None
-    model = fold_batch_norm(checkpoint.model)
-    backend = build_cpu_backend(model, 'auto', precision, checkpoint.activation_peaks)
+    network = checkpoint.model.weights().folded()
+    backend = build_cpu_backend(network, 'auto', precision, checkpoint.activation_peaks)
     if backend.info.name == 'torch':
         return None
     say(f'on a CPU the teacher computes in {precision}, by {backend.info}')

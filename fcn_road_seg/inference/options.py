@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+import ctypes
+import os
+from dataclasses import dataclass
 
 BACKENDS = ('auto', 'ncnn', 'openvino', 'torch')
-PRECISIONS = {
-    'float32': torch.float32,
-    'float16': torch.float16,
-    'bfloat16': torch.bfloat16,
-    'int8': torch.int8,
-    'int8_avx2': torch.int8,
-}
+PRECISIONS = ('float32', 'float16', 'bfloat16', 'int8', 'int8_avx2')
 # `int8_avx2` has 7 bits for activations, so that 16 bits hold the sum of two products. It is exact
 # on every CPU with AVX2, and `int8` only with VNNI or AMX.
 INT8_PRECISIONS = ('int8', 'int8_avx2')
@@ -24,7 +20,7 @@ FASTEST_BACKENDS = {
 }
 
 _BACKEND_PRECISIONS = {
-    'auto': tuple(PRECISIONS),
+    'auto': PRECISIONS,
     'ncnn': ('float32',),
     'openvino': ('float32', 'bfloat16', *INT8_PRECISIONS),
     'torch': ('float32', 'float16', 'bfloat16'),
@@ -36,34 +32,56 @@ class SegmenterError(ValueError):
     """The machine does not have the device, precision or backend that was asked for."""
 
 
-def resolve_device(name: str) -> torch.device:
+@dataclass(frozen=True)
+class Device:
+    """A device, of type cpu or cuda; `str` is its name in PyTorch."""
+
+    type: str
+    index: int = 0
+
+    def __str__(self) -> str:
+        return 'cpu' if self.type == 'cpu' else f'cuda:{self.index}'
+
+
+def resolve_device(name: str) -> Device:
     """Return the device for auto, cpu, cuda or cuda:N; auto is the first GPU, or else the CPU.
 
     Raises:
         SegmenterError: the name is unknown, or there is no such GPU.
     """
     if name == 'auto':
-        return torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
+        return Device('cuda' if _has_gpu_driver() and _gpu_count() else 'cpu')
+    if name == 'cpu':
+        return Device('cpu')
+    kind, _, number = name.partition(':')
+    if kind != 'cuda' or not (name == 'cuda' or (number.isascii() and number.isdigit())):
+        raise SegmenterError(f'device {name!r} is unknown; use auto, cpu, cuda or cuda:N')
+    device = Device('cuda', int(number or 0))
+    if device.index >= (count := _gpu_count()):
         raise SegmenterError(
-            f'device {name!r} is unknown; use auto, cpu, cuda or cuda:N'
-        ) from error
-    if device.type not in ('cpu', 'cuda'):
-        raise SegmenterError(f'device {name!r} is not supported; use auto, cpu, cuda or cuda:N')
-    if device.type == 'cuda':
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise SegmenterError(
-                f'device {name!r} does not exist ({count} GPUs are usable); use auto or cpu'
-            )
-        device = torch.device('cuda', device.index or 0)
+            f'device {name!r} does not exist ({count} GPUs are usable); use auto or cpu'
+        )
     return device
 
 
-def check_precision(name: str, device: torch.device) -> None:
-    """Accept a key of `PRECISIONS` in which the device computes.
+def _has_gpu_driver() -> bool:
+    """Return whether a GPU's driver is installed; without one, PyTorch need not be imported."""
+    try:
+        ctypes.CDLL('libcuda.so.1')
+    except OSError:
+        # AMD's, which PyTorch for ROCm calls cuda, too.
+        return os.path.exists('/dev/kfd')
+    return True
+
+
+def _gpu_count() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def check_precision(name: str, device: Device) -> None:
+    """Accept one of `PRECISIONS` in which the device computes.
 
     Raises:
         SegmenterError: the name is unknown, or the device does not compute in this precision.
@@ -74,7 +92,7 @@ def check_precision(name: str, device: torch.device) -> None:
         raise SegmenterError(f'precision {name!r} runs on a CPU only, not on {device}; use auto')
 
 
-def check_backend(name: str, device: torch.device, precision: str) -> None:
+def check_backend(name: str, device: Device, precision: str) -> None:
     """Accept a backend that computes in this precision on this device.
 
     On a CPU only `torch` computes in float16. It is slow, and only meant for measuring what

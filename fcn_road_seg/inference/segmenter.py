@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from fcn_road_seg.inference.auto_precision import PrecisionChoice, choose_precision
 from fcn_road_seg.inference.backends.registry import build_cpu_backend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
-from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
 from fcn_road_seg.inference.interfaces import (
     BackendInfo,
     OverlayStyle,
@@ -21,7 +20,7 @@ from fcn_road_seg.inference.interfaces import (
 )
 from fcn_road_seg.inference.options import (
     INT8_PRECISIONS,
-    PRECISIONS,
+    Device,
     SegmenterError,
     check_backend,
     check_precision,
@@ -29,11 +28,14 @@ from fcn_road_seg.inference.options import (
 )
 from fcn_road_seg.inference.overlay import OverlayPainter
 from fcn_road_seg.inference.small_regions import remove_small_regions
-from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
+from fcn_road_seg.model.checkpoint_file import CheckpointOf, StoredCheckpoint, read_checkpoint
 from fcn_road_seg.model.input_rule import InputRule, logit_threshold
-from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, fold_batch_norm
+from fcn_road_seg.model.network_config import OUTPUT_STRIDE
 from fcn_road_seg.model.shipped_checkpoints import DEFAULT, checkpoint_path
 from fcn_road_seg.utils.cpu_features import has_exact_int8
+
+if TYPE_CHECKING:
+    from fcn_road_seg.model.checkpoint import Checkpoint
 
 CHANNEL_ORDERS = ('bgr', 'rgb')
 
@@ -60,7 +62,7 @@ class RoadSegmenter:
         input_hw: the network's input size in multiples of 32, instead of the checkpoint's rule.
         backend: the library that runs the network: auto, ncnn (CPU, float32), openvino (CPU) or
             torch; auto is the fastest one installed for the precision. On a CPU it uses as many
-            threads as PyTorch (see `limit_cpu_threads`).
+            threads as PyTorch (see `cpu_thread_count`). Only torch and a GPU import PyTorch.
         roi_top: share of the frame's height, in [0, MAX_ROI_TOP], to skip at the top. These rows
             are background; they cost no time, in steps of 32 rows of the network's input. The
             scale of the other rows stays the same.
@@ -93,24 +95,20 @@ class RoadSegmenter:
             check_precision(precision, self.device)
         # auto can always fall back to float32.
         check_backend(backend, self.device, 'float32' if precision == 'auto' else precision)
-        if not isinstance(checkpoint, Checkpoint):
-            checkpoint = load_checkpoint(checkpoint_path(checkpoint))
-        chosen = _choose(precision, self.device, backend, checkpoint)
+        if isinstance(checkpoint, CheckpointOf):
+            stored = checkpoint.with_model(checkpoint.model.weights())
+        else:
+            stored = read_checkpoint(checkpoint_path(checkpoint))
+        chosen = _choose(precision, self.device, backend, stored)
         self.precision, self.precision_reason = chosen
-        self.checkpoint_sha256, self.licence = checkpoint.sha256, checkpoint.provenance.licence
-        self.input_rule = InputRule(fixed_hw=input_hw) if input_hw else checkpoint.input_rule
-        self.threshold = checkpoint.threshold
+        self.checkpoint_sha256, self.licence = stored.sha256, stored.provenance.licence
+        self.input_rule = InputRule(fixed_hw=input_hw) if input_hw else stored.input_rule
+        self.threshold = stored.threshold
         self.overlay_style = OverlayStyle()
         self.min_region = 0.0
         self._painter = OverlayPainter()
         self._roi_top = roi_top
-        model = fold_batch_norm(checkpoint.model).requires_grad_(False)
-        self._pipeline: Pipeline
-        if self.device.type == 'cuda':
-            self._pipeline = CudaPipeline(model, self.device, PRECISIONS[self.precision])
-        else:
-            peaks = checkpoint.activation_peaks
-            self._pipeline = CpuPipeline(build_cpu_backend(model, backend, self.precision, peaks))
+        self._pipeline = _build_pipeline(stored, self.device, backend, self.precision)
 
     def __call__(
         self,
@@ -148,8 +146,7 @@ class RoadSegmenter:
             overlay=None if self.min_region else style,
             pixels=pixels,
         )
-        with torch.inference_mode():
-            segmentation = self._pipeline.run(frame, request)
+        segmentation = self._pipeline.run(frame, request)
         if not self.min_region:
             return segmentation
         remove_small_regions(mask := segmentation.mask, self.min_region)
@@ -166,7 +163,9 @@ class RoadSegmenter:
         """The device as text: 'cpu', or with the GPU's name, 'cuda:0 (NVIDIA H200)'."""
         if self.device.type != 'cuda':
             return str(self.device)
-        return f'{self.device} ({torch.cuda.get_device_name(self.device)})'
+        import torch
+
+        return f'{self.device} ({torch.cuda.get_device_name(str(self.device))})'
 
     def advice(self) -> str:
         """Return what would be faster on a CPU, as text; '' if nothing is known to be."""
@@ -176,12 +175,16 @@ class RoadSegmenter:
         """Return the GPU memory that PyTorch reserves in this process, in MiB; None on a CPU."""
         if self.device.type != 'cuda':
             return None
-        return torch.cuda.memory_reserved(self.device) / 2**20
+        import torch
+
+        return torch.cuda.memory_reserved(str(self.device)) / 2**20
 
     def close(self) -> None:
         """Release the device's memory; the segmenter cannot be used afterwards."""
         del self._pipeline
         if self.device.type == 'cuda':
+            import torch
+
             torch.cuda.empty_cache()
 
     def warm_up(self, frame_hw: tuple[int, int] = (375, 1242)) -> None:
@@ -190,7 +193,7 @@ class RoadSegmenter:
 
 
 def _choose(
-    precision: str, device: torch.device, backend: str, checkpoint: Checkpoint
+    precision: str, device: Device, backend: str, checkpoint: StoredCheckpoint
 ) -> PrecisionChoice:
     chosen = PrecisionChoice(precision, 'asked for by name')
     if precision == 'auto':
@@ -202,6 +205,19 @@ def _choose(
             'write one with fcn-road-seg calibrate, or use auto'
         )
     return chosen
+
+
+def _build_pipeline(
+    checkpoint: StoredCheckpoint, device: Device, backend: str, precision: str
+) -> Pipeline:
+    network = checkpoint.model.folded()
+    if device.type == 'cpu':
+        peaks = checkpoint.activation_peaks
+        return CpuPipeline(build_cpu_backend(network, backend, precision, peaks))
+    # Imports PyTorch.
+    from fcn_road_seg.inference.cuda_pipeline import build_cuda_pipeline
+
+    return build_cuda_pipeline(network, str(device), precision)
 
 
 def _advice(precision: str, backend: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE
+from fcn_road_seg.model.network_config import OUTPUT_STRIDE
 
 # As many as the largest frame may have. The network would need 100 GB for them.
 MAX_INPUT_PIXELS = 64_000_000

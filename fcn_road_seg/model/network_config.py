@@ -9,10 +9,23 @@ ENCODERS = ('vgg16', 'vgg16_bn')
 SKIPS = ('pool4', 'pool3')
 WIDTHS = (1.0, 0.5, 0.25)
 
+# No weight of a trained network comes near it, and a few layers of larger ones overflow float32.
+LARGEST_NUMBER = 1e12
+
+# Both sides of the network's input are multiples of it.
+OUTPUT_STRIDE = 32
 # Channels of the convolutions in the encoder's stages at width 1.
 STAGE_CHANNELS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 STAGES = len(STAGE_CHANNELS)
 CONVOLUTIONS = sum(len(stage) for stage in STAGE_CHANNELS)
+# Of each transposed convolution, from its input to its output, and of each skip.
+DECODER_CHANNELS = (512, 256, 128, 64, 32, 16)
+SKIP_CHANNELS = {'pool4': (512, 256), 'pool3': (256, 128)}
+CONTEXT_CELLS = 11
+# How many transposed convolutions have kernel 4 with `overlap`: those from cells of 32 pixels down
+# to 4. The blocks of the last two are too small to be seen, and the wider kernel would cost most
+# there.
+OVERLAPPING = 3
 # The minimum of every layer at any width. 8 in the last layer would save 3 to 7 % of the time at
 # width 0.25, but leave 4 candidates for each class instead of 8.
 _LEAST_CHANNELS = 16
@@ -58,6 +71,10 @@ class RoadFCNConfig:
             )
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f'mean {self.mean} and std {self.std} must be RGB, with std > 0')
+        for number in (*self.mean, *self.std, *self.skip_scales):
+            # NaN must fail, too.
+            if not abs(number) <= LARGEST_NUMBER:
+                raise ValueError(f'{number} in mean, std or skip_scales is too large')
         if self.width not in WIDTHS:
             raise ValueError(f'width {self.width} is unknown; use one of {WIDTHS}')
         if len(self.activation_caps) not in (0, CONVOLUTIONS):

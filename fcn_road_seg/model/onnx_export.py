@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fcn_road_seg import __version__
-from fcn_road_seg.model.checkpoint import CLASS_NAMES, Checkpoint
+from fcn_road_seg.model.checkpoint import Checkpoint
+from fcn_road_seg.model.checkpoint_file import CLASS_NAMES
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
 from fcn_road_seg.utils.atomic_write import atomic_write
 

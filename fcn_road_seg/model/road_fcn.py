@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fcn_road_seg.model.network_config import STAGE_CHANNELS, RoadFCNConfig, channels_at
-
-OUTPUT_STRIDE = 32
-
-_SKIP_CHANNELS = {'pool4': (512, 256), 'pool3': (256, 128)}
-_DECODER_CHANNELS = (512, 256, 128, 64, 32, 16)
-_CONTEXT_CELLS = 11
-# How many transposed convolutions have kernel 4 with `overlap`: those from cells of 32 pixels down
-# to 4. The blocks of the last two are too small to be seen, and the wider kernel would cost most
-# there.
-_OVERLAPPING = 3
+from fcn_road_seg.model.network_config import (
+    CONTEXT_CELLS,
+    DECODER_CHANNELS,
+    OUTPUT_STRIDE,
+    OVERLAPPING,
+    SKIP_CHANNELS,
+    STAGE_CHANNELS,
+    RoadFCNConfig,
+    channels_at,
+)
+from fcn_road_seg.model.network_weights import NetworkWeights
 
 
 class VGG16Encoder(nn.Module):
@@ -84,9 +80,9 @@ class ContextBlock(nn.Module):
     multiply-adds.
     """
 
-    def __init__(self, channels: int = _DECODER_CHANNELS[0]) -> None:
+    def __init__(self, channels: int = DECODER_CHANNELS[0]) -> None:
         super().__init__()
-        size = _CONTEXT_CELLS
+        size = CONTEXT_CELLS
         self.nearby = nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)
         self.everywhere = nn.Conv2d(channels, channels, kernel_size=1)
         self.norm = nn.BatchNorm2d(channels)
@@ -110,15 +106,15 @@ class Decoder(nn.Module):
         self, skips: tuple[str, ...], skip_scales: tuple[float, ...], width: float, overlap: bool
     ) -> None:
         super().__init__()
-        steps = list(pairwise(channels_at(width, count) for count in _DECODER_CHANNELS))
+        steps = list(pairwise(channels_at(width, count) for count in DECODER_CHANNELS))
         # Kernel 4 with padding 1 gives the same size as kernel 2.
-        paddings = [int(overlap and i < _OVERLAPPING) for i in range(len(steps))]
+        paddings = [int(overlap and i < OVERLAPPING) for i in range(len(steps))]
         self.deconvs = nn.ModuleList(
             nn.ConvTranspose2d(i, o, kernel_size=2 + 2 * p, stride=2, padding=p)
             for (i, o), p in zip(steps, paddings, strict=True)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for _, o in steps)
-        joins = [[channels_at(width, count) for count in _SKIP_CHANNELS[name]] for name in skips]
+        joins = [[channels_at(width, count) for count in SKIP_CHANNELS[name]] for name in skips]
         self.skips = nn.ModuleList(nn.Conv2d(i, o, kernel_size=1) for i, o in joins)
         self.skip_scales = skip_scales
         for layer in (*self.deconvs, *self.skips):
@@ -175,23 +171,30 @@ class RoadFCN(nn.Module):
             width=config.width,
             activation_caps=config.activation_caps,
         )
-        pool5_channels = channels_at(config.width, _DECODER_CHANNELS[0])
+        pool5_channels = channels_at(config.width, DECODER_CHANNELS[0])
         self.context = ContextBlock(pool5_channels) if config.context else None
         self.decoder = Decoder(config.skips, config.skip_scales, config.width, config.overlap)
         # Not persistent: only the config stores them.
         self.register_buffer('mean', torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(config.std).view(3, 1, 1), persistent=False)
 
+    @classmethod
+    def from_weights(cls, weights: NetworkWeights) -> RoadFCN:
+        """Return the network of these arrays, in evaluation mode, without gradients."""
+        model = cls(weights.config)
+        model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.arrays.items()})
+        return model.eval().requires_grad_(False)
+
+    def weights(self) -> NetworkWeights:
+        """Return the network as arrays, which share its memory on a CPU."""
+        state = self.state_dict()
+        return NetworkWeights(self.config, {k: v.cpu().numpy() for k, v in state.items()})
+
     def normalise(self, frames_rgb: Tensor) -> Tensor:
         """Return normalised float frames [N, 3, H, W] for uint8 in [0, 255] or float in [0, 1]."""
         if frames_rgb.dtype == torch.uint8:
             frames_rgb = frames_rgb.to(self.mean.dtype) / 255
         return (frames_rgb - self.mean) / self.std
-
-    def normalise_table(self) -> Tensor:
-        """Return [1, 256, 3]: the normalised value of each of the 256 values of R, G and B."""
-        values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
-        return self.normalise(values).permute(1, 2, 0).contiguous()
 
     def scores_of_normalised(self, x: Tensor) -> Tensor:
         """Return scores [N, 2, H, W] of (background, road) for normalised frames."""
@@ -214,27 +217,10 @@ class RoadFCN(nn.Module):
         return self.scores(frames_rgb).softmax(dim=1)
 
 
-def weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return the two tensors of a convolution, transposed or not, detached from autograd."""
-    state = layer.state_dict()
-    return state['weight'], state['bias']
-
-
 def fold_batch_norm(model: RoadFCN) -> RoadFCN:
     """Return a copy in evaluation mode on plain `vgg16`, with the encoder's batch norm folded in.
 
-    A model without batch norm in its encoder is only copied.
+    A model without batch norm in its encoder is only copied. The copy's parameters need no
+    gradient, and it is on the device of `model`.
     """
-    folded = copy.deepcopy(model).eval()
-    folded.config = replace(model.config, encoder='vgg16')
-    folded.encoder.features = nn.Sequential(*_folded_layers(folded.encoder.features))
-    return folded
-
-
-def _folded_layers(features: nn.Sequential) -> Iterator[nn.Module]:
-    layers = list(features)
-    for layer, following in zip(layers, [*layers[1:], None], strict=True):
-        if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
-            yield fuse_conv_bn_eval(layer, following)
-        elif not isinstance(layer, nn.BatchNorm2d):
-            yield layer
+    return RoadFCN.from_weights(model.weights().folded()).to(model.mean.device)

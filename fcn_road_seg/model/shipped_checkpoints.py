@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fcn_road_seg.model.checkpoint import CheckpointError
+from fcn_road_seg.model.checkpoint_file import CheckpointError
 
 DEFAULT, LITE = '', 'lite'
 FILE_NAMES = {DEFAULT: 'road_fcn8.safetensors', LITE: 'road_fcn8_lite.safetensors'}

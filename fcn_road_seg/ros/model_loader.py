@@ -76,10 +76,11 @@ def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
     Raises:
         CheckpointError, SegmenterError, ValueError: as RoadSegmenter does.
     """
-    # PyTorch takes seconds to import, so import it only after the parameters were checked.
+    # These take part of a second to import, and PyTorch, for a GPU, seconds: so only after the
+    # parameters were checked.
     from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
-    from fcn_road_seg.model.checkpoint import CLASS_NAMES
+    from fcn_road_seg.model.checkpoint_file import CLASS_NAMES
     from fcn_road_seg.model.shipped_checkpoints import DEFAULT, checkpoint_path
 
     began_s = time.monotonic()

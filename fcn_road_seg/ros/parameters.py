@@ -208,7 +208,7 @@ PARAMETERS = (
     Parameter(
         'num_threads',
         0,
-        'Number of CPU threads; 0 leaves it to PyTorch, which uses one per core.',
+        'Number of CPU threads; 0 is one per core.',
         minimum=0,
         maximum=1024,
     ),

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcn_road_seg.datasets.splits import SplitRule
-from fcn_road_seg.model.checkpoint import Checkpoint, Provenance
+from fcn_road_seg.model.checkpoint import Checkpoint
+from fcn_road_seg.model.checkpoint_file import Provenance
 from fcn_road_seg.model.network_config import RoadFCNConfig
 
 # Lightning's names. Its other precisions store the weights in a type that the network cannot take.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fcn_road_seg.model.checkpoint import load_checkpoint, read_safetensors
+from fcn_road_seg.model.checkpoint import load_checkpoint
+from fcn_road_seg.model.checkpoint_file import open_safetensors
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.training.hed_weights import hed_encoder_state
 
@@ -71,10 +72,12 @@ def load_weights(net: RoadFCN, weights: str) -> None:
 
 
 def _load_safetensors(net: RoadFCN, path: Path) -> None:
-    metadata, tensors = read_safetensors(path)
-    features = _strip_prefix(tensors, 'features.')
-    # The names of a checkpoint's tensors begin with encoder. and decoder.
-    if features and not metadata.get('format'):
+    with open_safetensors(path, framework='pt') as file:
+        # The names of a checkpoint's tensors begin with encoder. and decoder.
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        features = _strip_prefix(tensors, 'features.')
+        is_checkpoint = 'format' in (file.metadata() or {})
+    if features and not is_checkpoint:
         net.encoder.features.load_state_dict(features)
     else:
         _load_network(net, load_checkpoint(path).model.state_dict())

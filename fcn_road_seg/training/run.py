@@ -17,12 +17,8 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.model.activation_ranges import FRAME_COUNT, evenly_spaced
-from fcn_road_seg.model.checkpoint import (
-    Checkpoint,
-    Provenance,
-    load_checkpoint,
-    save_checkpoint,
-)
+from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fcn_road_seg.model.checkpoint_file import Provenance
 from fcn_road_seg.model.rescaling import rescale_norms
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 from fcn_road_seg.training.data_module import RoadData

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
-from fcn_road_seg.model.road_fcn import OUTPUT_STRIDE, fold_batch_norm, road_logit
+from fcn_road_seg.model.network_config import OUTPUT_STRIDE
+from fcn_road_seg.model.road_fcn import fold_batch_norm, road_logit
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 
 # The logit of p(road), (H, W) float32, for (H, W, 3) uint8 RGB on a CPU; the next call may

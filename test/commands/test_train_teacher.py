@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from fcn_road_seg.commands import train
-from fcn_road_seg.model.checkpoint import Checkpoint, Provenance, load_checkpoint, save_checkpoint
+from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fcn_road_seg.model.checkpoint_file import Provenance
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN

@@ -14,7 +14,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from fcn_road_seg.model import checkpoint as checkpoint_file
+from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
+from fcn_road_seg.model.checkpoint_file import sha256_of_arrays, sha256_of_content
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN
@@ -27,9 +28,7 @@ def write_narrow_checkpoint(path: Path) -> Path:
     """Write a checkpoint of a network of random weights in 4 MB, and return `path`."""
     torch.manual_seed(1)
     model = RoadFCN(RoadFCNConfig(width=0.25)).eval()
-    checkpoint_file.save_checkpoint(
-        checkpoint_file.Checkpoint(model, InputRule(pixels=6144)), path
-    )
+    save_checkpoint(Checkpoint(model, InputRule(pixels=6144)), path)
     return path
 
 
@@ -181,7 +180,8 @@ def forge(path: Path, change: Callable[[Content, Tensors], object], source: Path
     content = json.loads(metadata['content'])
     change(content, tensors)
     metadata['content'] = json.dumps(content)
-    metadata['content_sha256'] = checkpoint_file._sha256_of_content(metadata['content'])
-    if all(tensor.dtype in checkpoint_file.DTYPES for tensor in tensors.values()):
-        metadata['sha256'] = checkpoint_file._sha256_of_tensors(tensors)
+    metadata['content_sha256'] = sha256_of_content(metadata['content'])
+    if all(tensor.dtype != torch.bfloat16 for tensor in tensors.values()):
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        metadata['sha256'] = sha256_of_arrays(arrays)
     save_file(tensors, path, metadata=metadata)

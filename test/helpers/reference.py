@@ -5,7 +5,7 @@ import torch
 
 from fcn_road_seg.inference.interfaces import BackendInfo
 from fcn_road_seg.model.network_config import RoadFCNConfig
-from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm, road_logit
+from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 
 NETWORKS = [
     RoadFCNConfig('vgg16_bn'),
@@ -51,13 +51,15 @@ def model_of(config):
     return model
 
 
-def assert_logit_is_that_of_the_network(make_network, config, hw):
-    """Compare, on noise, with the network that `make_network` makes of a folded model."""
+def assert_logit_is_that_of_the_network(make_network, config):
+    """Compare, on noise of several sizes, with the network that is made of folded weights."""
     model = model_of(config)
-    frame_rgb = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
-    expected = ReferenceBackend(model).road_logit(frame_rgb)
-    logit = make_network(fold_batch_norm(model)).road_logit(frame_rgb)
-    assert logit.shape == hw
-    assert logit.dtype == np.float32
-    assert np.ptp(expected) > 1e-3
-    assert np.abs(logit - expected).max() < 1e-5
+    network = make_network(model.weights().folded())
+    for hw in INPUT_SIZES_HW:
+        frame_rgb = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
+        expected = ReferenceBackend(model).road_logit(frame_rgb)
+        logit = network.road_logit(frame_rgb)
+        assert logit.shape == hw
+        assert logit.dtype == np.float32
+        assert np.ptp(expected) > 1e-3
+        assert np.abs(logit - expected).max() < 1e-5

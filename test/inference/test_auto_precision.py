@@ -1,14 +1,14 @@
 import sys
 
 import pytest
-import torch
 
 from fcn_road_seg.inference import auto_precision
 from fcn_road_seg.inference.auto_precision import choose_precision
+from fcn_road_seg.inference.options import Device
 from fcn_road_seg.model.agreement import MIN_IOU, Agreement
 from fcn_road_seg.utils import cpu_features
 
-CPU, CUDA = torch.device('cpu'), torch.device('cuda', 0)
+CPU, CUDA = Device('cpu'), Device('cuda', 0)
 OPENVINO = 'fcn_road_seg.inference.backends.openvino_import'
 CLOSE, FAR = Agreement(MIN_IOU, 0.0004), Agreement(0.9979, 0.0005)
 ALL_CLOSE = dict.fromkeys(('int8', 'int8_avx2', 'bfloat16', 'float16'), CLOSE)

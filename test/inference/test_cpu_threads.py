@@ -1,8 +1,12 @@
+import os
+import subprocess
+import sys
+
 import cv2
 import pytest
 import torch
 
-from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
+from fcn_road_seg.inference.cpu_threads import cpu_thread_count, limit_cpu_threads
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +27,31 @@ def test_0_changes_nothing():
     limit_cpu_threads(2)
     limit_cpu_threads(0)
     assert (torch.get_num_threads(), cv2.getNumThreads()) == (2, 2)
+
+
+def test_count_is_pytorchs_once_it_is_imported():
+    torch.set_num_threads(3)
+    assert cpu_thread_count() == 3
+
+
+@pytest.mark.parametrize(
+    ('limit', 'statement'),
+    [(None, ''), ('1', ''), ('1000', ''), ('many', ''), (None, 'limit_cpu_threads(1)')],
+)
+def test_count_without_pytorch_is_the_one_it_takes_when_it_is_imported(limit, statement):
+    code = f"""
+import sys
+from fcn_road_seg.inference.cpu_threads import cpu_thread_count, limit_cpu_threads
+{statement}
+before = cpu_thread_count()
+assert 'torch' not in sys.modules
+import torch
+print(before, torch.get_num_threads())
+"""
+    env = {name: value for name, value in os.environ.items() if name != 'OMP_NUM_THREADS'}
+    env |= {} if limit is None else {'OMP_NUM_THREADS': limit}
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True
+    )
+    counts = done.stdout.split()
+    assert counts[0] == counts[1]

@@ -39,7 +39,7 @@ def segmenter_on(device, checkpoint):
     segmenter = RoadSegmenter(checkpoint, 'cpu', backend='torch')
     model = fold_batch_norm(checkpoint.model).requires_grad_(False)
     segmenter.device = torch.device(device)
-    segmenter._pipeline = CudaPipeline(model, segmenter.device, torch.float32)
+    segmenter._pipeline = CudaPipeline(model, torch.device(str(segmenter.device)), torch.float32)
     return segmenter
 
 

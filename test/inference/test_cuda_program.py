@@ -58,9 +58,9 @@ def test_network_gets_the_same_numbers_as_on_the_cpu(random_model, frame, order,
     program = CudaProgram(random_model, FRAME_HW, request)
     run(program, frame, request)
     x = program.network_input()
-    network = TorchBackend(random_model, torch.float32)
+    network = TorchBackend(random_model.weights(), 'float32')
     seen = []
-    hook = random_model.encoder.register_forward_hook(lambda _, x, __: seen.append(x[0]))
+    hook = network._model.encoder.register_forward_hook(lambda _, x, __: seen.append(x[0]))
     CpuPipeline(network).run(frame, request)
     hook.remove()
     assert x.shape == (1, 3, 32 if hidden else 64, 96)

@@ -1,24 +1,28 @@
 import pytest
 import torch
 
+from fcn_road_seg.inference import options
 from fcn_road_seg.inference.options import (
+    Device,
     SegmenterError,
     check_backend,
     check_precision,
     resolve_device,
 )
 
-CPU, CUDA = torch.device('cpu'), torch.device('cuda', 0)
+CPU, CUDA = Device('cpu'), Device('cuda', 0)
 
 
 @pytest.fixture
 def one_gpu(monkeypatch):
+    monkeypatch.setattr(options, '_has_gpu_driver', lambda: True)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
 
 
 @pytest.fixture
 def no_gpu(monkeypatch):
+    monkeypatch.setattr(options, '_has_gpu_driver', lambda: True)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
 
@@ -29,6 +33,15 @@ def test_auto_device_is_the_first_gpu(one_gpu):
 
 def test_auto_device_is_the_cpu_without_a_gpu(no_gpu):
     assert resolve_device('auto') == CPU
+
+
+def test_auto_device_is_the_cpu_without_a_gpus_driver(one_gpu, monkeypatch):
+    monkeypatch.setattr(options, '_has_gpu_driver', lambda: False)
+    assert resolve_device('auto') == CPU
+
+
+def test_usable_gpu_has_a_driver():
+    assert options._has_gpu_driver() or not torch.cuda.is_available()
 
 
 def test_cuda_without_a_number_is_the_first_gpu(one_gpu):
@@ -56,7 +69,11 @@ def test_gpu_is_refused_if_there_are_fewer(one_gpu):
     [
         ('tpu', "device 'tpu' is unknown; use auto, cpu, cuda or cuda:N"),
         ('', "device '' is unknown; use auto, cpu, cuda or cuda:N"),
-        ('meta', "device 'meta' is not supported; use auto, cpu, cuda or cuda:N"),
+        ('meta', "device 'meta' is unknown; use auto, cpu, cuda or cuda:N"),
+        ('cuda:', "device 'cuda:' is unknown; use auto, cpu, cuda or cuda:N"),
+        ('cuda:-1', "device 'cuda:-1' is unknown; use auto, cpu, cuda or cuda:N"),
+        ('cuda:²', "device 'cuda:²' is unknown; use auto, cpu, cuda or cuda:N"),
+        ('cpu:0', "device 'cpu:0' is unknown; use auto, cpu, cuda or cuda:N"),
     ],
 )
 def test_device_of_another_kind_is_refused(name, message):

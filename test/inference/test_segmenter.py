@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 from fcn_road_seg.inference import auto_precision
 from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
 from fcn_road_seg.inference.interfaces import OverlayStyle
-from fcn_road_seg.inference.options import SegmenterError
+from fcn_road_seg.inference.options import FASTEST_BACKENDS, SegmenterError
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.activation_ranges import measure_activation_ranges
 from fcn_road_seg.model.agreement import Agreement
@@ -18,6 +20,7 @@ from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
+from fcn_road_seg.utils.cpu_features import has_bfloat16
 
 HAS_GPU = torch.cuda.is_available()
 
@@ -208,6 +211,26 @@ def test_batch_norm_checkpoint_runs_folded(random_checkpoint):
     checkpoint = replace(random_checkpoint, model=model)
     segmenter = RoadSegmenter(checkpoint, device='cpu', backend='torch')
     assert segmenter._pipeline._network._model.config.encoder == 'vgg16'
+
+
+@pytest.mark.parametrize('precision', FASTEST_BACKENDS)
+def test_no_frame_needs_pytorch_on_a_cpu(random_checkpoint, tmp_path, precision):
+    pytest.importorskip(FASTEST_BACKENDS[precision])
+    if precision == 'bfloat16' and not has_bfloat16():
+        pytest.skip('a CPU without bfloat16')
+    path = tmp_path / 'c.safetensors'
+    save_checkpoint(replace(random_checkpoint, activation_peaks=(1.0,) * 13), path)
+    code = f"""
+import sys
+import numpy as np
+from fcn_road_seg import RoadSegmenter
+segment = RoadSegmenter({str(path)!r}, 'cpu', {precision!r})
+segment.min_region = 0.01
+segment(np.zeros((40, 60, 3), np.uint8), road_probability=True, overlay=True)
+print('torch' in sys.modules)
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout == 'False\n', done.stderr
 
 
 def test_without_a_checkpoint_it_is_the_default_one():

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from fcn_road_seg.model.checkpoint import MAX_FILE_BYTES, CheckpointError, load_checkpoint
+from fcn_road_seg.model.checkpoint_file import MAX_FILE_BYTES, CheckpointError, read_checkpoint
 from test.helpers.corrupt_checkpoints import DAMAGES, FORGERIES, forge, write_narrow_checkpoint
 
 
@@ -15,7 +15,7 @@ def narrow_checkpoint_path(tmp_path_factory):
 
 def refusal_of(path):
     with pytest.raises(CheckpointError) as error:
-        load_checkpoint(path)
+        read_checkpoint(path)
     text = str(error.value)
     assert text.startswith(str(path))
     assert text.isprintable()
@@ -43,7 +43,7 @@ def test_forged_file_is_refused_in_one_line_though_its_digests_match(
 def test_forgery_that_changes_nothing_is_read(narrow_checkpoint_path, tmp_path):
     path = tmp_path / 'same.safetensors'
     forge(path, lambda content, tensors: None, narrow_checkpoint_path)
-    assert load_checkpoint(path).sha256 == load_checkpoint(narrow_checkpoint_path).sha256
+    assert read_checkpoint(path).sha256 == read_checkpoint(narrow_checkpoint_path).sha256
 
 
 def test_file_larger_than_any_network_is_refused_unread(narrow_checkpoint_path, tmp_path):

@@ -175,6 +175,15 @@ def test_folding_batch_norm_changes_scores_by_less_than_1e_4():
     assert difference.abs().max() < 1e-4
 
 
+def test_network_of_its_own_weights_is_the_same(random_model):
+    again = RoadFCN.from_weights(random_model.weights())
+    expected = random_model.state_dict()
+    assert not again.training
+    assert again.config == random_model.config
+    assert again.state_dict().keys() == expected.keys()
+    assert all(torch.equal(t, expected[name]) for name, t in again.state_dict().items())
+
+
 def test_folding_leaves_the_original_as_it_was():
     model = RoadFCN(RoadFCNConfig(encoder='vgg16_bn')).train()
     before = {name: t.clone() for name, t in model.state_dict().items()}

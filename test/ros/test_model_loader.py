@@ -10,10 +10,10 @@ from rclpy.logging import get_logger
 from fcn_road_seg.model.checkpoint import (
     CLASS_NAMES,
     CheckpointError,
-    Provenance,
     load_checkpoint,
     save_checkpoint,
 )
+from fcn_road_seg.model.checkpoint_file import Provenance
 from fcn_road_seg.ros import model_loader
 from fcn_road_seg.ros.model_loader import load_in_background, load_model, wait_for_model
 from fcn_road_seg.ros.node_parameters import NodeParameters

@@ -11,7 +11,7 @@ import numpy as np
 
 from fcn_road_seg.inference.backends.ncnn_graph import INPUT, OUTPUT, NcnnGraph
 from fcn_road_seg.inference.interfaces import BackendInfo
-from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.model.network_weights import NetworkWeights
 
 
 class NcnnError(RuntimeError):
@@ -27,8 +27,8 @@ class NcnnBackend:
 
     info = BackendInfo('ncnn', ncnn.__version__)
 
-    def __init__(self, model: RoadFCN, num_threads: int) -> None:
-        table = model.normalise_table().numpy()
+    def __init__(self, network: NetworkWeights, num_threads: int) -> None:
+        table = network.normalise_table()
         self._normalise_luts = [np.ascontiguousarray(table[..., c]) for c in range(3)]
         self._input_chw = np.empty((3, 0, 0), np.float32)
         self._net = ncnn.Net()
@@ -38,7 +38,7 @@ class NcnnBackend:
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
         options.use_bf16_storage = False
         options.use_winograd63_convolution = False
-        graph = NcnnGraph(model)
+        graph = NcnnGraph(network)
         if self._net.load_param_mem(graph.text()):
             raise NcnnError(f'{self.info} does not read the network; try another version')
         # ncnn reads weights from files only. Every start writes these 62 MB, in 0.1 s. A cached

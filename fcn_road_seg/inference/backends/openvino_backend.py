@@ -10,7 +10,7 @@ from fcn_road_seg.inference.backends.openvino_graph import OpenVinoGraph
 from fcn_road_seg.inference.backends.openvino_import import openvino
 from fcn_road_seg.inference.interfaces import BackendInfo
 from fcn_road_seg.inference.options import INT8_PRECISIONS, SegmenterError
-from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.model.network_weights import NetworkWeights
 from fcn_road_seg.utils.cpu_features import has_avx2, has_exact_int8, has_fast_bfloat16
 
 # Each size holds its own copy of the weights, in the order in which its convolutions read them.
@@ -42,7 +42,7 @@ class OpenVinoBackend:
 
     def __init__(
         self,
-        model: RoadFCN,
+        network: NetworkWeights,
         precision: str,
         activation_peaks: tuple[float, ...] | None,
         num_threads: int,
@@ -50,7 +50,7 @@ class OpenVinoBackend:
         in_int8 = precision in INT8_PRECISIONS
         peaks = activation_peaks if in_int8 else None
         bits = 7 if precision == 'int8_avx2' else 8
-        self._model = OpenVinoGraph(model, peaks, bits).model
+        self._model = OpenVinoGraph(network, peaks, bits).model
         # OpenVINO would silently compute in float32.
         can = _CORE.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
         if precision == 'bfloat16' and 'BF16' not in can:

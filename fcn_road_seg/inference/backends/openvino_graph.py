@@ -14,15 +14,22 @@ need all their bits, so the first convolution then stays in floating point, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import numpy as np
-from torch import Tensor, nn
 
 from fcn_road_seg.inference.backends.openvino_import import openvino, ops
-from fcn_road_seg.inference.backends.pixel_shuffle import CLASSES, SUB_PIXELS, convert_last
+from fcn_road_seg.inference.backends.pixel_shuffle import (
+    CLASSES,
+    LAST_DECONV,
+    SUB_PIXELS,
+    convert_last,
+)
 from fcn_road_seg.model.int8_form import int8_weights, pixel_weight, quantized_layers
-from fcn_road_seg.model.road_fcn import ContextBlock, Decoder, RoadFCN, weight_and_bias
+from fcn_road_seg.model.network_weights import (
+    NORM_EPS,
+    NetworkWeights,
+    convolution_names,
+    last_of_stages,
+)
 
 _LEVELS = 256
 
@@ -37,45 +44,44 @@ class OpenVinoGraph:
 
     def __init__(
         self,
-        network: RoadFCN,
+        network: NetworkWeights,
         activation_peaks: tuple[float, ...] | None,
         activation_bits: int = 8,
     ) -> None:
+        self._network = network
         self._activation_bits = activation_bits
         # The axis of the output channels in the weights of each layer that computes in int8.
-        self._int8_axes = dict(quantized_layers(network)) if activation_peaks else {}
+        self._int8_axes = dict(quantized_layers(network.config)) if activation_peaks else {}
         frame = ops.parameter([1, -1, -1, 3], np.uint8, name='frame_rgb')
         pixels = ops.transpose(ops.convert(frame, np.float32), _integers(0, 3, 1, 2))
-        first, *layers = network.encoder.features
+        first, *_ = convolution_names(network.config)
         if activation_peaks and activation_bits == 8:
-            x = self._convolution_of_pixels(pixels, network)
+            x = self._convolution_of_pixels(pixels, first)
         else:
+            mean, std = (_channels(np.array(v)) for v in (network.config.mean, network.config.std))
             x = ops.divide(pixels, _constant(255 * np.ones((1, 3, 1, 1))))
-            x = ops.divide(ops.subtract(x, _channels(network.mean)), _channels(network.std))
+            x = ops.divide(ops.subtract(x, mean), std)
             self._int8_axes.pop(first, None)
             x = self._convolution(x, first)
-        pools = self._encoder(layers, x, iter(activation_peaks) if activation_peaks else None)
-        if network.context is not None:
-            pools[-1] = self._context(network.context, pools[-1])
-        logit = self._decoder(network.decoder, *pools)
+        pools = self._encoder(x, activation_peaks)
+        if network.config.context:
+            pools[-1] = self._context(pools[-1])
+        logit = self._decoder(*pools)
         self.model = openvino.Model([logit], [frame], 'road_fcn')
 
-    def _encoder(
-        self, layers: Iterable[nn.Module], x: openvino.Node, peaks: Iterator[float] | None
-    ) -> list[openvino.Node]:
+    def _encoder(self, x: openvino.Node, peaks: tuple[float, ...] | None) -> list[openvino.Node]:
         """Add all layers but the first convolution; return pool3, pool4 and pool5."""
+        config = self._network.config
         pools = []
-        for layer in layers:
-            if isinstance(layer, nn.Conv2d):
-                x = self._convolution(x, layer)
-            elif isinstance(layer, nn.ReLU):
-                x = ops.relu(x)
-            elif isinstance(layer, nn.Hardtanh):
-                x = ops.clamp(x, layer.min_val, layer.max_val).output(0)
+        for i, name in enumerate(convolution_names(config)):
+            if i:
+                x = self._convolution(x, name)
+            caps = config.activation_caps
+            x = ops.clamp(x, 0.0, caps[i]).output(0) if caps else ops.relu(x)
             # Quantized after the activation that follows each convolution.
-            if peaks is not None and isinstance(layer, (nn.ReLU, nn.Hardtanh)):
-                x = self._quantized_activation(x, next(peaks))
-            elif isinstance(layer, nn.MaxPool2d):
+            if peaks is not None:
+                x = self._quantized_activation(x, peaks[i])
+            if name in last_of_stages(config):
                 x = ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
                 pools.append(x)
         return pools[2:]
@@ -86,46 +92,42 @@ class OpenVinoGraph:
         # OpenVINO takes 8 bits only: these are the lower half of their steps.
         return _fake_quantize(ops.clamp(x, 0.0, peak).output(0), 0.0, 2 * peak)
 
-    def _context(self, context: ContextBlock, x: openvino.Node) -> openvino.Node:
-        weight, bias = weight_and_bias(context.nearby)
+    def _context(self, x: openvino.Node) -> openvino.Node:
+        weight, bias = self._network.weight_and_bias('context.nearby')
         border = [weight.shape[-1] // 2] * 2
         # [groups, outputs, inputs, H, W], one channel per group.
-        kernels = _constant(weight.numpy()[:, None])
+        kernels = _constant(weight[:, None])
         nearby = ops.group_convolution(x, kernels, [1, 1], border, border, [1, 1])
         nearby = ops.add(nearby, _channels(bias))
         mean = ops.reduce_mean(x, _integers(2, 3), keep_dims=True)
-        everywhere = self._convolution(mean, context.everywhere)
-        seen = ops.relu(_batch_norm(ops.add(nearby, everywhere), context.norm))
-        return ops.add(x, self._convolution(seen, context.project))
+        everywhere = self._convolution(mean, 'context.everywhere')
+        seen = ops.relu(_batch_norm(ops.add(nearby, everywhere), self._network, 'context.norm'))
+        return ops.add(x, self._convolution(seen, 'context.project'))
 
     def _decoder(
-        self,
-        decoder: Decoder,
-        pool3: openvino.Node,
-        pool4: openvino.Node,
-        pool5: openvino.Node,
+        self, pool3: openvino.Node, pool4: openvino.Node, pool5: openvino.Node
     ) -> openvino.Node:
         pools = (pool4, pool3)
+        scales = self._network.config.skip_scales
         y = pool5
-        *inner, last = zip(decoder.deconvs, decoder.norms, strict=True)
-        for i, (deconv, norm) in enumerate(inner):
-            y = ops.relu(self._deconvolution(y, deconv))
-            if i < len(decoder.skips):
-                scale = decoder.skip_scales[i]
-                y = ops.add(y, self._convolution(pools[i], decoder.skips[i], scale))
-            y = _batch_norm(y, norm)
-        return self._head(y, *last)
+        for i in range(LAST_DECONV):
+            y = ops.relu(self._deconvolution(y, f'decoder.deconvs.{i}'))
+            if i < len(scales):
+                y = ops.add(y, self._convolution(pools[i], f'decoder.skips.{i}', scales[i]))
+            y = _batch_norm(y, self._network, f'decoder.norms.{i}')
+        return self._head(y)
 
-    def _head(self, y: openvino.Node, deconv: nn.Module, norm: nn.Module) -> openvino.Node:
+    def _head(self, y: openvino.Node) -> openvino.Node:
         """Add the last layer and the logit, with only one channel at the input's full size.
 
         To apply the transposed convolution itself and then take maxima over half of the channels
         took a tenth longer in int8 at width 0.25, and 1 % longer at width 1.
         """
-        size = CLASSES * SUB_PIXELS
         # One convolution for each pair of candidates: splitting the channels of a single one takes
         # as long as the convolution itself (4 % of the time at width 0.25).
-        parts = [part.split(2 * size) for part in convert_last(deconv, None, norm)]
+        layer = convert_last(self._network, None)
+        count = len(layer[0]) // (2 * CLASSES * SUB_PIXELS)
+        parts = [np.split(part, count) for part in layer]
         ys = [self._candidates(y, *part) for part in zip(*parts, strict=True)]
         while len(ys) > 1:
             ys = [ops.maximum(*pair) for pair in zip(ys[::2], ys[1::2], strict=True)]
@@ -135,29 +137,32 @@ class OpenVinoGraph:
         return ops.squeeze(logit, _integers(1))
 
     def _candidates(
-        self, y: openvino.Node, weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor
+        self,
+        y: openvino.Node,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        gain: np.ndarray,
+        shift: np.ndarray,
     ) -> openvino.Node:
-        y = ops.convolution(y, _constant(weight.numpy()), [1, 1], [0, 0], [0, 0], [1, 1])
+        y = ops.convolution(y, _constant(weight), [1, 1], [0, 0], [0, 0], [1, 1])
         y = ops.relu(ops.add(y, _channels(bias)))
         return ops.add(ops.multiply(y, _channels(gain)), _channels(shift))
 
-    def _convolution(
-        self, x: openvino.Node, layer: nn.Module, scale: float = 1.0
-    ) -> openvino.Node:
+    def _convolution(self, x: openvino.Node, layer: str, scale: float = 1.0) -> openvino.Node:
         """Add `layer` for `scale * x`."""
-        weight, bias = weight_and_bias(layer)
+        weight, bias = self._network.weight_and_bias(layer)
         border = [weight.shape[-1] // 2] * 2
-        weights = _weight(weight * scale, self._int8_axes.get(layer))
+        weights = _weight(weight * np.float32(scale), self._int8_axes.get(layer))
         y = ops.convolution(x, weights, [1, 1], border, border, [1, 1])
         return ops.add(y, _channels(bias))
 
-    def _convolution_of_pixels(self, pixels: openvino.Node, network: RoadFCN) -> openvino.Node:
+    def _convolution_of_pixels(self, pixels: openvino.Node, layer: str) -> openvino.Node:
         """Add the first convolution for pixels as they are, without rounding normalised ones.
 
         The border, which is 0 after normalisation, has the whole pixel values nearest to the mean.
         """
-        rounded, step = int8_weights(pixel_weight(network), 0)
-        mean = 255 * network.mean.double()
+        rounded, step = int8_weights(pixel_weight(self._network), 0)
+        mean = 255 * np.array(self._network.config.mean)
         border = _channels(mean.round())
         sides = _integers(0, 0, 1, 1)
         x = ops.pad(
@@ -165,15 +170,22 @@ class OpenVinoGraph:
         )
         x = _fake_quantize(ops.add(x, border), 0.0, 255.0)
         y = ops.convolution(x, _int8(rounded, step), [1, 1], [0, 0], [0, 0], [1, 1])
-        _, bias = weight_and_bias(network.encoder.features[0])
-        return ops.add(y, _channels(bias - (rounded * step * mean).sum((1, 2, 3))))
+        _, bias = self._network.weight_and_bias(layer)
+        offset = (rounded * step * mean[:, None, None]).sum((1, 2, 3))
+        return ops.add(y, _channels(bias - offset))
 
-    def _deconvolution(self, x: openvino.Node, layer: nn.Module) -> openvino.Node:
-        weight, bias = weight_and_bias(layer)
+    def _deconvolution(self, x: openvino.Node, layer: str) -> openvino.Node:
+        weight, bias = self._network.weight_and_bias(layer)
         weights = _weight(weight, self._int8_axes.get(layer))
         border = [weight.shape[-1] // 2 - 1] * 2
         y = ops.convolution_backprop_data(x, weights, [2, 2], pads_begin=border, pads_end=border)
         return ops.add(y, _channels(bias))
+
+
+def _batch_norm(x: openvino.Node, network: NetworkWeights, layer: str) -> openvino.Node:
+    names = ('weight', 'bias', 'running_mean', 'running_var')
+    arrays = (_constant(network.arrays[f'{layer}.{name}']) for name in names)
+    return ops.batch_norm_inference(x, *arrays, NORM_EPS)
 
 
 def _fake_quantize(x: openvino.Node, low: float, high: float) -> openvino.Node:
@@ -181,27 +193,19 @@ def _fake_quantize(x: openvino.Node, low: float, high: float) -> openvino.Node:
     return ops.fake_quantize(x, *ends, *ends, _LEVELS)
 
 
-def _weight(weight: Tensor, int8_axis: int | None) -> openvino.Node:
+def _weight(weight: np.ndarray, int8_axis: int | None) -> openvino.Node:
     if int8_axis is None:
-        return _constant(weight.numpy())
+        return _constant(weight)
     return _int8(*int8_weights(weight, int8_axis))
 
 
-def _int8(rounded: Tensor, step: Tensor) -> openvino.Node:
-    values = ops.constant(rounded.numpy().astype(np.int8))
-    return ops.multiply(ops.convert(values, np.float32), _constant(step.numpy()))
+def _int8(rounded: np.ndarray, step: np.ndarray) -> openvino.Node:
+    values = ops.constant(rounded.astype(np.int8))
+    return ops.multiply(ops.convert(values, np.float32), _constant(step))
 
 
-def _batch_norm(x: openvino.Node, norm: nn.Module) -> openvino.Node:
-    assert isinstance(norm, nn.BatchNorm2d)
-    state = norm.state_dict()
-    names = ('weight', 'bias', 'running_mean', 'running_var')
-    gain, shift, mean, variance = (_constant(state[name].numpy()) for name in names)
-    return ops.batch_norm_inference(x, gain, shift, mean, variance, norm.eps)
-
-
-def _channels(values: Tensor) -> openvino.Node:
-    return _constant(values.numpy().reshape(1, -1, 1, 1))
+def _channels(values: np.ndarray) -> openvino.Node:
+    return _constant(values.reshape(1, -1, 1, 1))
 
 
 def _constant(values: np.ndarray) -> openvino.Node:

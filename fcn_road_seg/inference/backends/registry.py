@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import torch
-
-from fcn_road_seg.inference.backends.torch_backend import TorchBackend
+from fcn_road_seg.inference.cpu_threads import cpu_thread_count
 from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.inference.options import (
     FASTEST_BACKENDS,
     INT8_PRECISIONS,
-    PRECISIONS,
     SegmenterError,
 )
-from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.model.network_weights import NetworkWeights
 
 
 def build_cpu_backend(
-    model: RoadFCN,
+    network: NetworkWeights,
     backend: str,
     precision: str,
     activation_peaks: tuple[float, ...] | None,
 ) -> CpuBackend:
-    """Return a backend for a folded network, on as many threads as PyTorch uses.
+    """Return a backend for a folded network, on `cpu_thread_count` threads.
 
     `backend` and `precision` are names that `check_backend` accepts; auto is the fastest backend
     installed. `activation_peaks` are the checkpoint's; only int8 needs them.
@@ -31,7 +28,7 @@ def build_cpu_backend(
     """
     wanted = FASTEST_BACKENDS[precision] if backend == 'auto' else backend
     try:
-        return _build(wanted, model, precision, activation_peaks)
+        return _build(wanted, network, precision, activation_peaks)
     except ImportError as error:
         if precision in INT8_PRECISIONS:
             raise SegmenterError(
@@ -43,20 +40,25 @@ def build_cpu_backend(
                 f'backend {wanted!r} cannot be imported ({error}); '
                 f'pip install {wanted}, or use torch'
             ) from error
-    return _build('torch', model, precision, activation_peaks)
+    return _build('torch', network, precision, activation_peaks)
 
 
 def _build(
-    backend: str, model: RoadFCN, precision: str, activation_peaks: tuple[float, ...] | None
+    backend: str,
+    network: NetworkWeights,
+    precision: str,
+    activation_peaks: tuple[float, ...] | None,
 ) -> CpuBackend:
     """Raise ImportError if `backend` is not installed."""
-    num_threads = torch.get_num_threads()
     if backend == 'ncnn':
         from fcn_road_seg.inference.backends.ncnn_backend import NcnnBackend
 
-        return NcnnBackend(model, num_threads)
+        return NcnnBackend(network, cpu_thread_count())
     if backend == 'openvino':
         from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
 
-        return OpenVinoBackend(model, precision, activation_peaks, num_threads)
-    return TorchBackend(model, PRECISIONS[precision])
+        return OpenVinoBackend(network, precision, activation_peaks, cpu_thread_count())
+    # It takes more than a second to import.
+    from fcn_road_seg.inference.backends.torch_backend import TorchBackend
+
+    return TorchBackend(network, precision)

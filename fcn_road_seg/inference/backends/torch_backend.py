@@ -1,4 +1,4 @@
-"""The network on a CPU, by PyTorch: float32 or bfloat16."""
+"""The network on a CPU, by PyTorch: in float32, bfloat16 or float16."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import numpy as np
 import torch
 
 from fcn_road_seg.inference.interfaces import BackendInfo
+from fcn_road_seg.model.network_weights import NetworkWeights
 from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 
 
 class TorchBackend:
-    """A folded network, channels_last, in float32 or bfloat16."""
+    """A folded network, channels_last, in a precision of floating-point numbers."""
 
     info = BackendInfo('torch', torch.__version__)
 
-    def __init__(self, model: RoadFCN, dtype: torch.dtype) -> None:
+    def __init__(self, network: NetworkWeights, precision: str) -> None:
         # A look-up table writes RGB rows, the memory layout of channels_last.
-        self._normalise_lut = model.normalise_table().numpy()
-        self._dtype = dtype
-        self._model = model.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        self._normalise_lut = network.normalise_table()
+        self._dtype = getattr(torch, precision)
+        model = RoadFCN.from_weights(network).to(self._dtype)
+        self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         self._input_hwc = np.empty((0, 0, 3), np.float32)
 
+    @torch.inference_mode()
     def road_logit(self, frame_rgb: np.ndarray) -> np.ndarray:
         """Return the logit of p(road), (H, W) float32, for (H, W, 3) uint8 RGB."""
         if self._input_hwc.shape != frame_rgb.shape:

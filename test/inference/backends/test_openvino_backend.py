@@ -17,7 +17,6 @@ from fcn_road_seg.model.shipped_checkpoints import checkpoint_path, default_chec
 from fcn_road_seg.synthetic import SyntheticDrive
 from fcn_road_seg.utils.cpu_features import has_avx2, has_exact_int8, has_fast_bfloat16
 from test.helpers.reference import (
-    INPUT_SIZES_HW,
     NETWORKS,
     ReferenceBackend,
     assert_logit_is_that_of_the_network,
@@ -41,11 +40,10 @@ needs_bfloat16 = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize('hw', INPUT_SIZES_HW)
 @pytest.mark.parametrize('config', NETWORKS)
-def test_logit_is_that_of_the_network(config, hw):
+def test_logit_is_that_of_the_network(config):
     assert_logit_is_that_of_the_network(
-        lambda model: OpenVinoBackend(model, 'float32', None, 2), config, hw
+        lambda weights: OpenVinoBackend(weights, 'float32', None, 2), config
     )
 
 
@@ -81,7 +79,7 @@ def test_lower_precision_is_near_the_network_for_every_kind_of_it(config, precis
     model = fold_batch_norm(model_of(config))
     frame_rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     expected = ReferenceBackend(model).road_logit(frame_rgb)
-    network = OpenVinoBackend(model, precision, peaks_of(model, frame_rgb), 2)
+    network = OpenVinoBackend(model.weights(), precision, peaks_of(model, frame_rgb), 2)
     difference = np.abs(network.road_logit(frame_rgb) - expected)
     assert 0 < difference.max() < 0.1 * np.ptp(expected)
 
@@ -102,11 +100,11 @@ def peaks_of(model, frame_rgb):
 
 
 def test_channel_whose_weights_are_all_zero_stays_silent_in_int8():
-    model = fold_batch_norm(model_of(RoadFCNConfig()))
+    model = model_of(RoadFCNConfig())
     with torch.no_grad():
         model.encoder.features[0].weight[5] = 0
     frame_rgb = np.full((32, 32, 3), 200, np.uint8)
-    network = OpenVinoBackend(model, 'int8', peaks_of(model, frame_rgb), 1)
+    network = OpenVinoBackend(model.weights(), 'int8', peaks_of(model, frame_rgb), 1)
     assert np.isfinite(network.road_logit(frame_rgb)).all()
 
 
@@ -121,11 +119,12 @@ def in_int8_by_pytorch(model, peaks, frame_rgb, bits):
         layer.register_forward_hook(
             lambda _, __, x, p=peak, n=steps: (x.clamp(max=p) / p * n).round() * p / n
         )
-    for layer, axis in list(quantized_layers(model))[8 - bits :]:
+    for name, axis in list(quantized_layers(model.config))[8 - bits :]:
+        layer = model.get_submodule(name)
         # The first layer's weights are rounded for pixels in 0..255.
         scale = 255 * model.std if layer is model.encoder.features[0] else 1
-        rounded, step = int8_weights(layer.weight / scale, axis)
-        layer.weight.data.copy_(rounded * step * scale)
+        rounded, step = int8_weights((layer.weight / scale).numpy(), axis)
+        layer.weight.data.copy_(torch.from_numpy(rounded * step) * scale)
     return ReferenceBackend(model).road_logit(frame_rgb)
 
 
@@ -144,9 +143,9 @@ def test_int8_rounds_weights_and_activations(monkeypatch, bits, precision, in_ha
     # With AMX the other layers would be in bfloat16, whose error is as large.
     monkeypatch.setattr(openvino_backend, 'has_fast_bfloat16', lambda: False)
     shipped = load_checkpoint(checkpoint_path('lite'))
-    model, peaks = fold_batch_norm(shipped.model), shipped.activation_peaks
+    model, peaks = shipped.model, shipped.activation_peaks
     frame_rgb = np.ascontiguousarray(SyntheticDrive(3, (96, 160)).render(0.0)[0][..., ::-1])
-    found = OpenVinoBackend(model, precision, peaks, 1).road_logit(frame_rgb)
+    found = OpenVinoBackend(model.weights(), precision, peaks, 1).road_logit(frame_rgb)
     expected = in_int8_by_pytorch(model, peaks, frame_rgb, bits)
     in_float32 = ReferenceBackend(model).road_logit(frame_rgb)
     # Numbers that are nearly halfway between two steps are rounded differently.
@@ -155,21 +154,22 @@ def test_int8_rounds_weights_and_activations(monkeypatch, bits, precision, in_ha
 
 def test_largest_sums_of_int8_avx2_do_not_overflow():
     # Every activation is at its peak, and every weight is the largest of its channel.
-    model = fold_batch_norm(model_of(RoadFCNConfig(width=0.25)))
+    model = model_of(RoadFCNConfig(width=0.25))
     with torch.no_grad():
-        for layer, _ in quantized_layers(model):
-            layer.weight.fill_(1.0 / layer.weight[0].numel())
+        for name, _ in quantized_layers(model.config):
+            weight = model.get_submodule(name).weight
+            weight.fill_(1.0 / weight[0].numel())
     frame_rgb = np.full((64, 96, 3), 255, np.uint8)
     expected = ReferenceBackend(model).road_logit(frame_rgb)
     peaks = peaks_of(model, frame_rgb)
-    found = OpenVinoBackend(model, 'int8_avx2', peaks, 1).road_logit(frame_rgb)
+    found = OpenVinoBackend(model.weights(), 'int8_avx2', peaks, 1).road_logit(frame_rgb)
     # Where they do, it is 0.06.
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
 
 
 @pytest.fixture(scope='module')
 def network():
-    return OpenVinoBackend(model_of(RoadFCNConfig()), 'float32', None, 1)
+    return OpenVinoBackend(model_of(RoadFCNConfig()).weights(), 'float32', None, 1)
 
 
 def test_sizes_may_change_from_frame_to_frame(network):
@@ -192,10 +192,10 @@ def test_frame_whose_rows_are_padded_is_read_as_it_is(network):
 def test_bfloat16_is_refused_on_a_cpu_that_would_compute_in_float32(shipped, monkeypatch):
     capabilities = ['FP32', 'INT8', 'BIN', 'EXPORT_IMPORT']
     monkeypatch.setattr(openvino_backend.openvino.Core, 'get_property', lambda *_: capabilities)
-    model = fold_batch_norm(shipped.model)
+    model = shipped.model
     with pytest.raises(SegmenterError, match=r"'bfloat16' needs a CPU with AVX-512 .*float32"):
-        OpenVinoBackend(model, 'bfloat16', None, 1)
-    assert OpenVinoBackend(model, 'float32', None, 1)
+        OpenVinoBackend(model.weights(), 'bfloat16', None, 1)
+    assert OpenVinoBackend(model.weights(), 'float32', None, 1)
 
 
 @needs_int8
@@ -204,8 +204,8 @@ def test_layers_that_are_not_in_int8_are_in_bfloat16_with_amx(shipped, monkeypat
     if amx and not has_fast_bfloat16():
         pytest.skip('a CPU without AMX')
     monkeypatch.setattr(openvino_backend, 'has_fast_bfloat16', lambda: amx)
-    model = fold_batch_norm(shipped.model)
-    network = OpenVinoBackend(model, 'int8', shipped.activation_peaks, 1)
+    model = shipped.model
+    network = OpenVinoBackend(model.weights(), 'int8', shipped.activation_peaks, 1)
     compiled = network._request((64, 64)).get_compiled_model()
     layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     kinds = {'Convolution': set(), 'Deconvolution': set()}
@@ -217,7 +217,7 @@ def test_layers_that_are_not_in_int8_are_in_bfloat16_with_amx(shipped, monkeypat
 
 
 def test_other_threads_go_on_while_it_computes(shipped):
-    network = OpenVinoBackend(fold_batch_norm(shipped.model), 'float32', None, 1)
+    network = OpenVinoBackend(shipped.model.weights(), 'float32', None, 1)
     frame_rgb = np.zeros((160, 512, 3), np.uint8)
     network.road_logit(frame_rgb)
     ticks = [0]
@@ -244,7 +244,7 @@ import signal
 from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
 from fcn_road_seg.model.road_fcn import RoadFCN
 
-networks = [OpenVinoBackend(RoadFCN().eval(), 'float32', None, 1) for _ in range(2)]
+networks = [OpenVinoBackend(RoadFCN().weights(), 'float32', None, 1) for _ in range(2)]
 del networks[0], networks[0]
 signal.signal(signal.SIGUSR1, lambda *_: print('handled'))
 signal.raise_signal(signal.SIGUSR1)

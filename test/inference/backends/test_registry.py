@@ -5,7 +5,6 @@ import torch
 
 from fcn_road_seg.inference.backends.registry import build_cpu_backend
 from fcn_road_seg.inference.options import SegmenterError
-from fcn_road_seg.model.road_fcn import fold_batch_norm
 
 BACKENDS = 'fcn_road_seg.inference.backends'
 PEAKS = (1.0,) * 13
@@ -16,8 +15,7 @@ def build(random_model):
     """Return a function that builds a backend: `build(backend, precision)`."""
 
     def build_backend(backend, precision):
-        model = fold_batch_norm(random_model).requires_grad_(False)
-        return build_cpu_backend(model, backend, precision, PEAKS)
+        return build_cpu_backend(random_model.weights(), backend, precision, PEAKS)
 
     return build_backend
 
