@@ -1,7 +1,7 @@
 """Road segmentation of camera frames for ROS 2.
 
 The names of `__all__` are the package's Python API. Each is imported on first use (PEP 562):
-PyTorch takes seconds to import, and the node refuses bad parameters before that.
+OpenCV and PyTorch take time to import, and the node refuses bad parameters before that.
 """
 
 from __future__ import annotations

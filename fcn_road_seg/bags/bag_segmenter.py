@@ -23,7 +23,6 @@ from fcn_road_seg.messages.decode import decode_message
 from fcn_road_seg.messages.image import Frame, ImageError, image_fields
 
 if TYPE_CHECKING:
-    # It imports PyTorch, which takes seconds.
     from fcn_road_seg.inference.segmenter import RoadSegmenter, Segmentation
 
 # The name of the node, under which it publishes its own topics.

@@ -21,7 +21,6 @@ from fcn_road_seg.datasets.label_folder import LabelFolder, png
 from fcn_road_seg.inference.uncertainty import edge_entropy, least_sure
 
 if TYPE_CHECKING:
-    # It imports PyTorch, which takes seconds.
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 

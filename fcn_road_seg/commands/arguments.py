@@ -229,7 +229,7 @@ def build_segmenter(args: argparse.Namespace) -> RoadSegmenter:
     Raises:
         CheckpointError, SegmenterError, ValueError: as RoadSegmenter.
     """
-    # Imports PyTorch, which takes seconds, so it waits until the arguments have been parsed.
+    # Imports OpenCV, and for a GPU PyTorch, so it waits until the arguments have been parsed.
     from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 

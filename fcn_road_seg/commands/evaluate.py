@@ -95,7 +95,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
     Raises:
         ValueError, OSError: an argument or a file is invalid. Arguments, folders and labels'
-            names are checked before PyTorch is imported, which takes seconds.
+            names are checked before the network is loaded.
     """
     if args.submission:
         refuse_to_overwrite(args.submission / SUBMISSION_NAME)

@@ -71,7 +71,7 @@ def export_labels(args: argparse.Namespace) -> None:
             LabelExport, build_segmenter and atomic_label_folder.
     """
     with atomic_label_folder(args.out, FORMATS[args.format]) as folder:
-        # It imports PyTorch and loads the network, which takes seconds.
+        # Last, as it loads the network, which may take seconds.
         export = LabelExport(args.inputs, args.topics, build_segmenter(args))
         export.run(folder, args.pick)
     print_bad_frames(export.counts.errors)

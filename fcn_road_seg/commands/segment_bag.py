@@ -154,7 +154,7 @@ def segment(args: argparse.Namespace, options: BagOptions) -> None:
             if args.video:
                 rate_hz = mean_rate_hz(reader, cameras[0])
                 show = stack.enter_context(atomic_video_writer(args.video, rate_hz))
-            # Last, as it imports PyTorch and loads the network, which takes seconds.
+            # Last, as it loads the network, which may take seconds.
             segmenter = build_segmenter(args)
             bag_segmenter = BagSegmenter(
                 reader, bag, segmenter, cameras, options.outputs, show, grids

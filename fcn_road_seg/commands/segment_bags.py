@@ -26,6 +26,7 @@ from fcn_road_seg.fleet.ray_cluster import (
 )
 from fcn_road_seg.fleet.run import RunCounts, segment_bags
 from fcn_road_seg.messages.one_line import one_line
+from fcn_road_seg.model.checkpoint_file import read_checkpoint
 from fcn_road_seg.model.shipped_checkpoints import FILE_NAMES, checkpoint_path
 from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder
 
@@ -141,9 +142,6 @@ def segment_many(args: argparse.Namespace, options: BagOptions) -> None:
 def _assignment(
     args: argparse.Namespace, options: BagOptions, out: Path, threads: int
 ) -> Assignment:
-    # It imports PyTorch, which takes seconds.
-    from fcn_road_seg.model.checkpoint_file import read_checkpoint
-
     named = {name: getattr(args, name) for name in NETWORK_OPTIONS}
     sha256 = read_checkpoint(checkpoint_path(args.checkpoint)).sha256
     settings = argparse.Namespace(**{**vars(args), 'threads': threads})

@@ -76,8 +76,7 @@ def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
     Raises:
         CheckpointError, SegmenterError, ValueError: as RoadSegmenter does.
     """
-    # These take part of a second to import, and PyTorch, for a GPU, seconds: so only after the
-    # parameters were checked.
+    # On a GPU they import PyTorch, which takes seconds: only after the parameters were checked.
     from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
     from fcn_road_seg.model.checkpoint_file import CLASS_NAMES
