@@ -167,7 +167,8 @@ class FrameCache:
                     stat = entry.stat()
                 except FileNotFoundError:
                     continue  # Another process has renamed or removed it.
-                if entry.name != _SIZE_NAME:
+                # A process that starts makes a folder here, for a moment, to see that it can.
+                if entry.name != _SIZE_NAME and not entry.is_dir():
                     found.append((stat.st_mtime, stat.st_size, Path(entry.path)))
         return found
 

@@ -104,6 +104,13 @@ def test_damaged_count_of_the_bytes_is_put_right(tmp_path, number):
     assert names(tmp_path) == ['a', 'b', 'c']
 
 
+def test_folder_within_the_cache_is_not_counted(tmp_path):
+    cache = FrameCache(tmp_path, ROOM)
+    cache.store('a', sample())
+    (tmp_path / 'folder').mkdir()
+    assert cache.used_bytes() == SAMPLE_BYTES
+
+
 def fill(folder, first):
     cache = FrameCache(folder, 50 * SAMPLE_BYTES)
     for number in range(first, first + 30):
