@@ -180,11 +180,22 @@ def test_every_file_says_what_it_is_for(path):
     assert docstring.partition('\n\n')[0].endswith('.')
 
 
-def test_node_is_imported_without_torch():
-    pytest.importorskip('rclpy')
-    code = (
-        'import sys, fcn_road_seg.ros.node, fcn_road_seg.commands.segment;'
-        'print("torch" in sys.modules)'
-    )
+# The help of the others may take as long as PyTorch's import.
+WITHOUT_TORCH = (
+    'demo',
+    'evaluate',
+    'export_labels',
+    'kitti_to_bag',
+    'segment',
+    'segment_bag',
+    'train',
+)
+
+
+@pytest.mark.parametrize('module', ['ros.node', *(f'commands.{name}' for name in WITHOUT_TORCH)])
+def test_node_and_commands_are_imported_without_torch(module):
+    if module == 'ros.node':
+        pytest.importorskip('rclpy')
+    code = f'import sys, fcn_road_seg.{module}; print("torch" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.stdout == 'False\n', done.stderr

@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.commands.train_arguments import build_options, build_recipe, parse_args
 from fcn_road_seg.training.errors import TrainingError
-from fcn_road_seg.training.run_folder import CHECKPOINT_NAME
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,12 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         options, recipe = build_options(args), build_recipe(args)
-        # Lightning takes seconds to import.
+        # PyTorch and Lightning take seconds to import.
         try:
             from fcn_road_seg.inference.calibration import calibrate
             from fcn_road_seg.inference.fast_teacher import fast_road_logit
             from fcn_road_seg.training.dry_run import dry_run
             from fcn_road_seg.training.run import train
+            from fcn_road_seg.training.run_folder import CHECKPOINT_NAME
             from fcn_road_seg.training.trainer import say
         except ImportError as missing:
             raise SystemExit(

@@ -17,9 +17,8 @@ from fcn_road_seg.commands.arguments import (
 from fcn_road_seg.commands.train_run_arguments import add_loop_arguments, add_output_arguments
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import ENCODERS, SKIPS, WIDTHS, RoadFCNConfig
-from fcn_road_seg.training.options import TrainingOptions
+from fcn_road_seg.training.options import MAX_DEFAULT_WORKERS, TrainingOptions
 from fcn_road_seg.training.recipes import PIECES, RECIPES, Recipe
-from fcn_road_seg.training.road_frames import MAX_DEFAULT_WORKERS
 
 # The `--crop` that takes each frame as the network sees it.
 WHOLE_INPUT = 'input'

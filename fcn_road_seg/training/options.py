@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcn_road_seg.datasets.splits import SplitRule
-from fcn_road_seg.model.checkpoint import Checkpoint
-from fcn_road_seg.model.checkpoint_file import Provenance
+from fcn_road_seg.model.checkpoint_file import CheckpointOf, Provenance
 from fcn_road_seg.model.network_config import RoadFCNConfig
 
 # Lightning's names. Its other precisions store the weights in a type that the network cannot take.
 PRECISIONS = ('auto', '32-true', 'bf16-mixed', '16-mixed')
 MAX_SEED = 2**32 - 1
+# More would help only a machine that trains at hundreds of frames a second without a cache.
+MAX_DEFAULT_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class TrainingOptions:
     resume: Path | None = None
     out: Path = Path('train_out')
     licence: str = Provenance.licence
-    threshold: float = Checkpoint.threshold
+    threshold: float = CheckpointOf.threshold
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -87,3 +89,9 @@ class TrainingOptions:
             raise ValueError(f'cache size {self.cache_gb} is not a number of at least 0')
         if self.freeze_steps < 0:
             raise ValueError(f'{self.freeze_steps} steps cannot be frozen; use 0 for none')
+
+
+def default_workers() -> int:
+    """Return the default number of processes that decode: one for each core, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return min(MAX_DEFAULT_WORKERS, cores or 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -17,9 +16,6 @@ from fcn_road_seg.datasets.frames import DatasetError, limit_size
 from fcn_road_seg.datasets.rendered import RENDERED_FRAMES_A_DRIVE, Sample
 from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.frame_cache import FrameCache, frame_key
-
-# More would help only a machine that trains at hundreds of frames a second without a cache.
-MAX_DEFAULT_WORKERS = 8
 
 
 class Frame(Protocol):
@@ -111,12 +107,6 @@ class _Decoded(Dataset[str]):
             # As an exception, it would leave its process with a traceback as its text.
             return str(error)
         return ''
-
-
-def default_workers() -> int:
-    """Return the default number of processes that decode: one for each core, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return min(MAX_DEFAULT_WORKERS, cores or 1)
 
 
 @contextmanager

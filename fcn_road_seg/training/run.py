@@ -25,10 +25,10 @@ from fcn_road_seg.training.data_module import RoadData
 from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.frame_cache import FrameCache, default_cache_folder
 from fcn_road_seg.training.lightning_module import RoadTraining
-from fcn_road_seg.training.options import TrainingOptions
+from fcn_road_seg.training.options import TrainingOptions, default_workers
 from fcn_road_seg.training.pretrained import WITHOUT_DECODER, load_weights
 from fcn_road_seg.training.recipes import Recipe
-from fcn_road_seg.training.road_frames import default_workers, frame_readers
+from fcn_road_seg.training.road_frames import frame_readers
 from fcn_road_seg.training.run_folder import (
     BEST_NAME,
     CHECKPOINT_NAME,
