@@ -18,6 +18,7 @@ from fcn_road_seg.model import shipped_checkpoints
 from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.road_fcn import RoadFCN
+from fcn_road_seg.utils.cpu_features import usable_cpus
 
 LAUNCH_TEST = 'test_segment_launch.py'
 
@@ -53,8 +54,7 @@ def pytest_xdist_auto_num_workers() -> int:
     One more than cores, as a test waits for other processes for a part of its time; at most 4, to
     fit into the memory of a small machine.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return min((cores or 1) + 1, 4)
+    return min(len(usable_cpus()) + 1, 4)
 
 
 @pytest.hookimpl(hookwrapper=True)

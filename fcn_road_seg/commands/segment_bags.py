@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -29,6 +28,7 @@ from fcn_road_seg.messages.one_line import one_line
 from fcn_road_seg.model.checkpoint_file import read_checkpoint
 from fcn_road_seg.model.shipped_checkpoints import FILE_NAMES, checkpoint_path
 from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder
+from fcn_road_seg.utils.cpu_features import usable_cpus
 
 # The options that, with the checkpoint, determine what the network says.
 NETWORK_OPTIONS = (
@@ -169,7 +169,7 @@ def threads_of_a_job(threads: int, count: int) -> int:
     """Return the share of `threads` (0: all cores, which is also the share of a single job)."""
     if count == 1:
         return threads
-    return max(1, (threads or len(os.sched_getaffinity(0))) // count)
+    return max(1, (threads or len(usable_cpus())) // count)
 
 
 def print_result(out: Path, counts: RunCounts, total: int) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import cv2
 
+from fcn_road_seg.utils.cpu_features import usable_cpus
+
 _CPUS = Path('/sys/devices/system/cpu')
 
 
@@ -31,10 +33,9 @@ def cpu_thread_count() -> int:
     if torch := sys.modules.get('torch'):
         return int(torch.get_num_threads())
     limit = os.environ.get('OMP_NUM_THREADS', '')
-    cpus = range(os.cpu_count() or 1)
     if limit.isdigit() and int(limit):
-        return min(int(limit), _core_count(cpus))
-    return _core_count(os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else cpus)
+        return min(int(limit), _core_count(range(os.cpu_count() or 1)))
+    return _core_count(usable_cpus())
 
 
 def _core_count(cpus: Collection[int]) -> int:

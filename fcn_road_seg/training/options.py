@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcn_road_seg.datasets.splits import SplitRule
 from fcn_road_seg.model.checkpoint_file import CheckpointOf, Provenance
 from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.utils.cpu_features import usable_cpus
 
 # Lightning's names. Its other precisions store the weights in a type that the network cannot take.
 PRECISIONS = ('auto', '32-true', 'bf16-mixed', '16-mixed')
@@ -93,5 +93,4 @@ class TrainingOptions:
 
 def default_workers() -> int:
     """Return the default number of processes that decode: one for each core, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return min(MAX_DEFAULT_WORKERS, cores or 1)
+    return min(MAX_DEFAULT_WORKERS, len(usable_cpus()))

@@ -1,8 +1,10 @@
-"""Features of the CPU that decide which precision is fast."""
+"""Features of the CPU that decide which precision is fast, and the CPUs of this process."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 _CPU_INFO = Path('/proc/cpuinfo')
@@ -51,3 +53,10 @@ def cpu_flags(cpu_info: Path = _CPU_INFO) -> set[str]:
     except OSError:
         return set()
     return set(found[1].split()) if found else set()
+
+
+def usable_cpus() -> Collection[int]:
+    """Return the CPUs that this process may use, or all of them if the system cannot tell."""
+    if hasattr(os, 'sched_getaffinity'):
+        return os.sched_getaffinity(0)
+    return range(os.cpu_count() or 1)

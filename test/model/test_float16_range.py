@@ -26,7 +26,7 @@ def frames_of(name):
         return [frame for frame, _ in rendered_frames(2, 900_000, 'rendered')]
     if not (DATA / name).is_dir():
         pytest.skip(f'{DATA / name} is not here')
-    return [frame.load()[0] for frame in evenly_spaced(find_frames(DATA / name, 'all'), 2)]
+    return [frame.load()[0] for frame in evenly_spaced(find_frames(DATA / name, 'all'), 3)]
 
 
 @pytest.mark.parametrize('name', ['rendered', *SETS])

@@ -68,13 +68,13 @@ class NcnnGraph:
         """Return the blob of pool5, and the blobs that the skips read, in their order."""
         config = self._network.config
         blob, pool_count, skipped = INPUT, 0, {}
-        names = convolution_names(config)
+        names, ends = convolution_names(config), last_of_stages(config)
         caps = config.activation_caps or (math.inf,) * len(names)
         for name, cap in zip(names, caps, strict=True):
             blob = self._convolution(
                 name, blob, *self._network.weight_and_bias(name), relu=True, cap=cap
             )
-            if name in last_of_stages(config):
+            if name in ends:
                 pool_count += 1
                 pool = f'pool{pool_count}'
                 blob = self._layer('Pooling', pool, [blob], '0=0 1=2 2=2')

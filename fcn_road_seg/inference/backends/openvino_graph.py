@@ -72,16 +72,16 @@ class OpenVinoGraph:
     def _encoder(self, x: openvino.Node, peaks: tuple[float, ...] | None) -> list[openvino.Node]:
         """Add all layers but the first convolution; return pool3, pool4 and pool5."""
         config = self._network.config
+        ends, caps = last_of_stages(config), config.activation_caps
         pools = []
         for i, name in enumerate(convolution_names(config)):
             if i:
                 x = self._convolution(x, name)
-            caps = config.activation_caps
             x = ops.clamp(x, 0.0, caps[i]).output(0) if caps else ops.relu(x)
             # Quantized after the activation that follows each convolution.
             if peaks is not None:
                 x = self._quantized_activation(x, peaks[i])
-            if name in last_of_stages(config):
+            if name in ends:
                 x = ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
                 pools.append(x)
         return pools[2:]
