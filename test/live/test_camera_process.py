@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ def test_camera_repeats_its_messages_and_answers_with_their_stamps():
             link.recv()
             peer.spin_for(0.2)
         received.clear()
+        asked_ns = time.time_ns()
         link.send([0.0, 0.1, 0.3])
         peer.spin_until(lambda: len(received) == 3)
         stamps_ns = link.recv()
@@ -29,7 +31,8 @@ def test_camera_repeats_its_messages_and_answers_with_their_stamps():
     assert [msg.data[0] for msg in received] == [0, 1, 0]
     stamps = [(msg.header.stamp.sec, msg.header.stamp.nanosec) for msg in received]
     assert stamps == [divmod(stamp_ns, 1_000_000_000) for stamp_ns in stamps_ns]
-    assert np.all(np.diff(stamps_ns) > [0.05e9, 0.15e9])
+    # Never early; late if others keep the processor. The camera waits on another clock.
+    assert np.all(np.subtract(stamps_ns, asked_ns) > [0.0, 0.09e9, 0.29e9])
 
 
 def test_stamp_alone_of_a_message_is_replaced():
