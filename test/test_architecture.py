@@ -182,8 +182,10 @@ def test_every_file_says_what_it_is_for(path):
 
 # The help of the others may take as long as PyTorch's import.
 WITHOUT_TORCH = (
+    'calibrate',
     'demo',
     'evaluate',
+    'export',
     'export_labels',
     'kitti_to_bag',
     'segment',

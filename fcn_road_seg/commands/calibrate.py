@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -19,21 +20,12 @@ from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.rendered import rendered_frames
 from fcn_road_seg.datasets.splits import SplitRule, find_frames
-from fcn_road_seg.model.activation_ranges import (
-    FRAME_COUNT,
-    evenly_spaced,
-    measure_activation_ranges,
-)
-from fcn_road_seg.model.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    smallest_exact_dtype,
-)
+from fcn_road_seg.model.checkpoint_file import CheckpointOf
 from fcn_road_seg.model.int8_form import prepare_for_int8
-from fcn_road_seg.model.rescaling import rescale_logit
-from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
+
+if TYPE_CHECKING:
+    from fcn_road_seg.model.checkpoint import Checkpoint
 
 # This many frames determine the two numbers to a hundredth.
 FIT_FRAMES = 100
@@ -67,7 +59,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--probabilities',
         action='store_true',
         help='Also fit p(road) to the labels of the validation frames of --data, and set the '
-        f'threshold to {Checkpoint.threshold:g}.',
+        f'threshold to {CheckpointOf.threshold:g}.',
     )
     add_split_arguments(parser)
     parser.add_argument(
@@ -95,8 +87,15 @@ def calibrate_file(args: argparse.Namespace) -> None:
     Raises:
         ValueError, OSError: the checkpoint, the data or the output cannot be used.
     """
-    # Loads PyTorch's and OpenVINO's libraries, so it waits until the arguments have been parsed.
+    # PyTorch and OpenVINO take seconds to import.
     from fcn_road_seg.inference.calibration import calibrate
+    from fcn_road_seg.model.activation_ranges import measure_activation_ranges
+    from fcn_road_seg.model.checkpoint import (
+        load_checkpoint,
+        save_checkpoint,
+        smallest_exact_dtype,
+    )
+    from fcn_road_seg.model.road_fcn import RoadFCN
 
     checkpoint = load_checkpoint(checkpoint_path(args.checkpoint))
     frames_rgb = list(calibration_frames(args.data, split_rule(args)))
@@ -125,6 +124,8 @@ def fit_probabilities(
     from fcn_road_seg.evaluation.evaluator import load_examples, measure
     from fcn_road_seg.evaluation.probability_fit import fit_logit
     from fcn_road_seg.inference.segmenter import RoadSegmenter
+    from fcn_road_seg.model.activation_ranges import evenly_spaced
+    from fcn_road_seg.model.rescaling import rescale_logit
 
     segmenter = RoadSegmenter(checkpoint, 'cpu', 'float32')
     histograms = []
@@ -137,7 +138,7 @@ def fit_probabilities(
     scale, bias = fit_logit(histograms)
     print(f'logit of p(road): {scale:.4f} * logit {bias:+.4f}')
     rescaled = rescale_logit(checkpoint.model, scale, bias)
-    return replace(checkpoint, model=rescaled, threshold=Checkpoint.threshold)
+    return replace(checkpoint, model=rescaled, threshold=CheckpointOf.threshold)
 
 
 def calibration_frames(roots: Sequence[Path], rule: SplitRule) -> Iterator[np.ndarray]:
@@ -146,6 +147,8 @@ def calibration_frames(roots: Sequence[Path], rule: SplitRule) -> Iterator[np.nd
     Raises:
         DatasetError: the first problem of the data; the text names the file.
     """
+    from fcn_road_seg.model.activation_ranges import FRAME_COUNT, evenly_spaced
+
     if not roots:
         yield from (frame_rgb for frame_rgb, _ in rendered_frames(FRAME_COUNT, 0, 'rendered'))
     found = [find_frames(root, 'train', rule) for root in roots]

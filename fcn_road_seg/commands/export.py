@@ -8,9 +8,6 @@ from pathlib import Path
 
 from fcn_road_seg.commands.arguments import add_checkpoint_argument
 from fcn_road_seg.commands.cli import run_command
-from fcn_road_seg.model.checkpoint import load_checkpoint
-from fcn_road_seg.model.checkpoint_file import CheckpointError
-from fcn_road_seg.model.onnx_export import ExportError, export_onnx
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 
 
@@ -34,7 +31,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the file and print its path, size and largest error; return the exit status."""
     args = parse_args(argv)
-    return run_command('export', lambda: export(args), (CheckpointError, ExportError, OSError))
+    return run_command('export', lambda: export(args), (ValueError, OSError))
 
 
 def export(args: argparse.Namespace) -> None:
@@ -43,6 +40,10 @@ def export(args: argparse.Namespace) -> None:
     Raises:
         CheckpointError, ExportError, OSError: as load_checkpoint and export_onnx.
     """
+    # PyTorch and ONNX take seconds to import.
+    from fcn_road_seg.model.checkpoint import load_checkpoint
+    from fcn_road_seg.model.onnx_export import ExportError, export_onnx
+
     source = checkpoint_path(args.checkpoint)
     out: Path = args.out or Path(f'{source.stem}.{args.format}')
     if out.suffix != f'.{args.format}' or out.is_dir() or not out.parent.is_dir():

@@ -10,6 +10,7 @@ from fcn_road_seg.commands.arguments import (
     split_rule,
 )
 from fcn_road_seg.datasets.splits import SplitRule
+from fcn_road_seg.model import activation_ranges, onnx_export
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
@@ -54,7 +55,7 @@ def test_segmenter_of_a_command_runs_the_file_lite_given_as_a_path(
 
 
 def test_calibrate_copies_the_checkpoint_called_lite(installed_lite, tmp_path, monkeypatch):
-    monkeypatch.setattr(calibrate, 'FRAME_COUNT', 1)
+    monkeypatch.setattr(activation_ranges, 'FRAME_COUNT', 1)
     out = tmp_path / 'calibrated.safetensors'
     assert calibrate.main(['--checkpoint', 'lite', '--out', str(out)]) == 0
     assert load_checkpoint(out).sha256 == load_checkpoint(installed_lite).sha256
@@ -64,7 +65,7 @@ def test_export_names_its_file_after_the_checkpoint_called_lite(
     installed_lite, tmp_path, monkeypatch
 ):
     exported = []
-    monkeypatch.setattr(export, 'export_onnx', lambda *call: exported.append(call))
+    monkeypatch.setattr(onnx_export, 'export_onnx', lambda *call: exported.append(call))
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'road_fcn8_lite.onnx').touch()
     assert export.main(['--checkpoint', 'lite']) == 0

@@ -7,6 +7,7 @@ from fcn_road_seg.commands import calibrate
 from fcn_road_seg.datasets.splits import SplitRule, find_frames
 from fcn_road_seg.evaluation.evaluator import load_examples, measure
 from fcn_road_seg.inference.segmenter import RoadSegmenter
+from fcn_road_seg.model import activation_ranges
 from fcn_road_seg.model.checkpoint import load_checkpoint, save_checkpoint
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 
@@ -113,13 +114,13 @@ def test_p_road_cannot_be_fitted_without_labels(tmp_path, capsys):
 
 
 def test_without_data_rendered_frames_are_taken(monkeypatch):
-    monkeypatch.setattr(calibrate, 'FRAME_COUNT', 2)
+    monkeypatch.setattr(activation_ranges, 'FRAME_COUNT', 2)
     frames = list(calibrate.calibration_frames([], SplitRule()))
     assert [frame.shape for frame in frames] == [(375, 1242, 3)] * 2
 
 
 def test_each_data_set_gives_equally_many_frames(monkeypatch, data):
-    monkeypatch.setattr(calibrate, 'FRAME_COUNT', 6)
+    monkeypatch.setattr(activation_ranges, 'FRAME_COUNT', 6)
     # Of its five frames, the last one validates.
     assert len(list(calibrate.calibration_frames([data, data], SplitRule()))) == 6
     assert len(list(calibrate.calibration_frames([data], SplitRule()))) == 4
