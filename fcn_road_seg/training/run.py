@@ -154,7 +154,7 @@ def fit(
         last = options.out / LAST_NAME
         left = f'continue with --resume {last}' if last.exists() else 'nothing was saved yet'
         raise TrainingError(f'interrupted at step {trainer.global_step}; {left}') from error
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         raise TrainingError(f'{error}; lower --batch or --crop') from error
     except DatasetError as error:
         # The error follows the traceback of the process that reads frames.

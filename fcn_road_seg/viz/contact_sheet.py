@@ -34,6 +34,9 @@ def draw_errors(frame_rgb: np.ndarray, road: np.ndarray, label: np.ndarray) -> n
 
 def letterbox(picture_bgr: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Return an (H, W, 3) uint8 picture scaled to fit, centred, into a black one of `size_hw`."""
+    if picture_bgr.shape[:2] == (1, 1):
+        # As in resize_to_input.
+        picture_bgr = np.tile(picture_bgr, (2, 2, 1))
     h, w = size_hw
     scale = min(h / picture_bgr.shape[0], w / picture_bgr.shape[1])
     inner_h, inner_w = (max(1, round(side * scale)) for side in picture_bgr.shape[:2])

@@ -14,8 +14,9 @@ from fcn_road_seg.utils.atomic_write import atomic_write
 from fcn_road_seg.viz.contact_sheet import letterbox
 
 SUFFIX = '.mp4'
-# What MPEG-4 and OpenCV's choice of a time base hold, given four significant digits.
-RATES_HZ = (0.01, 9999.0)
+# What MPEG-4 and OpenCV's choice of a time base hold, given four significant digits. OpenCV 4.5.4
+# (Ubuntu 22.04) writes wrong times at 1000 Hz and more.
+RATES_HZ = (0.01, 999.0)
 
 
 class VideoError(ValueError):

@@ -375,7 +375,7 @@ class FullMemory(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.count += 1
         if self.count == self.number:
-            raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20 MiB.')
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 20 MiB.')
         return function(*args, **(kwargs or {}))
 
 
@@ -392,7 +392,7 @@ def test_memory_that_is_full_in_any_operation_costs_its_frame_alone(known):
     for number in range(1, operations.count + 1):
         if not known:
             segmenter._pipeline._slots.clear()
-        with pytest.raises(torch.OutOfMemoryError), FullMemory(number):
+        with pytest.raises(torch.cuda.OutOfMemoryError), FullMemory(number):
             segmenter(frame, **options)
         assert_same(segmenter(frame, **options), expected)
 

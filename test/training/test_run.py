@@ -3,6 +3,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 pytest.importorskip('lightning', reason='lightning is not installed')
 
@@ -31,3 +32,9 @@ def test_full_disk_is_named_with_the_way_to_go_on(tmp_path):
 def test_other_errors_of_files_keep_their_text(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'a\.png'):
         fit_that_fails(FileNotFoundError(errno.ENOENT, 'No such file', 'a.png'), tmp_path)
+
+
+def test_full_gpu_memory_is_reported_with_what_to_lower(tmp_path):
+    error = torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 MiB.')
+    with pytest.raises(TrainingError, match=r'^CUDA out of memory.*; lower --batch or --crop$'):
+        fit_that_fails(error, tmp_path)

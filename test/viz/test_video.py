@@ -55,7 +55,7 @@ def test_video_has_every_picture_in_order_at_its_rate(tmp_path):
 
 @pytest.mark.parametrize(
     ('rate_hz', 'written_hz'),
-    [(200 / 3, 66.67), (100.123, 100.1), (30000 / 1001, 29.97), (0.0, 0.01), (1e6, 9999)],
+    [(200 / 3, 66.67), (100.123, 100.1), (30000 / 1001, 29.97), (0.0, 0.01), (1e6, 999)],
 )
 def test_rate_that_mpeg4_cannot_hold_is_rounded_or_limited(tmp_path, rate_hz, written_hz):
     with atomic_video_writer(tmp_path / 'a.mp4', rate_hz) as add:
