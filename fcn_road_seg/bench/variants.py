@@ -92,7 +92,8 @@ def gflop(name: str, config: RoadFCNConfig, hw: tuple[int, int]) -> float:
     with torch.device('meta'):
         network = ClassicFCN8s() if name == CLASSIC else RoadFCN(config)
         frame = torch.empty(1, 3, *hw, dtype=torch.uint8)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    # Not inference_mode, in which PyTorch 2.1 counts nothing.
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.eval().scores(frame)
     return counter.get_total_flops() / 1e9
 

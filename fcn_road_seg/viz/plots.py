@@ -118,9 +118,10 @@ def _dress(axes: Axes, x_text: str, y_text: str) -> None:
     axes.set_ylabel(y_text)
     axes.grid(alpha=0.3)
     if axes.lines:
-        # Given explicitly, since Matplotlib leaves out names like _road by default.
-        labels = [str(line.get_label()) for line in axes.lines]
-        for text in axes.legend(axes.lines, labels).get_texts():
+        legend = axes.legend(axes.lines, ['name'] * len(axes.lines))
+        for text, line in zip(legend.get_texts(), axes.lines, strict=True):
+            # Set here, since Matplotlib before 3.10 leaves out names like _road.
+            text.set_text(str(line.get_label()))
             # A dollar sign in the name of a data set does not start a formula.
             text.set_parse_math(False)
 
