@@ -6,14 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcn_road_seg.inference.cuda_resize import CudaResize
+from fcn_road_seg.model.input_rule import resize_to_input
 
 CPU = torch.device('cpu')
-
-
-def opencv(frame, input_hw):
-    reduces = input_hw[0] < frame.shape[0] and input_hw[1] < frame.shape[1]
-    method = cv2.INTER_AREA if reduces else cv2.INTER_LINEAR
-    return cv2.resize(frame, input_hw[::-1], interpolation=method)
 
 
 def picture(frame_hw, seed):
@@ -25,11 +20,11 @@ def picture(frame_hw, seed):
 
 
 def differing_share(frame, input_hw):
-    """Return how much of what OpenCV gives is one level off; assert that nothing is more."""
+    """Return how much of what a CPU gives is one level off; assert that nothing is more."""
     resize = CudaResize(frame.shape[:2], input_hw, False, CPU)
     scaled = resize(torch.from_numpy(frame))
     assert scaled.dtype == torch.float32
-    difference = np.abs(scaled.numpy() - opencv(frame, input_hw))
+    difference = np.abs(scaled.numpy() - resize_to_input(frame, input_hw))
     assert difference.max() <= 1
     return np.mean(difference > 0)
 
