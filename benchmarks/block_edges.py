@@ -15,11 +15,11 @@ import torch
 from tqdm import tqdm
 
 from fcn_road_seg.datasets.splits import find_frames
-from fcn_road_seg.model.activation_ranges import evenly_spaced
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.input_rule import resize_to_input
 from fcn_road_seg.model.road_fcn import road_logit
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
+from fcn_road_seg.utils.sampling import evenly_spaced
 
 BLOCKS = (32, 16, 8)
 

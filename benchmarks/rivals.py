@@ -29,11 +29,11 @@ from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
 from fcn_road_seg.inference.interfaces import BackendInfo, Segmentation, SegmentationRequest
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.activation_ranges import evenly_spaced
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.shipped_checkpoints import DEFAULT, checkpoint_path
 from fcn_road_seg.utils.cpu_features import has_bfloat16, has_exact_int8
+from fcn_road_seg.utils.sampling import evenly_spaced
 
 ROAD_CLASSES = (1, 3)
 FLOATS = {'float32': openvino.Type.f32, 'bfloat16': openvino.Type.bf16}

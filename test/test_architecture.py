@@ -182,6 +182,7 @@ def test_every_file_says_what_it_is_for(path):
 
 # The help of the others may take as long as PyTorch's import.
 WITHOUT_TORCH = (
+    'bench',
     'calibrate',
     'demo',
     'evaluate',

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from fcn_road_seg.bench import machine, variants
-from fcn_road_seg.bench.networks import Hw, size_text
+from fcn_road_seg.bench.options import Hw, size_text
 from fcn_road_seg.bench.report import SEGMENTER
 from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
 from fcn_road_seg.inference.segmenter import RoadSegmenter

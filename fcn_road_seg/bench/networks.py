@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from fcn_road_seg.bench import machine, variants
+from fcn_road_seg.bench.options import CLASSIC, REFERENCE, Hw, size_text
 from fcn_road_seg.bench.timing import Spread, interleave
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
 
-Hw = tuple[int, int]
 Key = tuple[str, str]
 Sample = Callable[[], Mapping[Key, float]]
 
@@ -25,11 +25,6 @@ Sample = Callable[[], Mapping[Key, float]]
 # work: PyTorch's or ncnn's would take a core from OpenVINO's own threads (int8 at
 # 256 x 256 then takes a fifth longer).
 PAUSE_S = 0.02
-
-
-def size_text(hw: Hw) -> str:
-    """Return (height, width) as on the command line: 192x640."""
-    return f'{hw[0]}x{hw[1]}'
 
 
 def measure_networks(
@@ -41,7 +36,7 @@ def measure_networks(
     rounds: int,
     budget_s: float,
 ) -> dict[str, Any]:
-    """Return the figures of the networks `names` (of `variants.LABELS`) and of the segmenter.
+    """Return the figures of the networks `names` (of `LABELS`) and of the segmenter.
 
     They get `frame_bgr`, (H, W, 3) uint8, at each of `sizes_hw`. All of them run in each of at
     most `rounds` rounds, which take about `budget_s`.
@@ -55,8 +50,8 @@ def measure_networks(
         frame_rgb = cv2.cvtColor(cv2.resize(frame_bgr, hw[::-1]), cv2.COLOR_BGR2RGB)
         runs = {name: network(frame_rgb) for name, network in networks.items()}
         with torch.inference_mode():
-            expected = runs[variants.REFERENCE]() > 0
-            for name in set(names) - {variants.CLASSIC}:
+            expected = runs[REFERENCE]() > 0
+            for name in set(names) - {CLASSIC}:
                 differs = (runs[name]() > 0) != expected
                 changed[size_text(hw), name] = float(differs.float().mean())
         samples += [_network_sample(size_text(hw), name, run) for name, run in runs.items()]
@@ -128,8 +123,8 @@ def _size_report(
     changed: Mapping[Key, float],
 ) -> dict[str, Any]:
     size, config = size_text(hw), checkpoint.model.config
-    gflop = variants.gflop(variants.REFERENCE, config, hw)
-    reference_s = np.asarray(taken[size, variants.REFERENCE])
+    gflop = variants.gflop(REFERENCE, config, hw)
+    reference_s = np.asarray(taken[size, REFERENCE])
     networks = {}
     for name in names:
         times_s = taken[size, name]

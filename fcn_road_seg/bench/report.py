@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fcn_road_seg.bench.machine import QUIET_SHARE
-from fcn_road_seg.bench.variants import CLASSIC, LABELS, REFERENCE
+from fcn_road_seg.bench.options import CLASSIC, LABELS, REFERENCE
 
 SEGMENTER = 'segmenter'
 SEGMENTER_TEXT = 'RoadSegmenter, mask and overlay'

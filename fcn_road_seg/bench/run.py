@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import torch
 from fcn_road_seg.bench import machine, variants
 from fcn_road_seg.bench.ground import measure_ground
 from fcn_road_seg.bench.memory import Subject, measure_memory
-from fcn_road_seg.bench.networks import Hw, measure_networks, size_text
+from fcn_road_seg.bench.networks import measure_networks
+from fcn_road_seg.bench.options import REFERENCE, BenchError, BenchOptions, size_text
 from fcn_road_seg.bench.report import (
     ground_lines,
     head_lines,
@@ -37,40 +37,6 @@ FORMAT_VERSION = 1
 DRIVE_SEED = 2_000_000
 # The number of frames that the live node's camera repeats.
 CAMERA_FRAMES = 15
-
-
-class BenchError(RuntimeError):
-    """What was asked for cannot be measured here; the text is one line."""
-
-
-@dataclass(frozen=True)
-class NodeOptions:
-    """The live node's camera, and the node's own parameters, each NAME:=VALUE."""
-
-    rate_hz: float
-    frames: int
-    parameters: Sequence[str]
-
-
-@dataclass(frozen=True)
-class BenchOptions:
-    """What to measure, on which device; sizes are (H, W) of the network's input and the frames.
-
-    `checkpoint` is a file or the name of a shipped one (`checkpoint_path`). `threads` 0 means all
-    cores. Empty `networks` means all that run here, `rounds` 0 skips them, and `node` None skips
-    the node.
-    """
-
-    out: Path
-    checkpoint: str
-    device: str
-    threads: int
-    sizes_hw: Sequence[Hw]
-    frame_hw: Hw
-    networks: Sequence[str]
-    rounds: int
-    budget_s: float
-    node: NodeOptions | None
 
 
 def run_bench(options: BenchOptions) -> Iterator[str]:
@@ -166,7 +132,7 @@ def _choose_networks(
         raise BenchError(
             f'{name} is not available on {device}; choose from {", ".join(available)}'
         )
-    chosen = {variants.REFERENCE, *(options.networks or available)}
+    chosen = {REFERENCE, *(options.networks or available)}
     return [name for name in available if name in chosen]
 
 

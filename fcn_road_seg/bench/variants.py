@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fcn_road_seg.bench.classic_fcn8s import ClassicFCN8s
+from fcn_road_seg.bench.options import CLASSIC, LABELS, REFERENCE
 from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 from fcn_road_seg.inference.interfaces import CpuBackend
 from fcn_road_seg.model.checkpoint import Checkpoint
@@ -19,20 +20,6 @@ from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 from fcn_road_seg.utils.cpu_features import has_avx2, has_exact_int8, has_fast_bfloat16
 
-# Speedups are relative to this variant.
-REFERENCE = 'eager'
-CLASSIC = 'classic'
-LABELS = {
-    CLASSIC: 'classic FCN-8s, PyTorch eager',
-    REFERENCE: 'PyTorch eager',
-    'folded': 'PyTorch folded, channels_last',
-    'ncnn': 'ncnn',
-    'bfloat16': 'PyTorch bfloat16',
-    'float16': 'PyTorch float16',
-    'openvino_bfloat16': 'OpenVINO bfloat16',
-    'openvino_int8': 'OpenVINO int8',
-    'openvino_int8_avx2': 'OpenVINO int8_avx2',
-}
 _SIXTEEN_BITS = ('bfloat16', 'float16')
 
 # Takes a frame, (H, W, 3) uint8 RGB, and returns a function: each call of it computes the frame's

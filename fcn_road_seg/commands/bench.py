@@ -6,9 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fcn_road_seg.bench import variants
-from fcn_road_seg.bench.networks import size_text
-from fcn_road_seg.bench.run import BenchError, BenchOptions, NodeOptions, run_bench
+from fcn_road_seg.bench.options import (
+    LABELS,
+    REFERENCE,
+    BenchError,
+    BenchOptions,
+    NodeOptions,
+    size_text,
+)
 from fcn_road_seg.commands.arguments import add_machine_arguments, size_hw
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.inference.options import SegmenterError
@@ -43,14 +48,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='HxW',
         help=f'Size of the camera frames (default: {size_text(FRAME_HW)}).',
     )
-    others = [name for name in variants.LABELS if name != variants.REFERENCE]
+    others = [name for name in LABELS if name != REFERENCE]
     parser.add_argument(
         '--networks',
         nargs='+',
         choices=others,
         default=[],
         metavar='NAME',
-        help=f'Networks to time beside {variants.REFERENCE}: {", ".join(others)} '
+        help=f'Networks to time beside {REFERENCE}: {", ".join(others)} '
         '(default: all that run here).',
     )
     parser.add_argument(
@@ -137,6 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
     def work() -> None:
+        # PyTorch takes seconds to import.
+        from fcn_road_seg.bench.run import run_bench
+
         for line in run_bench(options):
             print(line, flush=True)
 

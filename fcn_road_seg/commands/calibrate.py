@@ -23,6 +23,7 @@ from fcn_road_seg.datasets.splits import SplitRule, find_frames
 from fcn_road_seg.model.checkpoint_file import CheckpointOf
 from fcn_road_seg.model.int8_form import prepare_for_int8
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
+from fcn_road_seg.utils.sampling import evenly_spaced
 
 if TYPE_CHECKING:
     from fcn_road_seg.model.checkpoint import Checkpoint
@@ -124,7 +125,6 @@ def fit_probabilities(
     from fcn_road_seg.evaluation.evaluator import load_examples, measure
     from fcn_road_seg.evaluation.probability_fit import fit_logit
     from fcn_road_seg.inference.segmenter import RoadSegmenter
-    from fcn_road_seg.model.activation_ranges import evenly_spaced
     from fcn_road_seg.model.rescaling import rescale_logit
 
     segmenter = RoadSegmenter(checkpoint, 'cpu', 'float32')
@@ -147,7 +147,7 @@ def calibration_frames(roots: Sequence[Path], rule: SplitRule) -> Iterator[np.nd
     Raises:
         DatasetError: the first problem of the data; the text names the file.
     """
-    from fcn_road_seg.model.activation_ranges import FRAME_COUNT, evenly_spaced
+    from fcn_road_seg.model.activation_ranges import FRAME_COUNT
 
     if not roots:
         yield from (frame_rgb for frame_rgb, _ in rendered_frames(FRAME_COUNT, 0, 'rendered'))

@@ -10,10 +10,11 @@ import torch
 
 from fcn_road_seg.inference.options import SegmenterError
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.model.activation_ranges import evenly_spaced, measure_activation_ranges
+from fcn_road_seg.model.activation_ranges import measure_activation_ranges
 from fcn_road_seg.model.agreement import Agreement
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.utils.cpu_features import has_bfloat16
+from fcn_road_seg.utils.sampling import evenly_spaced
 
 # Number of frames for 16 bits that PyTorch emulates, in about ten seconds per frame.
 SLOW_COUNT = 8

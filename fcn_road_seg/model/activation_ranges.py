@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -17,8 +16,6 @@ from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 FRAME_COUNT = 64
 # For a layer whose activations are all 0: an empty range cannot be divided into steps.
 _SMALLEST_PEAK = 1e-6
-
-Item = TypeVar('Item')
 
 
 def measure_activation_ranges(
@@ -44,12 +41,6 @@ def measure_activation_ranges(
     if not peaks:
         raise ValueError('no frame to measure activations on; give at least one')
     return tuple(max(float(peak), _SMALLEST_PEAK) for peak in np.mean(peaks, axis=0))
-
-
-def evenly_spaced(items: Sequence[Item], count: int) -> list[Item]:
-    """Return at most `count` of `items`, evenly spaced."""
-    count = min(count, len(items))
-    return [items[i * len(items) // count] for i in range(count)]
 
 
 @torch.inference_mode()

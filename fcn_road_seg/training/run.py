@@ -16,7 +16,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities import rank_zero_info
 
 from fcn_road_seg.datasets.frames import DatasetError
-from fcn_road_seg.model.activation_ranges import FRAME_COUNT, evenly_spaced
+from fcn_road_seg.model.activation_ranges import FRAME_COUNT
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcn_road_seg.model.checkpoint_file import Provenance
 from fcn_road_seg.model.rescaling import rescale_norms
@@ -48,6 +48,7 @@ from fcn_road_seg.training.sources import (
 from fcn_road_seg.training.teacher import FastRoadLogitOf, load_teacher
 from fcn_road_seg.training.trainer import build_trainer, quieten_lightning
 from fcn_road_seg.utils.atomic_write import atomic_write
+from fcn_road_seg.utils.sampling import evenly_spaced
 
 # Takes a trained network and (H, W, 3) uint8 RGB training frames, and returns it with what smaller
 # precisions need.

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fcn_road_seg.bench import variants
+from fcn_road_seg.bench.options import CLASSIC, REFERENCE
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
@@ -12,7 +13,7 @@ from fcn_road_seg.synthetic import SyntheticDrive
 
 CPU = torch.device('cpu')
 SHIPPED = load_checkpoint(default_checkpoint_path())
-OURS = [name for name in variants.available(CPU, SHIPPED) if name != variants.CLASSIC]
+OURS = [name for name in variants.available(CPU, SHIPPED) if name != CLASSIC]
 # What the norm of a logit's difference may be, of the logit's.
 TOLERANCES = {
     'bfloat16': 3e-2,
@@ -51,8 +52,7 @@ def test_every_way_computes_the_same_logits(name):
     frame_rgb = np.ascontiguousarray(SyntheticDrive(3, (64, 96)).render(0.0)[0][..., ::-1])
     with torch.inference_mode():
         expected, logit = (
-            variants.make_variant(way, SHIPPED, CPU)(frame_rgb)()
-            for way in (variants.REFERENCE, name)
+            variants.make_variant(way, SHIPPED, CPU)(frame_rgb)() for way in (REFERENCE, name)
         )
     assert logit.shape == (64, 96)
     difference = (logit - expected).norm() / expected.norm()

@@ -11,6 +11,7 @@ import torch
 
 from fcn_road_seg.bench import run as bench_run
 from fcn_road_seg.bench import variants
+from fcn_road_seg.bench.options import LABELS
 from fcn_road_seg.bench.report import digits
 from fcn_road_seg.commands import bench
 from fcn_road_seg.model.checkpoint import load_checkpoint
@@ -101,7 +102,7 @@ def test_printed_table_and_chart_show_the_report(tiny):
     for size, figures in tiny.report['sizes'].items():
         start = next(i for i, line in enumerate(lines) if line.startswith(size))
         for name, line in zip(NAMES, lines[start + 1 :], strict=False):
-            assert variants.LABELS[name] in line
+            assert LABELS[name] in line
             assert line.split()[-6] == digits(figures['networks'][name]['time_ms']['median'])
     assert cv2.imread(str(tiny.out / 'bench.png')) is not None
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fcn_road_seg.model.activation_ranges import evenly_spaced, measure_activation_ranges
+from fcn_road_seg.model.activation_ranges import measure_activation_ranges
 from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
@@ -82,11 +82,3 @@ def test_peaks_of_a_network_with_caps_are_these():
 def test_no_frames_are_refused(counting):
     with pytest.raises(ValueError, match='no frame to measure activations on; give at least one'):
         measure_activation_ranges(counting, [])
-
-
-@pytest.mark.parametrize(
-    ('count', 'expected'),
-    [(1, [0]), (3, [0, 3, 6]), (10, list(range(10))), (99, list(range(10)))],
-)
-def test_evenly_spaced_items_are_from_everywhere(count, expected):
-    assert evenly_spaced(list(range(10)), count) == expected

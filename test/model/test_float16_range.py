@@ -11,11 +11,11 @@ import torch
 
 from fcn_road_seg.datasets.rendered import rendered_frames
 from fcn_road_seg.datasets.splits import find_frames
-from fcn_road_seg.model.activation_ranges import evenly_spaced
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.input_rule import resize_to_input
 from fcn_road_seg.model.road_fcn import fold_batch_norm, road_logit
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
+from fcn_road_seg.utils.sampling import evenly_spaced
 
 DATA = Path(__file__).parents[3] / 'shared/data'
 SETS = ('camvid', 'idd20k_lite', 'kitti_road_consensus', 'cityscapes_pairs')
