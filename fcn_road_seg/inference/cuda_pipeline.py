@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +51,8 @@ class CudaPipeline:
     """
 
     backend = BackendInfo('torch', torch.__version__)
+    # cuDNN's settings are those of the process, but each thread may have a pipeline.
+    _cudnn_settings = threading.Lock()
 
     def __init__(self, model: RoadFCN, device: torch.device, dtype: torch.dtype) -> None:
         self._is_exact = dtype == torch.float32
@@ -120,16 +124,19 @@ class CudaPipeline:
                 slot.compute()
         return graph
 
-    def _arithmetic(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
         # TF32, PyTorch's default for convolutions, has 10 binary digits and would change the
         # mask. In 16 bits cuDNN measures which algorithm is fastest; in float32 it does not, so
         # that every process computes the same mask.
-        return torch.backends.cudnn.flags(
+        settings = torch.backends.cudnn.flags(
             enabled=True,
             benchmark=not self._is_exact,
             deterministic=self._is_exact,
             allow_tf32=False,
         )
+        with self._cudnn_settings, settings:
+            yield
 
     def _download(self, program: CudaProgram) -> Segmentation:
         # Into new pinned memory, which the caller may keep. PyTorch caches it when it is freed, so

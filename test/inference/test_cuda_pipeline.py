@@ -274,8 +274,9 @@ def test_float32_on_the_gpu_is_the_reference(on_gpu, reference, random_checkpoin
     on_cpu = segmenter_on('cpu', random_checkpoint)
     on_cpu(frame)
     (x, logit), (x_cpu, logit_cpu) = (network_input_and_logit(each) for each in (on_gpu, on_cpu))
-    # One grey level is 0.017 or more.
-    assert ((x - x_cpu).abs() > 1e-3).float().mean() <= 1e-5
+    # One grey level is 0.017 or more. 1080 x 1920 pixels have means of 300, which may lie between
+    # two levels, where the order of the summands decides.
+    assert ((x - x_cpu).abs() > 1e-3).float().mean() <= (1e-3 if hw[0] > 1000 else 1e-5)
     assert (logit - logit_cpu).abs().max() < 1e-3
 
 
