@@ -134,6 +134,8 @@ class RoadSegmenter:
         input_hw = self.input_rule.input_hw(frame_hw)
         hidden_rows = round(self._roi_top * frame_hw[0])
         style = self.overlay_style if overlay else None
+        # Another thread may set it while the network runs.
+        min_region = self.min_region
         request = SegmentationRequest(
             input_hw=input_hw,
             hidden_input_rows=_hidden_input_rows(hidden_rows, frame_hw[0], input_hw[0]),
@@ -143,13 +145,13 @@ class RoadSegmenter:
             road_probability=road_probability,
             confidence=confidence,
             # If small regions are to be removed, it is painted after that.
-            overlay=None if self.min_region else style,
+            overlay=None if min_region else style,
             pixels=pixels,
         )
         segmentation = self._pipeline.run(frame, request)
-        if not self.min_region:
+        if not min_region:
             return segmentation
-        remove_small_regions(mask := segmentation.mask, self.min_region)
+        remove_small_regions(mask := segmentation.mask, min_region)
         painted = self._painter.paint(frame, channel_order, mask, style) if style else None
         return replace(segmentation, overlay_bgr=painted)
 
