@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from fcn_road_seg.ros.input_hint import IMAGE_TYPES, input_hint
 from fcn_road_seg.ros.lost_frames import LostFrames
+from fcn_road_seg.ros.qos_overrides import overriding_options
 from fcn_road_seg.ros.rclpy_compat import SubscriptionEventCallbacks, qos_policy_name
 
 FOLLOW_PERIOD_S = 1.0
@@ -63,6 +64,8 @@ class ImageSubscription:
         self._auto = reliability == 'auto' and overridden == _NOT_OVERRIDDEN
         if overridden != _NOT_OVERRIDDEN:
             reliability = overridden
+        # The policy, other than the reliability, that does not fit a publisher's; empty if none.
+        self._other_policy = ''
         # Why a publisher's QoS does not fit, naming both sides; empty if every publisher's does.
         self.mismatch = ''
         # What to change if no image can arrive because nobody publishes the topic; else empty.
@@ -93,6 +96,7 @@ class ImageSubscription:
     def _receive(self, msg: Any, info: Mapping[str, Any]) -> None:
         if lost := self._lost_frames.count(info, self._subscription.get_publisher_count()):
             self._on_lost(lost)
+        self._other_policy = ''
         self._on_message(msg)
 
     def _on_timer(self) -> None:
@@ -123,6 +127,8 @@ class ImageSubscription:
         # Events alone are not enough: one may come before the publisher's name is known.
         if refused := self._refused():
             self._report(refused, 'reliability')
+        elif self._other_policy:
+            self._report([], self._other_policy)
         else:
             self.mismatch = ''
 
@@ -136,7 +142,9 @@ class ImageSubscription:
             receive,
             QoSProfile(depth=1, history=history, reliability=self._reliability),
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
-            qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
+            qos_overriding_options=overriding_options(
+                self._node, self._name, 'subscription', _OVERRIDABLE
+            ),
         )
 
     def _offered(self) -> ReliabilityPolicy | None:
@@ -160,17 +168,21 @@ class ImageSubscription:
         ]
 
     def _on_incompatible(self, event: Any) -> None:
+        policy = qos_policy_name(event.last_policy_kind)
+        if policy != 'reliability':
+            self._other_policy = policy
         self._follow()
         if not self._auto and not self.mismatch:
-            self._report([], qos_policy_name(event.last_policy_kind))
+            self._report([], policy)
 
     def _report(self, refused: list[Any], policy: str) -> None:
         """Describe the mismatch, and log it if it is a new one."""
         names = known_names(refused) or 'a publisher'
-        mismatch = (
-            f'{names} offers {self.topic} with another {policy} than the requested '
-            f'{self.reliability}; set input_reliability to auto or best_effort'
-        )
+        offer = f'{names} offers {self.topic} with another {policy} than the requested'
+        if policy == 'reliability':
+            mismatch = f'{offer} {self.reliability}; set input_reliability to auto or best_effort'
+        else:
+            mismatch = f'{offer} one; remove qos_overrides.{self.topic}.subscription.{policy}'
         if mismatch != self.mismatch:
             self._node.get_logger().warning(mismatch)
         self.mismatch = mismatch

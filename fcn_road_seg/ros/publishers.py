@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from fcn_road_seg.messages.compressed_image import jpeg_msg, png_msg
 from fcn_road_seg.messages.image import image_msg
 from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS, FrameGround
+from fcn_road_seg.ros.qos_overrides import overriding_options
 
 if TYPE_CHECKING:
     from fcn_road_seg.inference.interfaces import Segmentation
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DEPTH = 5
 # With process_every_frame: the number of frames that a subscriber may lag behind.
 DEPTH_OF_EVERY_FRAME = 200
+_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,14 @@ class Publishers:
         return self._create(created, LABEL_INFO, LabelInfo, qos)
 
     def _create(self, created: ExitStack, name: str, kind: type, qos: QoSProfile) -> Any:
+        topic = f'~/{name}'
         publisher = self._node.create_publisher(
             kind,
-            f'~/{name}',
+            topic,
             qos,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=overriding_options(
+                self._node, topic, 'publisher', _OVERRIDABLE
+            ),
         )
         created.callback(self._node.destroy_publisher, publisher)
         return publisher

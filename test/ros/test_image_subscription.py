@@ -64,6 +64,23 @@ def test_publisher_that_offers_too_little_is_named_in_a_warning_and_a_diagnostic
     assert expected in node.log
 
 
+@pytest.mark.parametrize('reliability', ['auto', 'reliable'])
+def test_override_that_no_publisher_fits_is_named_with_the_remedy(started, reliability):
+    name = 'qos_overrides./image.subscription.durability'
+    _, peer = started(
+        *('-p', f'{name}:=transient_local', '-p', f'input_reliability:={reliability}'),
+        topics=('mask',),
+        reliability='reliable',
+    )
+    expected = f'/image with another durability than the requested one; remove {name}'
+    peer.spin_until(lambda: peer.diagnostics and expected in peer.diagnostics[-1].message)
+    # It is told for as long as it lasts.
+    peer.spin_for(2.5)
+    status = peer.next_diagnostics()
+    assert status.level == DiagnosticStatus.WARN
+    assert expected in status.message
+
+
 def test_publisher_is_not_named_before_its_name_is_known():
     found, unknown = (
         TopicEndpointInfo(node_name=name, node_namespace=namespace)

@@ -1,0 +1,28 @@
+"""QoS overrides by parameters, of publishers and subscriptions that may be created again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rclpy.node import Node
+from rclpy.qos import QoSPolicyKind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from fcn_road_seg.ros.rclpy_compat import parameter_overrides
+
+
+def overriding_options(
+    node: Node, topic: str, entity: str, policies: Sequence[QoSPolicyKind]
+) -> QoSOverridingOptions:
+    """Return the options that let parameters override these policies of a topic.
+
+    `topic` may be relative; `entity` is publisher or subscription. rclpy declares a parameter for
+    each policy when the first publisher or subscription is created, with that one's value, which
+    would then hold for all later ones. So after that only those that were given count.
+    """
+    prefix = f'qos_overrides.{node.resolve_topic_name(topic)}.{entity}.'
+    given = parameter_overrides(node)
+    names = {policy: f'{prefix}{policy.name.lower()}' for policy in policies}
+    return QoSOverridingOptions(
+        [policy for policy, name in names.items() if name in given or not node.has_parameter(name)]
+    )
