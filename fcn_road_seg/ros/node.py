@@ -16,7 +16,12 @@ from fcn_road_seg.ros.frame_stream import FrameStream
 from fcn_road_seg.ros.frame_worker import FrameFilter
 from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS, GroundStage
 from fcn_road_seg.ros.managed_node import ManagedNode
-from fcn_road_seg.ros.model_loader import LoadedModel, load_in_background, wait_for_model
+from fcn_road_seg.ros.model_loader import (
+    POLL_S,
+    LoadedModel,
+    load_in_background,
+    wait_for_model,
+)
 from fcn_road_seg.ros.node_parameters import check_changes, declare_parameters, read_parameters
 from fcn_road_seg.ros.parameter import ParameterError
 from fcn_road_seg.ros.publishers import Publishers
@@ -84,10 +89,12 @@ class SegmentNode(ManagedNode):
         self.get_logger().info(f'waiting for frames on {self._stream.image.topic}')
 
     def deactivate(self) -> None:
-        """Unsubscribe, and wait for the current frame."""
-        if self._stream is not None:
-            self._stream.stop()
-            self._stream = None
+        """Unsubscribe, and wait for the current frame or for the node's end."""
+        while self._stream is not None:
+            if self._stream.stop(POLL_S):
+                self._stream = None
+            elif self.is_ending:
+                return  # `end` goes on with it, for as long as a signal allows.
 
     def clean_up(self) -> None:
         """Remove the outputs, and free the device's memory."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
@@ -268,6 +270,44 @@ def test_shutdown_transition_in_mid_inference_ends_the_process(connected, random
     assert node.wait(timeout_s=10) == 0
     assert time.monotonic() - start < 2.0
     assert 'Traceback' not in node.log
+
+
+def test_signal_while_deactivate_waits_for_a_frame_ends_it_within_2_s(
+    start_node, random_checkpoint_path, tmp_path
+):
+    wish = tmp_path / 'take 8 s a frame'
+    program = f"""
+import pathlib, sys, time
+from fcn_road_seg.commands.segment import main
+from fcn_road_seg.inference.segmenter import RoadSegmenter
+
+segment = RoadSegmenter.__call__
+
+def slow(*arguments, **settings):
+    while pathlib.Path({str(wish)!r}).exists():
+        time.sleep(8)
+    return segment(*arguments, **settings)
+
+RoadSegmenter.__call__ = slow
+raise SystemExit(main(sys.argv))
+"""
+    command = (sys.executable, '-c', program)
+    node = start_node('-p', f'checkpoint:={random_checkpoint_path}', command=command)
+    peer = Peer(topics=('mask',))
+    peer.connect()
+    wish.touch()
+    peer.send(FRAME)
+    peer.spin_for(0.5)
+    client = peer.node.create_client(ChangeState, 'fcn_road_seg/change_state')
+    peer.spin_until(client.service_is_ready)
+    transition = Transition(label='deactivate')
+    answer = client.call_async(ChangeState.Request(transition=transition))
+    peer.spin_for(1.0)
+    assert not answer.done()
+    start = time.monotonic()
+    assert node.end(signal.SIGTERM, timeout_s=20) == 0
+    assert time.monotonic() - start < 2.0
+    peer.close()
 
 
 def test_context_shut_down_from_outside_ends_it_with_status_0(
