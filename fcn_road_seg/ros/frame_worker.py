@@ -124,14 +124,16 @@ class FrameWorker:
         wanted = self._publishers.wanted()
         if not wanted or not self._passes_filter(msg.header.stamp):
             return
+        began_s = time.monotonic()
+        ground = None
+        if wanted != {CAMERA_INFO}:
+            frame = decode_message(msg)
+            ground = self._ground.below(wanted, msg.header, frame.pixels.shape[:2])
+        if ground is None and not (wanted := wanted - GROUND_OUTPUTS.keys()):
+            return
         if wanted == {CAMERA_INFO}:
             # The network is not needed.
             self._publish(wanted, None, msg.header)
-            return
-        began_s = time.monotonic()
-        frame = decode_message(msg)
-        ground = self._ground.below(wanted, msg.header, frame.pixels.shape[:2])
-        if ground is None and not (wanted := wanted - GROUND_OUTPUTS.keys()):
             return
         decoded_s = time.monotonic()
         found = self._segment(frame, wanted, ground)

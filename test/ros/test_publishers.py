@@ -3,6 +3,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo
@@ -133,11 +134,38 @@ def test_camera_info_alone_is_relayed_for_every_frame_without_the_network(
     peer.close()
 
 
+def test_camera_info_is_relayed_without_the_network_beside_a_grid_that_cannot_be_made(
+    start_node, random_checkpoint_path
+):
+    # camera_height is 0, and there is no tf.
+    namespace = ('-r', '__ns:=/no_ground', '-p', 'input_reliability:=reliable')
+    start_node(*namespace, '-p', f'checkpoint:={random_checkpoint_path}')
+    peer = Peer('no_ground', (CAMERA_INFO,))
+    grids = []
+    peer.node.create_subscription(OccupancyGrid, 'fcn_road_seg/grid', grids.append, 1)
+    camera_info = peer.node.create_publisher(CameraInfo, 'camera_info', 1)
+    peer.node.create_timer(0.05, lambda: camera_info.publish(CameraInfo(width=160)))
+    peer.connect()
+    peer.spin_until(lambda: 'camera_height' in peer.next_diagnostics().message)
+    (relayed,) = peer.answer(peer.send(np.zeros((32, 32, 3), np.uint8)))
+    assert relayed.width == 160
+    assert values_of(peer.next_diagnostics())['frames segmented'] == '0'
+    assert grids == []
+    peer.close()
+
+
 class FakeNode:
     """Creates publishers that keep what they publish."""
 
     def __init__(self):
         self.published = {}
+        self._parameter_overrides = {}
+
+    def resolve_topic_name(self, topic):
+        return topic
+
+    def has_parameter(self, name):
+        return False
 
     def create_publisher(self, kind, topic, qos, **_):
         messages = self.published[topic] = []
