@@ -86,7 +86,7 @@ class FrameStatistics:
         """Expect frames from now on: clear the windows and keep the totals."""
         with self._lock:
             self._resumed_s = self._now_s()
-            self._first_s: float | None = None
+            self._first_s: dict[str, float] = {}
             self._last_s: float | None = None
             self._recent = {name: _Window() for name in COUNTED}
             self._latencies_s = _Window()
@@ -97,8 +97,7 @@ class FrameStatistics:
         """Count a frame that arrived, whatever happens to it."""
         with self._lock:
             self._last_s = self._count('received')
-            if self._first_s is None:
-                self._first_s = self._last_s
+            self._first_s.setdefault('received', self._last_s)
 
     def count_segmented(
         self, stamp_to_publish_s: float | None, inference_s: float, overhead_s: float | None = None
@@ -114,6 +113,7 @@ class FrameStatistics:
         """
         with self._lock:
             now_s = self._count('segmented')
+            self._first_s.setdefault('segmented', now_s)
             self._inferences_s.add(now_s, inference_s)
             if overhead_s is not None:
                 self._overheads_s.add(now_s, overhead_s)
@@ -192,10 +192,12 @@ class FrameStatistics:
         return now_s
 
     def _rate_hz(self, name: str, now_s: float) -> float | None:
-        if self._first_s is None:
+        if 'received' not in self._first_s:
             return None
-        # Leave out the first frame: it begins the first interval, and ends none.
-        begin_s = max(self._first_s, now_s - WINDOW_S)
+        # Leave out the first frame: it begins the first interval, and ends none. If all frames
+        # that arrive are dropped, the rate is 0.
+        first_s = self._first_s.get(name, self._first_s['received'])
+        begin_s = max(first_s, now_s - WINDOW_S)
         if now_s - begin_s < RATE_AFTER_S:
             return None
         return sum(self._recent[name].values(now_s, begin_s)) / (now_s - begin_s)

@@ -33,7 +33,7 @@ def warn_of_unused_settings(node: Node, argv: Sequence[str]) -> None:
     Call it after the parameters were declared. `argv` has the arguments that rclpy was given; QoS
     overrides are left to `warn_of_unused_qos_overrides`.
     """
-    for warning in (*_parameters(node), *_parameter_files(node, argv), *_remappings(argv)):
+    for warning in (*_parameters(node), *_parameter_files(node, argv), *_remappings(node, argv)):
         node.get_logger().warning(warning)
 
 
@@ -73,15 +73,23 @@ def _parameter_files(node: Node, argv: Sequence[str]) -> Iterator[str]:
             )
 
 
-def _remappings(argv: Sequence[str]) -> Iterator[str]:
+def _remappings(node: Node, argv: Sequence[str]) -> Iterator[str]:
+    used = {_expanded(node, name) for name in REMAPPABLE}
     for rule in (*_values_of(argv, '-r'), *_values_of(argv, '--remap')):
         # A rule may be for one node alone: NODE:FROM:=TO.
-        name = rule.partition(':=')[0].rpartition(':')[2]
-        if name.startswith('__') or name in REMAPPABLE:
+        name = rule.partition(':=')[0].replace('rostopic://', '').rpartition(':')[2]
+        if name.startswith('__') or _expanded(node, name) in used:
             continue
         # A name that is similar to none of these may be ROS's own: /rosout, /clock, ...
         if advice := _advice(name, REMAPPABLE):
             yield f'remapping {rule} has no effect{advice}'
+
+
+def _expanded(node: Node, name: str) -> str:
+    """Return the full name of a topic before remapping."""
+    if name.startswith('~/'):
+        return node.get_fully_qualified_name() + name[1:]
+    return name if name.startswith('/') else f'{node.get_namespace().rstrip("/")}/{name}'
 
 
 def _values_of(argv: Sequence[str], flag: str) -> Iterator[str]:

@@ -18,6 +18,21 @@ def test_rates_are_right_two_seconds_after_the_first_frame(statistics, clock):
     assert statistics.snapshot().output_hz == 3.5
 
 
+def test_output_rate_leaves_out_the_first_output(statistics, clock):
+    # The first frame is segmented a second after it came, and then one each period.
+    statistics.count_received()
+    clock.s += 1.0
+    for _ in range(17):
+        statistics.count_segmented(0.25, 0.125)
+        clock.s += PERIOD_S
+    assert statistics.snapshot().output_hz == 16 / (17 * PERIOD_S)
+
+
+def test_output_rate_is_zero_if_all_frames_are_dropped(statistics, clock):
+    run_camera(statistics, clock, 2, ('dropped',))
+    assert statistics.snapshot().output_hz == 0.0
+
+
 def test_rates_are_not_known_in_the_first_second(statistics, clock):
     run_camera(statistics, clock, 0.875)
     assert statistics.snapshot().input_hz is None

@@ -109,10 +109,26 @@ def test_misspelt_remapping_is_told_with_the_nearest_name(warnings_of, rule):
 
 @pytest.mark.parametrize(
     'rule',
-    ['image:=/cam', 'image/compressed:=/cam', '~/mask:=/mask', '__ns:=/front', '/rosout:=/log'],
+    [
+        'image:=/cam',
+        'image/compressed:=/cam',
+        '~/mask:=/mask',
+        '__ns:=/front',
+        '/rosout:=/log',
+        '/image:=/cam',
+        'fcn_road_seg:/image:=/cam',
+        'rostopic:///image:=/cam',
+        '/fcn_road_seg/overlay/compressed:=/overlay',
+    ],
 )
 def test_remapping_that_may_have_an_effect_is_no_mistake(warnings_of, rule):
     assert warnings_of('--remap', rule) == []
+
+
+def test_full_name_that_is_not_the_nodes_own_is_told(warnings_of):
+    text = 'remapping /image:=/cam has no effect; did you mean image?'
+    assert warnings_of('-r', '/image:=/cam', namespace='/front') == [text]
+    assert warnings_of('-r', '/front/image:=/cam', namespace='/front') == []
 
 
 def test_qos_override_without_a_topic_is_told(warnings_of):
