@@ -57,19 +57,23 @@ class MountingSource:
         self._listener = TransformListener(self._buffer, node)
 
     def _from_tf(self, header: Header, ground_frame: str) -> Mounting:
-        from tf2_ros import TransformException
+        from tf2_ros import ExtrapolationException, TransformException
 
+        frames = ground_frame, header.frame_id
         try:
-            # A static transform is the same at any stamp.
-            found = self._buffer.lookup_transform(
-                ground_frame, header.frame_id, Time.from_msg(header.stamp)
-            )
+            try:
+                # A static transform is the same at any stamp.
+                found = self._buffer.lookup_transform(*frames, Time.from_msg(header.stamp))
+            except ExtrapolationException:
+                # Most frames arrive before the first transform with a later stamp, and the stamps
+                # of a bag that is played again are before all. Time() asks for the newest.
+                found = self._buffer.lookup_transform(*frames, Time())
         except TransformException as error:
-            # The error's own text contains the stamp, so it would differ for each frame.
+            # The error's own text may contain the stamp, so it would differ for each frame.
             raise GroundError(
                 'camera_height is 0 and tf has no transform from '
                 f'{header.frame_id[:MAX_NAME_CHARACTERS]!r} to '
-                f"{ground_frame!r} at the frame's stamp ({type(error).__name__}); "
+                f'{ground_frame!r} ({type(error).__name__}); '
                 'set camera_height, or publish the transform'
             ) from error
         moved, turned = found.transform.translation, found.transform.rotation

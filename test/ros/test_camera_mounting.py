@@ -26,16 +26,24 @@ class ExtrapolationError(TransformError):
     pass
 
 
+class UnknownFrameError(TransformError):
+    pass
+
+
 class Buffer:
     """Has what is used of tf2_ros's Buffer, which PyPI does not have."""
 
     def __init__(self):
         self.asked = []
+        # Stamps (ns) outside of these have no transform.
+        self.known_ns = range(10_000_000_000)
 
     def lookup_transform(self, target, source, time):
         self.asked.append((target, source, time.nanoseconds))
         if target != 'base_footprint':
-            raise ExtrapolationError('at 5.000000006\nof two lines')
+            raise UnknownFrameError('at 5.000000006\nof two lines')
+        if time.nanoseconds not in self.known_ns:
+            raise ExtrapolationError('into the future')
         # The optical frame of a level camera, 2 m ahead and 1.5 m above.
         return SimpleNamespace(
             transform=SimpleNamespace(
@@ -62,6 +70,7 @@ def listeners(monkeypatch):
     module = ModuleType('tf2_ros')
     module.Buffer, module.TransformListener = Buffer, TransformListener
     module.TransformException = TransformError
+    module.ExtrapolationException = ExtrapolationError
     monkeypatch.setitem(sys.modules, 'tf2_ros', module)
     TransformListener.made.clear()
     return TransformListener.made
@@ -89,13 +98,21 @@ def test_mounting_is_tfs_at_the_frames_stamp(listeners):
     )
 
 
+def test_frame_that_is_newer_than_tf_has_the_newest_mounting(listeners):
+    source = MountingSource(None, replace(DEFAULTS, ground_frame='base_footprint'))
+    (listener,) = listeners
+    listener.buffer.known_ns = range(5_000_000_000)
+    np.testing.assert_allclose(source.mounting(HEADER).position, (2, 0, 1.5))
+    assert [asked[2] for asked in listener.buffer.asked] == [5_000_000_006, 0]
+
+
 def test_frame_that_tf_does_not_know_is_named_without_the_stamp(listeners):
     source = MountingSource(None, DEFAULTS)
     with pytest.raises(GroundError) as caught:
         source.mounting(HEADER)
     assert str(caught.value) == (
-        "camera_height is 0 and tf has no transform from 'camera_optical' to 'ground' at the "
-        "frame's stamp (ExtrapolationError); set camera_height, or publish the transform"
+        "camera_height is 0 and tf has no transform from 'camera_optical' to 'ground' "
+        '(UnknownFrameError); set camera_height, or publish the transform'
     )
 
 
