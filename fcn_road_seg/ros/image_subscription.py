@@ -127,7 +127,7 @@ class ImageSubscription:
         # Events alone are not enough: one may come before the publisher's name is known.
         if refused := self._refused():
             self._report(refused, 'reliability')
-        elif self._other_policy:
+        elif self._other_policy and self._node.count_publishers(self.topic):
             self._report([], self._other_policy)
         else:
             self.mismatch = ''

@@ -79,6 +79,8 @@ def test_override_that_no_publisher_fits_is_named_with_the_remedy(started, relia
     status = peer.next_diagnostics()
     assert status.level == DiagnosticStatus.WARN
     assert expected in status.message
+    peer.node.destroy_publisher(peer._publisher)
+    peer.spin_until(lambda: expected not in peer.next_diagnostics().message)
 
 
 def test_publisher_is_not_named_before_its_name_is_known():
