@@ -131,8 +131,7 @@ class FrameWorker:
             ground = self._ground.below(wanted, msg.header, frame.pixels.shape[:2])
         if ground is None and not (wanted := wanted - GROUND_OUTPUTS.keys()):
             return
-        if wanted == {CAMERA_INFO}:
-            # The network is not needed.
+        if wanted == {CAMERA_INFO}:  # The network is not needed.
             self._publish(wanted, None, msg.header)
             return
         decoded_s = time.monotonic()
@@ -143,8 +142,7 @@ class FrameWorker:
         overhead_s = None
         if found.network_s is not None:
             overhead_s = time.monotonic() - began_s - found.network_s
-        age_s = self._age_s(msg.header.stamp)
-        self._statistics.count_segmented(age_s, inference_s, overhead_s)
+        self._statistics.count_segmented(self._age_s(msg.header.stamp), inference_s, overhead_s)
 
     def _segment(
         self, frame: Frame, wanted: Collection[str], ground: FrameGround | None

@@ -75,7 +75,7 @@ class ImageSubscription:
             # Until a publisher is known: reliable, to lose no frame, if all are to be kept; else
             # best effort, which is compatible with every publisher.
             default = ReliabilityPolicy.RELIABLE if keep_all else ReliabilityPolicy.BEST_EFFORT
-            self._reliability = self._offered() or default
+            self._reliability = _offered(self._publishers()) or default
         else:
             self._reliability = ReliabilityPolicy[reliability.upper()]
         self._subscription = self._subscribe()
@@ -118,16 +118,16 @@ class ImageSubscription:
 
     def _follow(self) -> None:
         """Resubscribe if the publishers now offer another reliability than the requested one."""
-        offered = self._offered() if self._auto else None
+        offered = _offered(self._publishers()) if self._auto else None
         if offered is not None and offered != self._reliability:
             self._node.destroy_subscription(self._subscription)
             self._reliability = offered
             self._subscription = self._subscribe()
             self._node.get_logger().info(f'{self.topic} is now subscribed {self.reliability}')
         # Events alone are not enough: one may come before the publisher's name is known.
-        if refused := self._refused():
+        if refused := _refused(self._publishers(), self._reliability):
             self._report(refused, 'reliability')
-        elif self._other_policy and self._node.count_publishers(self.topic):
+        elif self._other_policy and self._publishers():
             self._report([], self._other_policy)
         else:
             self.mismatch = ''
@@ -147,25 +147,8 @@ class ImageSubscription:
             ),
         )
 
-    def _offered(self) -> ReliabilityPolicy | None:
-        offered = {
-            info.qos_profile.reliability
-            for info in self._node.get_publishers_info_by_topic(self.topic)
-        }
-        if not offered:
-            return None
-        all_reliable = offered == {ReliabilityPolicy.RELIABLE}
-        return ReliabilityPolicy.RELIABLE if all_reliable else ReliabilityPolicy.BEST_EFFORT
-
-    def _refused(self) -> list[Any]:
-        """Return the publishers that offer less than the requested reliability."""
-        if self._reliability != ReliabilityPolicy.RELIABLE:
-            return []
-        return [
-            info
-            for info in self._node.get_publishers_info_by_topic(self.topic)
-            if info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
-        ]
+    def _publishers(self) -> list[Any]:
+        return list(self._node.get_publishers_info_by_topic(self.topic))
 
     def _on_incompatible(self, event: Any) -> None:
         policy = qos_policy_name(event.last_policy_kind)
@@ -186,6 +169,23 @@ class ImageSubscription:
         if mismatch != self.mismatch:
             self._node.get_logger().warning(mismatch)
         self.mismatch = mismatch
+
+
+def _offered(publishers: list[Any]) -> ReliabilityPolicy | None:
+    """Return the reliability that all publishers offer; None if there is none."""
+    offered = {info.qos_profile.reliability for info in publishers}
+    if not offered:
+        return None
+    all_reliable = offered == {ReliabilityPolicy.RELIABLE}
+    return ReliabilityPolicy.RELIABLE if all_reliable else ReliabilityPolicy.BEST_EFFORT
+
+
+def _refused(publishers: list[Any], requested: ReliabilityPolicy) -> list[Any]:
+    """Return the publishers that offer less than the requested reliability."""
+    if requested != ReliabilityPolicy.RELIABLE:
+        return []
+    best_effort = ReliabilityPolicy.BEST_EFFORT
+    return [info for info in publishers if info.qos_profile.reliability == best_effort]
 
 
 def known_names(publishers: list[Any]) -> str:

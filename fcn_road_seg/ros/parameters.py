@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fcn_road_seg.ground.errors import GroundError
 from fcn_road_seg.ground.grid import GROUND_FRAME, GroundGrid
+from fcn_road_seg.inference.cpu_threads import MAX_THREADS
 from fcn_road_seg.inference.small_regions import MAX_MIN_REGION
 from fcn_road_seg.ros.parameter import Parameter, ParameterError, Value
 
@@ -210,7 +211,7 @@ PARAMETERS = (
         0,
         'Number of CPU threads; 0 is one per core.',
         minimum=0,
-        maximum=1024,
+        maximum=MAX_THREADS,
     ),
     Parameter(
         'autostart',
