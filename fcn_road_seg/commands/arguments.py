@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fcn_road_seg.bags.writer import STORAGES
 from fcn_road_seg.datasets.splits import SplitRule
+from fcn_road_seg.inference.cpu_threads import MAX_THREADS
 from fcn_road_seg.inference.small_regions import MAX_MIN_REGION
 
 if TYPE_CHECKING:
@@ -149,6 +150,17 @@ def min_region(text: str) -> float:
     return value
 
 
+def thread_count(text: str) -> int:
+    """Return a number of CPU threads; 0 stands for all cores.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not a whole number from 0 to MAX_THREADS.
+    """
+    if not text.isdecimal() or int(text) > MAX_THREADS:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0 to {MAX_THREADS}')
+    return int(text)
+
+
 def add_checkpoint_argument(parser: argparse._ActionsContainer) -> None:
     """Add `--checkpoint`, which `checkpoint_path` takes."""
     # Not a Path, which would turn ./lite into the name lite.
@@ -172,7 +184,7 @@ def add_machine_arguments(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument(
         '--threads',
-        type=int,
+        type=thread_count,
         default=0,
         metavar='N',
         help='Number of CPU threads; 0 uses all cores (default: 0).',

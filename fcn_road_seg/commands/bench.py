@@ -106,9 +106,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='Output folder (default: %(default)s).',
     )
     args = parser.parse_args(argv)
-    for name, least in (('threads', 0), ('rounds', 0), ('frames', 1)):
+    for name, least in (('rounds', 0), ('frames', 1)):
         if getattr(args, name) < least:
             parser.error(f'--{name} {getattr(args, name)} is too small; use at least {least}')
+    if args.parameter and not args.node:
+        parser.error('--parameter has no effect without --node')
     for name in ('seconds', 'rate'):
         if not 0 < getattr(args, name) < float('inf'):
             parser.error(f'--{name} {getattr(args, name):g} is not a positive number; use e.g. 10')

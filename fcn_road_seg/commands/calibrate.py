@@ -19,7 +19,7 @@ from fcn_road_seg.commands.arguments import (
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.rendered import rendered_frames
-from fcn_road_seg.datasets.splits import SplitRule, find_frames
+from fcn_road_seg.datasets.splits import SplitRule, find_frames, refuse_unknown_hold_outs
 from fcn_road_seg.model.checkpoint_file import CheckpointOf
 from fcn_road_seg.model.int8_form import prepare_for_int8
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
@@ -98,6 +98,7 @@ def calibrate_file(args: argparse.Namespace) -> None:
     )
     from fcn_road_seg.model.road_fcn import RoadFCN
 
+    refuse_unknown_hold_outs(args.data, split_rule(args))
     checkpoint = load_checkpoint(checkpoint_path(args.checkpoint))
     frames_rgb = list(calibration_frames(args.data, split_rule(args)))
     if args.prepare_int8:

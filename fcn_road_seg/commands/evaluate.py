@@ -18,7 +18,13 @@ from fcn_road_seg.commands.arguments import (
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame
 from fcn_road_seg.datasets.kitti_road import find_test_frames
-from fcn_road_seg.datasets.splits import RENDERED_NAME, SPLITS, find_frames, name_data_sets
+from fcn_road_seg.datasets.splits import (
+    RENDERED_NAME,
+    SPLITS,
+    find_frames,
+    name_data_sets,
+    refuse_unknown_hold_outs,
+)
 from fcn_road_seg.evaluation.output import REPORT_NAME, SUBMISSION_NAME, refuse_to_overwrite
 
 if TYPE_CHECKING:
@@ -140,6 +146,7 @@ def choose_frames(args: argparse.Namespace) -> Iterator[ChosenFrames]:
         ValueError: the split rule or a data set is invalid.
     """
     rule = split_rule(args)
+    refuse_unknown_hold_outs(args.data, rule)
     for name, root in zip(name_data_sets(args.data), args.data, strict=True):
         split = args.split or 'val'
         frames = find_frames(root, split, rule)

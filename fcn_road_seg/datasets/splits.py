@@ -92,6 +92,23 @@ def find_frames(
     return found
 
 
+def refuse_unknown_hold_outs(roots: Iterable[str | Path], rule: SplitRule) -> None:
+    """Refuse a prefix of `rule.hold_out` with which no frame's name in any data set begins.
+
+    Raises:
+        DatasetError: there is one (misspelt, it would hold out nothing), or as `find_frames`.
+    """
+    if not rule.hold_out:
+        return
+    names = [frame.name for root in roots for frame in find_frames(root, 'all')]
+    for prefix in rule.hold_out:
+        if not any(name.startswith(prefix) for name in names):
+            raise DatasetError(
+                f"no frame's name begins with {prefix!r}, so nothing would be held out; the first "
+                f'of {len(names)} names is {names[0]!r}'
+            )
+
+
 def name_data_sets(roots: Iterable[str | Path]) -> list[str]:
     """Return a printable name for each folder: its last part, with a number if that is taken.
 
@@ -121,6 +138,8 @@ def _find_frames(root: Path, split: str, rule: SplitRule) -> list[LabelledFrame]
 
 
 def _splits(root: Path, rule: SplitRule) -> Callable[[str], list[LabelledFrame]]:
+    if not root.is_dir():
+        raise DatasetError(f'{root} is not a folder; give the folder of a data set')
     if (root / 'training' / 'image_2').is_dir():
         has_road = (root / 'training' / 'gt_image_2').is_dir()
         has_semantics = (root / 'training' / 'semantic').is_dir() and not has_road

@@ -11,6 +11,8 @@ import cv2
 
 from fcn_road_seg.utils.cpu_features import usable_cpus
 
+# More than any vehicle computer has.
+MAX_THREADS = 1024
 _CPUS = Path('/sys/devices/system/cpu')
 
 

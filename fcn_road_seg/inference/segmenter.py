@@ -229,6 +229,9 @@ def _advice(precision: str, backend: str) -> str:
 
 
 def _check_frame(frame: np.ndarray, channel_order: str) -> None:
+    if not isinstance(frame, np.ndarray):
+        # OpenCV's imread returns None for a file that it cannot read.
+        raise ValueError(f'frame is {frame!r:.80}, not (H, W, 3) uint8; read the image first')
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
         raise ValueError(f'frame is {frame.shape} {frame.dtype}, not (H, W, 3) uint8; convert it')
     if channel_order not in CHANNEL_ORDERS:

@@ -161,6 +161,8 @@ def open_safetensors(path: Path, framework: str = 'np') -> Iterator[Any]:
         CheckpointError: the file does not exist, is not readable, or has more than
             MAX_FILE_BYTES or MAX_TENSORS.
     """
+    if path.is_dir():
+        raise CheckpointError(f'{path} is a folder; give the path of a .safetensors file')
     if not path.is_file():
         raise CheckpointError(f'{path} does not exist; give the path of a .safetensors file')
     if (size := path.stat().st_size) > MAX_FILE_BYTES:

@@ -13,7 +13,13 @@ from fcn_road_seg.datasets.rendered import (
     RENDERED_VAL_SEED,
     find_rendered_frames,
 )
-from fcn_road_seg.datasets.splits import RENDERED_NAME, SplitRule, find_frames, name_data_sets
+from fcn_road_seg.datasets.splits import (
+    RENDERED_NAME,
+    SplitRule,
+    find_frames,
+    name_data_sets,
+    refuse_unknown_hold_outs,
+)
 from fcn_road_seg.training.frame_cache import FrameCache
 from fcn_road_seg.training.road_frames import Frame, RoadFrames
 
@@ -67,6 +73,7 @@ def find_sources(data: Iterable[str], rendered: str | None, rule: SplitRule) -> 
     found = []
     # The metrics are keyed by these names.
     names = name_data_sets(root for root, _ in shares)
+    refuse_unknown_hold_outs((root for root, _ in shares), rule)
     for name, (root, share) in zip(names, shares, strict=True):
         train, val = (find_frames(root, split, rule) for split in ('train', 'val'))
         if not train:

@@ -122,6 +122,8 @@ def test_without_matplotlib_the_chart_is_missed(tiny, tmp_path, monkeypatch, cap
         (['--sizes', '256'], "'256' is not HxW; give, for example, 192x640"),
         (['--frame', '0x10'], "'0x10' is not HxW"),
         (['--rounds', '-1'], '--rounds -1 is too small; use at least 0'),
+        (['--threads', '-1'], "'-1' is not a whole number from 0 to 1024"),
+        (['--parameter', 'threshold:=0.6'], '--parameter has no effect without --node'),
         (['--rate', '0'], '--rate 0 is not a positive number'),
         (['--seconds', 'inf'], '--seconds inf is not a positive number'),
         (['--networks', 'resnet'], "invalid choice: 'resnet'"),

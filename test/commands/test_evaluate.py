@@ -98,6 +98,14 @@ def test_checkpoint_at_fault_is_one_line(tmp_path):
         evaluate.main(['--rendered', '1', '--checkpoint', str(tmp_path / 'none.safetensors')])
 
 
+def test_misspelt_drive_is_refused_and_not_measured_on_others(tmp_path):
+    data = kitti(tmp_path / 'kitti', split='training')
+    arguments = ['--data', str(data), '--hold-out', 'uum', '--out', str(tmp_path / 'out')]
+    with pytest.raises(SystemExit, match=r"evaluate: no frame's name begins with 'uum'"):
+        evaluate.main(arguments)
+    assert not (tmp_path / 'out').exists()
+
+
 def test_split_without_frames_is_one_line(tmp_path, random_checkpoint_path):
     data = kitti(tmp_path / 'kitti', split='training')
     arguments = ['--data', str(data), '--split', 'val', '--val-fraction', '0']

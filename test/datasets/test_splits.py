@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from fcn_road_seg.datasets.frames import DatasetError
-from fcn_road_seg.datasets.splits import SplitRule, find_frames, name_data_sets
+from fcn_road_seg.datasets.splits import (
+    SplitRule,
+    find_frames,
+    name_data_sets,
+    refuse_unknown_hold_outs,
+)
 from test.helpers.labelled_frames import frame_stems, grey, write_image, write_kitti_road
 
 
@@ -72,6 +77,22 @@ def test_held_out_drive_validates_alone_and_is_not_trained_on(drives):
 def test_data_set_without_a_held_out_drive_keeps_its_own_split(drives):
     other = SplitRule(hold_out=('X',))
     assert frame_stems(find_frames(drives, 'val', other)) == ['A_val0', 'C_val1']
+
+
+def test_prefix_that_holds_out_nothing_anywhere_is_refused(drives, tmp_path):
+    write_image(tmp_path / 'own' / 'images' / 'D_0.png', np.zeros((4, 6, 3)))
+    write_image(tmp_path / 'own' / 'masks' / 'D_0.png', grey(255))
+    roots = (drives, tmp_path / 'own')
+    refuse_unknown_hold_outs(roots, SplitRule(hold_out=('A_', 'D_')))
+    refuse_unknown_hold_outs(roots, SplitRule())
+    text = "no frame's name begins with 'X_', so nothing would be held out; the first of 6 names"
+    with pytest.raises(DatasetError, match=text):
+        refuse_unknown_hold_outs(roots, SplitRule(hold_out=('A_', 'X_')))
+
+
+def test_folder_that_does_not_exist_is_told(tmp_path):
+    with pytest.raises(DatasetError, match='nowhere is not a folder; give the folder of a data'):
+        find_frames(tmp_path / 'nowhere', 'train')
 
 
 def test_unknown_layout_is_refused(tmp_path):

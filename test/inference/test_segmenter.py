@@ -476,6 +476,12 @@ def test_roi_top_out_of_range_is_refused(random_checkpoint, roi_top):
         RoadSegmenter(random_checkpoint, 'cpu', roi_top=roi_top)
 
 
+@pytest.mark.parametrize('frame', [None, 'frame.png'])
+def test_frame_that_is_no_array_is_refused(segmenter, frame):
+    with pytest.raises(ValueError, match=f'frame is {frame!r}, not .*; read the image first'):
+        segmenter(frame)
+
+
 @pytest.mark.parametrize(
     'frame',
     [

@@ -109,6 +109,11 @@ def test_checkpoint_parameter_is_a_path_and_nothing_else(tmp_path, monkeypatch, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match='is a folder; give the path of a'):
+        load_model(parameters_with(checkpoint=str(tmp_path)), LOGGER)
+
+
 def test_file_that_is_no_checkpoint_is_refused_without_telling_what_is_in_it(tmp_path):
     path = tmp_path / 'key.pem'
     path.write_text('secret key ' * 100)

@@ -71,6 +71,12 @@ def test_data_set_named_like_the_rendered_scenes_is_told_apart_from_them(tmp_pat
     assert [source.name for source in found] == ['rendered_1', 'rendered']
 
 
+def test_misspelt_drive_is_refused_and_not_trained_on(tmp_path):
+    root = own_frames(tmp_path / 'own')
+    with pytest.raises(DatasetError, match="no frame's name begins with 'typo'"):
+        find_sources([root], None, SplitRule(hold_out=('typo',)))
+
+
 def test_data_set_with_nothing_left_to_train_on_is_named(tmp_path):
     root = own_frames(tmp_path / 'own')
     with pytest.raises(DatasetError, match='own has no training frames left; hold out fewer'):
