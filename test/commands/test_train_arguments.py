@@ -13,7 +13,7 @@ from fcn_road_seg.training import road_frames
 @pytest.mark.parametrize(
     ('arguments', 'reason'),
     [
-        (['--data', 'nowhere'], 'nowhere is not a known data set'),
+        (['--data', 'nowhere'], 'nowhere is not a folder'),
         ([], 'nothing to train on; give --data'),
         (['--rendered', '4', '--val-fraction', '2'], r'val_fraction 2.0 is not in \[0, 1\)'),
         (['--rendered', '4', '--skip-scales', '1'], 'give one per skip'),

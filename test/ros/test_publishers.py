@@ -146,8 +146,14 @@ def test_camera_info_is_relayed_without_the_network_beside_a_grid_that_cannot_be
     camera_info = peer.node.create_publisher(CameraInfo, 'camera_info', 1)
     peer.node.create_timer(0.05, lambda: camera_info.publish(CameraInfo(width=160)))
     peer.connect()
-    peer.spin_until(lambda: 'camera_height' in peer.next_diagnostics().message)
-    (relayed,) = peer.answer(peer.send(np.zeros((32, 32, 3), np.uint8)))
+    small = np.zeros((32, 32, 3), np.uint8)
+
+    def is_grid_wanted():
+        peer.send(small)
+        return values_of(peer.next_diagnostics())['frames without ground'] != '0'
+
+    peer.spin_until(is_grid_wanted)
+    (relayed,) = peer.answer(peer.send(small))
     assert relayed.width == 160
     assert values_of(peer.next_diagnostics())['frames segmented'] == '0'
     assert grids == []
