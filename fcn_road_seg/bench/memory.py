@@ -70,7 +70,7 @@ def _memory_mib(
         segmenter = RoadSegmenter(subject.checkpoint_path, subject.device)
         segmenter.input_rule = InputRule(fixed_hw=input_hw)
         # A GPU's second frame of a kind captures a graph, which has memory of its own.
-        for _ in range(3):
+        for _ in range(2):
             segmenter(frame, confidence=False, overlay=True)
     else:
         checkpoint = load_checkpoint(subject.checkpoint_path)

@@ -75,7 +75,8 @@ class ImageSubscription:
             # Until a publisher is known: reliable, to lose no frame, if all are to be kept; else
             # best effort, which is compatible with every publisher.
             default = ReliabilityPolicy.RELIABLE if keep_all else ReliabilityPolicy.BEST_EFFORT
-            self._reliability = _offered(self._publishers()) or default
+            publishers = node.get_publishers_info_by_topic(self.topic)
+            self._reliability = _offered(publishers) or default
         else:
             self._reliability = ReliabilityPolicy[reliability.upper()]
         self._subscription = self._subscribe()
@@ -118,16 +119,17 @@ class ImageSubscription:
 
     def _follow(self) -> None:
         """Resubscribe if the publishers now offer another reliability than the requested one."""
-        offered = _offered(self._publishers()) if self._auto else None
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        offered = _offered(publishers) if self._auto else None
         if offered is not None and offered != self._reliability:
             self._node.destroy_subscription(self._subscription)
             self._reliability = offered
             self._subscription = self._subscribe()
             self._node.get_logger().info(f'{self.topic} is now subscribed {self.reliability}')
         # Events alone are not enough: one may come before the publisher's name is known.
-        if refused := _refused(self._publishers(), self._reliability):
+        if refused := _refused(publishers, self._reliability):
             self._report(refused, 'reliability')
-        elif self._other_policy and self._publishers():
+        elif self._other_policy and publishers:
             self._report([], self._other_policy)
         else:
             self.mismatch = ''
@@ -146,9 +148,6 @@ class ImageSubscription:
                 self._node, self._name, 'subscription', _OVERRIDABLE
             ),
         )
-
-    def _publishers(self) -> list[Any]:
-        return list(self._node.get_publishers_info_by_topic(self.topic))
 
     def _on_incompatible(self, event: Any) -> None:
         policy = qos_policy_name(event.last_policy_kind)

@@ -273,7 +273,7 @@ def test_shutdown_transition_in_mid_inference_ends_the_process(connected, random
 
 
 def test_signal_while_deactivate_waits_for_a_frame_ends_it_within_2_s(
-    start_node, random_checkpoint_path, tmp_path
+    connected, random_checkpoint_path, tmp_path
 ):
     wish = tmp_path / 'take 8 s a frame'
     program = f"""
@@ -292,9 +292,7 @@ RoadSegmenter.__call__ = slow
 raise SystemExit(main(sys.argv))
 """
     command = (sys.executable, '-c', program)
-    node = start_node('-p', f'checkpoint:={random_checkpoint_path}', command=command)
-    peer = Peer(topics=('mask',))
-    peer.connect()
+    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', command=command)
     wish.touch()
     peer.send(FRAME)
     peer.spin_for(0.5)
@@ -307,7 +305,6 @@ raise SystemExit(main(sys.argv))
     start = time.monotonic()
     assert node.end(signal.SIGTERM, timeout_s=20) == 0
     assert time.monotonic() - start < 2.0
-    peer.close()
 
 
 def test_context_shut_down_from_outside_ends_it_with_status_0(
