@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -128,15 +129,25 @@ class CudaPipeline:
     def _arithmetic(self) -> Iterator[None]:
         # TF32, PyTorch's default for convolutions, has 10 binary digits and would change the
         # mask. In 16 bits cuDNN measures which algorithm is fastest; in float32 it does not, so
-        # that every process computes the same mask.
-        settings = torch.backends.cudnn.flags(
-            enabled=True,
-            benchmark=not self._is_exact,
-            deterministic=self._is_exact,
-            allow_tf32=False,
-        )
-        with self._cudnn_settings, settings:
-            yield
+        # that every process computes the same mask. Not cudnn.flags: it fails if the process has
+        # set torch.backends.fp32_precision.
+        cudnn = torch.backends.cudnn
+        settings: list[tuple[Any, str, object]] = [
+            (cudnn, 'enabled', True),
+            (cudnn, 'benchmark', not self._is_exact),
+            (cudnn, 'deterministic', self._is_exact),
+        ]
+        if self._is_exact and hasattr(cudnn, 'conv'):  # PyTorch 2.9 and newer
+            settings.append((cudnn.conv, 'fp32_precision', 'ieee'))
+        elif self._is_exact:
+            settings.append((cudnn, 'allow_tf32', False))
+        with self._cudnn_settings:
+            before = [(owner, name, getattr(owner, name)) for owner, name, _ in settings]
+            try:
+                _assign(settings)
+                yield
+            finally:
+                _assign(before)
 
     def _download(self, program: CudaProgram) -> Segmentation:
         # Into new pinned memory, which the caller may keep. PyTorch caches it when it is freed, so
@@ -150,3 +161,8 @@ class CudaPipeline:
 
     def _host_bytes(self, count: int) -> Tensor:
         return torch.empty(count, dtype=torch.uint8, pin_memory=self._stream is not None)
+
+
+def _assign(settings: list[tuple[Any, str, object]]) -> None:
+    for owner, name, value in settings:
+        setattr(owner, name, value)

@@ -215,16 +215,36 @@ def test_kinds_not_seen_for_long_are_forgotten_and_known_again(segmenter, refere
     assert [kind[0] for kind in kept] == [*sizes[-_KEPT_PROGRAMS + 1 :], sizes[0]]
 
 
+@pytest.fixture(params=['untouched', 'ieee', 'tf32'])
+def fp32_precision(request):
+    """What the process has set as PyTorch's precision in float32 (2.9 and newer)."""
+    if request.param == 'untouched':
+        yield
+        return
+    if not hasattr(torch.backends, 'fp32_precision'):
+        pytest.skip('this PyTorch has only allow_tf32')
+    torch.backends.fp32_precision = request.param
+    yield
+    torch.backends.fp32_precision = 'none'
+
+
 @pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
+@pytest.mark.usefixtures('fp32_precision')
 def test_pytorchs_settings_are_left_as_they_were(segmenter):
+    cudnn = torch.backends.cudnn
+
     def of_pytorch():
-        cudnn = torch.backends.cudnn
-        return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32
+        # allow_tf32 cannot be read if fp32_precision was set.
+        tf32 = cudnn.conv.fp32_precision if hasattr(cudnn, 'conv') else cudnn.allow_tf32
+        return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, tf32
 
     before = of_pytorch()
     for _ in range(3):
         segmenter(picture((128, 192)))
         assert of_pytorch() == before
+    with segmenter._pipeline._arithmetic():
+        assert of_pytorch() == (True, False, True, 'ieee' if hasattr(cudnn, 'conv') else False)
+    assert of_pytorch() == before
 
 
 @pytest.mark.parametrize('segmenter', DEVICES, indirect=True)
