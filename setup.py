@@ -45,7 +45,7 @@ scripts = ['fcn-road-seg = fcn_road_seg.__main__:main']
 # lib/fcn_road_seg, where `ros2 run` looks. pip builds a wheel, whose scripts go into bin/: no
 # place for names such as `train`.
 if {'install', 'develop'} & set(sys.argv):
-    scripts += [f'{name} = fcn_road_seg.commands.{name}:main' for name in commands]
+    scripts += [f'{name} = fcn_road_seg.__main__:main_of_script' for name in commands]
 
 setup(
     name=package_name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -24,17 +26,36 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names, with the other arguments.
 
-    Returns its exit status; 2 for an unknown command.
+    Returns its exit status; 2 for an unknown command. SIGINT or SIGTERM during its imports end it
+    as later on: with 0 the node, with INTERRUPTED the other commands.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] not in COMMANDS:
+    if not argv or argv[0] in ('-h', '--help'):
         print('usage: fcn-road-seg COMMAND ...\n\nCommands (COMMAND --help shows the options):')
         for name, text in COMMANDS.items():
             print(f'  {name:14}{text}')
-        return 0 if argv in (['-h'], ['--help']) else 2
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        from fcn_road_seg.utils.nearest_name import did_you_mean
+
+        advice = did_you_mean(argv[0], COMMANDS) or '; fcn-road-seg --help lists the commands'
+        print(f'fcn-road-seg: command {argv[0]!r} is unknown{advice}', file=sys.stderr)
+        return 2
     # ROS and argparse both read the program's name and arguments from here.
     sys.argv = [f'fcn-road-seg {argv[0]}', *argv[1:]]
-    return import_module(f'fcn_road_seg.commands.{argv[0]}').main() or 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return import_module(f'fcn_road_seg.commands.{argv[0]}').main() or 0
+    except KeyboardInterrupt:
+        # A command that has begun catches it, and says what is left.
+        from fcn_road_seg.commands.cli import INTERRUPTED
+
+        return 0 if argv[0] == 'segment' else INTERRUPTED
+
+
+def main_of_script() -> int:
+    """Run the command after which the program is named: lib/fcn_road_seg/NAME of a workspace."""
+    return main([os.path.basename(sys.argv[0]), *sys.argv[1:]])
 
 
 if __name__ == '__main__':

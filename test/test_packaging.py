@@ -87,6 +87,32 @@ def test_colcon_installs_an_executable_that_ros2_run_finds(workspace, name):
 
 
 @needs_colcon
+def test_installed_command_that_is_interrupted_while_it_is_imported_has_no_traceback(
+    workspace, tmp_path
+):
+    (tmp_path / 'sitecustomize.py').write_text("""
+import signal, sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == 'fcn_road_seg.commands.evaluate':
+            signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupt())
+""")
+    script = '. "$0/install/setup.sh" && PYTHONPATH="$1:$PYTHONPATH" exec "$0/$2"'
+    executable = 'install/fcn_road_seg/lib/fcn_road_seg/evaluate'
+    done = subprocess.run(
+        ['bash', '-c', script, str(workspace), str(tmp_path), executable],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (130, '')
+
+
+@needs_colcon
 def test_colcon_puts_no_command_on_the_path(workspace):
     assert not (workspace / 'install/fcn_road_seg/bin').exists()
 

@@ -14,9 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from fcn_road_seg.bags.bag_segmenter import camera_topics, decode_ahead
-from fcn_road_seg.bags.reader import BAG_SUFFIXES, BagMessage, BagReader
+from fcn_road_seg.bags.reader import BAG_SUFFIXES, BagMessage, BagReader, is_bag_folder
 from fcn_road_seg.bags.typestore import BagError
-from fcn_road_seg.datasets.frames import find_images, read_image
+from fcn_road_seg.datasets.frames import NoImageError, find_images, read_image
 from fcn_road_seg.datasets.label_folder import LabelFolder, png
 from fcn_road_seg.inference.uncertainty import edge_entropy, least_sure
 
@@ -105,7 +105,7 @@ class LabelExport:
         ]
 
     def _frames(self, path: Path, only: Collection[int] | None = None) -> Iterator[NumberedFrame]:
-        if path.is_dir() and not (path / 'metadata.yaml').exists() and not _bag_files(path):
+        if path.is_dir() and not is_bag_folder(path):
             yield from _image_frames(path, only)
             return
         for frame in _bag_frames(path, self._topics, only):
@@ -115,8 +115,25 @@ class LabelExport:
                 yield frame
 
 
-def _bag_files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.suffix in BAG_SUFFIXES]
+def refuse_other_inputs(inputs: Sequence[Path]) -> None:
+    """Check that all `inputs` are bags or folders of images, before the hours of work.
+
+    Raises:
+        BagError, DatasetError: one is neither.
+    """
+    for path in inputs:
+        if not path.exists():
+            raise BagError(f'{path} does not exist; give a bag or a folder of images')
+        # BagReader advises how to convert a .bag.
+        if path.is_file() and path.suffix not in (*BAG_SUFFIXES, '.bag'):
+            raise BagError(f'{path} is not a bag; give a bag, or the folder that holds the images')
+        if path.is_dir() and not is_bag_folder(path):
+            try:
+                find_images(path)
+            except NoImageError as error:
+                raise BagError(
+                    f'{error} and is not a bag; give bags one by one, or a folder of images'
+                ) from error
 
 
 def _image_frames(folder: Path, only: Collection[int] | None) -> Iterator[NumberedFrame]:

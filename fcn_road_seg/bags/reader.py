@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -141,6 +142,17 @@ class BagReader:
         self._reader.close()
 
 
+def is_bag_folder(folder: Path) -> bool:
+    """Return whether a folder has a metadata.yaml or files named after it, as a recorder does.
+
+    If they lack a metadata.yaml, the recorder was killed.
+    """
+    name = re.compile(re.escape(folder.resolve().name) + r'_\d+')
+    return (folder / 'metadata.yaml').exists() or any(
+        file.suffix in BAG_SUFFIXES and name.fullmatch(file.stem) for file in folder.iterdir()
+    )
+
+
 def _refuse_unmerged(path: Path) -> None:
     """Raise BagError if sqlite3 keeps messages in a file beside the bag, as they would be lost."""
     logs = path.glob('*.db3-wal') if path.is_dir() else [path.with_name(f'{path.name}-wal')]
@@ -159,7 +171,7 @@ def _remedy(path: Path) -> str:
     for file in files:
         if file.suffix == '.mcap' and _lacks_end(file):
             return (
-                f'{file} has no end, as after its recorder was killed; repair it: '
+                f'{file.name} has no end, as after its recorder was killed; repair it: '
                 f'mcap recover {shlex.quote(str(file))} -o NEW.mcap'
             )
     has_metadata = (path / 'metadata.yaml').exists()

@@ -31,7 +31,7 @@ from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
-from fcn_road_seg.utils.atomic_write import atomic_write
+from fcn_road_seg.utils.atomic_write import atomic_write, refuse_unwritable_folder
 
 FORMAT_VERSION = 1
 DRIVE_SEED = 2_000_000
@@ -47,11 +47,13 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
     Raises:
         BenchError: a network does not run on this device, or there is no ROS 2 for the node.
         LiveError: the node or the camera did not start, or ended early.
-        CheckpointError, SegmenterError, OSError: as `load_checkpoint` and `RoadSegmenter`.
+        CheckpointError, SegmenterError, ValueError, OSError: as `load_checkpoint`, `RoadSegmenter`
+            and `refuse_unwritable_folder`.
     """
     if options.node:
         # Check this now, not after minutes of timing networks.
         _require_ros()
+    refuse_unwritable_folder(options.out)
     options.out.mkdir(parents=True, exist_ok=True)
     path = checkpoint_path(options.checkpoint)
     checkpoint = load_checkpoint(path)

@@ -49,7 +49,8 @@ def add_topics_argument(parser: argparse.ArgumentParser, use: str) -> None:
 def add_split_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the arguments of `split_rule`, which select the validation frames."""
     rule = SplitRule()
-    parser.add_argument(
+    blocks = parser.add_mutually_exclusive_group()
+    blocks.add_argument(
         '--val-fraction',
         type=float,
         default=rule.val_fraction,
@@ -57,7 +58,7 @@ def add_split_arguments(parser: argparse._ActionsContainer) -> None:
         help='Share of frames, at the end of each category, to use for validation if a data set '
         f'has no split of its own (default: {rule.val_fraction:g}).',
     )
-    parser.add_argument(
+    blocks.add_argument(
         '--fold',
         metavar='K/N',
         help='Use the K-th of N contiguous blocks of each category for validation, instead of '

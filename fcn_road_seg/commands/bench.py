@@ -16,9 +16,8 @@ from fcn_road_seg.bench.options import (
 )
 from fcn_road_seg.commands.arguments import add_machine_arguments, size_hw
 from fcn_road_seg.commands.cli import run_command
-from fcn_road_seg.inference.options import SegmenterError
+from fcn_road_seg.commands.node_arguments import add_parameter_argument
 from fcn_road_seg.live.errors import LiveError
-from fcn_road_seg.model.checkpoint_file import CheckpointError
 from fcn_road_seg.model.input_rule import InputRule
 
 SIZES_HW = ((256, 256), (192, 640), (352, 1216))
@@ -91,13 +90,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='Number of frames to send to the live node, once without and once with the overlay '
         '(default: %(default)s).',
     )
-    parser.add_argument(
-        '--parameter',
-        action='append',
-        default=[],
-        metavar='NAME:=VALUE',
-        help='Set a parameter of the live node, e.g. backend:=torch; may be repeated.',
-    )
+    add_parameter_argument(parser, 'the live node', 'backend:=torch')
     parser.add_argument(
         '--out',
         type=Path,
@@ -153,8 +146,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(
         'bench',
         work,
-        (BenchError, LiveError, CheckpointError, SegmenterError, OSError),
+        (BenchError, LiveError, ValueError, OSError),
         lambda: f'interrupted; the tables printed so far are in {args.out}',
+        'use --device cpu or smaller --sizes',
     )
 
 

@@ -23,6 +23,7 @@ from fcn_road_seg.datasets.splits import SplitRule, find_frames, refuse_unknown_
 from fcn_road_seg.model.checkpoint_file import CheckpointOf
 from fcn_road_seg.model.int8_form import prepare_for_int8
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
+from fcn_road_seg.utils.atomic_write import refuse_to_overwrite
 from fcn_road_seg.utils.sampling import evenly_spaced
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add_split_arguments(parser)
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FILE', help='Checkpoint file to write.'
+        '--out',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help='Checkpoint file to write; it must not exist.',
     )
     args = parser.parse_args(argv)
     if not args.out.parent.is_dir():
@@ -98,6 +103,7 @@ def calibrate_file(args: argparse.Namespace) -> None:
     )
     from fcn_road_seg.model.road_fcn import RoadFCN
 
+    refuse_to_overwrite(args.out)
     refuse_unknown_hold_outs(args.data, split_rule(args))
     checkpoint = load_checkpoint(checkpoint_path(args.checkpoint))
     frames_rgb = list(calibration_frames(args.data, split_rule(args)))

@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 from io import TextIOWrapper
 
+from fcn_road_seg.inference.gpu_errors import is_gpu_error
+
 INTERRUPTED = 130
 # How many of the reasons for bad frames are printed.
 ERRORS_SHOWN = 10
+GPU_REMEDY = 'use --device cpu, a smaller --input or another --precision'
 
 
 def run_command(
@@ -18,12 +21,15 @@ def run_command(
     work: Callable[[], None],
     errors: tuple[type[Exception], ...],
     interrupted: Callable[[], str] = lambda: 'interrupted',
+    gpu_remedy: str = GPU_REMEDY,
 ) -> int:
     """Do `work`; return 0, or INTERRUPTED after SIGINT or SIGTERM, saying `NAME: interrupted()`.
 
+    If `work` raises the KeyboardInterrupt again with a text, that text is said instead.
+
     Raises:
-        SystemExit: `work` raised one of `errors`; its text, after the command's name, is one line
-            for the user, and the exit status is 1.
+        SystemExit: `work` raised one of `errors`, or a GPU failed; its text, after the command's
+            name, is one line for the user (with `gpu_remedy`), and the exit status is 1.
     """
     # SIGTERM's default would leave half-written files and child processes behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -34,8 +40,14 @@ def run_command(
         work()
     except errors as error:
         raise SystemExit(f'{name}: {" ".join(str(error).splitlines())}') from error
-    except KeyboardInterrupt:
-        print(f'{name}: {interrupted()}', file=sys.stderr)
+    except RuntimeError as error:
+        if not is_gpu_error(error):
+            raise
+        # The lines that follow are for programmers.
+        reason = str(error).partition('\n')[0].rstrip('. ')
+        raise SystemExit(f'{name}: {reason}; {gpu_remedy}') from error
+    except KeyboardInterrupt as interrupt:
+        print(f'{name}: {str(interrupt) or interrupted()}', file=sys.stderr)
         return INTERRUPTED
     return 0
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fcn_road_seg.commands.cli import run_command
+from fcn_road_seg.commands.node_arguments import add_parameter_argument
 from fcn_road_seg.demo.frames import (
     BAG_FRAMES,
     RATE_HZ,
@@ -20,7 +21,7 @@ from fcn_road_seg.demo.frames import (
 from fcn_road_seg.demo.run import run_demo
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.errors import LiveError
-from fcn_road_seg.viz.video import VideoError
+from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -75,13 +76,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='DIR',
         help='Output folder (default: %(default)s).',
     )
-    parser.add_argument(
-        '--parameter',
-        action='append',
-        default=[],
-        metavar='NAME:=VALUE',
-        help='Set a parameter of the node, e.g. device:=cpu; may be repeated.',
-    )
+    add_parameter_argument(parser, 'the node', 'device:=cpu')
     args = parser.parse_args(argv)
     if args.topic and not args.bag:
         parser.error(f'--topic {args.topic} needs a bag; add --bag PATH')
@@ -118,11 +113,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
 
     def work() -> None:
+        refuse_unwritable_folder(args.out)
         args.out.mkdir(parents=True, exist_ok=True)
         for line in run_demo(load_messages(args), args.parameter, args.out):
             print(line, flush=True)
 
-    return run_command('demo', work, (DemoError, LiveError, VideoError, OSError))
+    return run_command('demo', work, (DemoError, LiveError, ValueError, OSError))
 
 
 if __name__ == '__main__':

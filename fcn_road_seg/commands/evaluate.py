@@ -25,7 +25,8 @@ from fcn_road_seg.datasets.splits import (
     name_data_sets,
     refuse_unknown_hold_outs,
 )
-from fcn_road_seg.evaluation.output import REPORT_NAME, SUBMISSION_NAME, refuse_to_overwrite
+from fcn_road_seg.evaluation.output import REPORT_NAME, SUBMISSION_NAME
+from fcn_road_seg.utils.atomic_write import refuse_to_overwrite
 
 if TYPE_CHECKING:
     from fcn_road_seg.evaluation.report import DataSetResult
@@ -104,13 +105,13 @@ def evaluate(args: argparse.Namespace) -> None:
             names are checked before the network is loaded.
     """
     if args.submission:
-        refuse_to_overwrite(args.submission / SUBMISSION_NAME)
+        refuse_to_overwrite(args.submission / SUBMISSION_NAME, 'folder')
         frames = find_test_frames(args.data[0])
         from fcn_road_seg.evaluation.submission import write_submission
 
         print(write_submission(build_segmenter(args), frames, args.submission))
         return
-    refuse_to_overwrite(args.out / REPORT_NAME)
+    refuse_to_overwrite(args.out / REPORT_NAME, 'folder')
     chosen = list(choose_frames(args))
     try:
         from fcn_road_seg.evaluation.report import format_report, write_report

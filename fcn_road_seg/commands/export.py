@@ -9,6 +9,7 @@ from pathlib import Path
 from fcn_road_seg.commands.arguments import add_checkpoint_argument
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
+from fcn_road_seg.utils.atomic_write import refuse_to_overwrite
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -23,7 +24,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--out',
         type=Path,
         metavar='FILE',
-        help="File to write (default: the checkpoint's name, in the current folder).",
+        help="File to write; it must not exist (default: the checkpoint's name, in the current "
+        'folder).',
     )
     return parser.parse_args(argv)
 
@@ -38,7 +40,8 @@ def export(args: argparse.Namespace) -> None:
     """Write what the arguments ask for.
 
     Raises:
-        CheckpointError, ExportError, OSError: as load_checkpoint and export_onnx.
+        CheckpointError, ExportError, ValueError, OSError: as load_checkpoint, export_onnx and
+            refuse_to_overwrite.
     """
     # PyTorch and ONNX take seconds to import.
     from fcn_road_seg.model.checkpoint import load_checkpoint
@@ -48,6 +51,7 @@ def export(args: argparse.Namespace) -> None:
     out: Path = args.out or Path(f'{source.stem}.{args.format}')
     if out.suffix != f'.{args.format}' or out.is_dir() or not out.parent.is_dir():
         raise ExportError(f'{out} is not a .{args.format} file in an existing folder')
+    refuse_to_overwrite(out)
     difference = export_onnx(load_checkpoint(source), out)
     check = 'not compared with PyTorch: onnxruntime is not installed'
     if difference is not None:

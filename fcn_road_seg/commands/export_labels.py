@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fcn_road_seg.bags.label_export import LabelExport
+from fcn_road_seg.bags.label_export import LabelExport, refuse_other_inputs
 from fcn_road_seg.commands.arguments import (
     add_segmenter_arguments,
     add_topics_argument,
@@ -68,8 +68,9 @@ def export_labels(args: argparse.Namespace) -> None:
 
     Raises:
         BagError, CheckpointError, DatasetError, SegmenterError, ValueError, OSError: as
-            LabelExport, build_segmenter and atomic_label_folder.
+            LabelExport, build_segmenter, atomic_label_folder and refuse_other_inputs.
     """
+    refuse_other_inputs(args.inputs)
     with atomic_label_folder(args.out, FORMATS[args.format]) as folder:
         # Last, as it loads the network, which may take seconds.
         export = LabelExport(args.inputs, args.topics, build_segmenter(args))

@@ -16,7 +16,7 @@ from fcn_road_seg.bags.kitti_converter import (
     KittiConverter,
 )
 from fcn_road_seg.bags.writer import atomic_bag_writer
-from fcn_road_seg.commands.arguments import add_output_arguments
+from fcn_road_seg.commands.arguments import add_output_arguments, whole_number
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.datasets.kitti_sequences import (
     DEFAULT_ROAD_RATE_HZ,
@@ -50,14 +50,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--start',
-        type=int,
+        type=whole_number(0),
         metavar='N',
         help='Number of the first frame (default: the first of the folder). The frames of a road '
         'folder are counted from 0 in the order of their names.',
     )
     parser.add_argument(
         '--end',
-        type=int,
+        type=whole_number(0),
         metavar='N',
         help='Number of the last frame, included (default: the last of the folder).',
     )

@@ -29,6 +29,7 @@ from fcn_road_seg.commands.segment_bags import (
     asks_for_many,
     segment_many,
 )
+from fcn_road_seg.utils.atomic_write import refuse_to_overwrite
 from fcn_road_seg.viz.video import atomic_video_writer
 
 VIDEO_RATES_HZ = (1.0, 60.0)
@@ -87,7 +88,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--video',
         type=Path,
         metavar='FILE.mp4',
-        help='Write the overlays of one camera as a video as well.',
+        help='Write the overlays of one camera as a video as well; FILE must not exist.',
     )
     add_segmenter_arguments(parser)
     add_fleet_arguments(parser)
@@ -138,9 +139,11 @@ def segment(args: argparse.Namespace, options: BagOptions) -> None:
 
     Raises:
         BagError, CheckpointError, GroundError, SegmenterError, VideoError, ValueError, OSError: as
-            BagReader, GridMaker, Mounting, atomic_bag_writer, build_segmenter and
-            atomic_video_writer.
+            BagReader, GridMaker, Mounting, atomic_bag_writer, build_segmenter,
+            atomic_video_writer and refuse_to_overwrite.
     """
+    if args.video:
+        refuse_to_overwrite(args.video)
     with BagReader(args.bags[0]) as reader:
         cameras = camera_topics(reader.topics, options.topics)
         if args.video and len(cameras) > 1:

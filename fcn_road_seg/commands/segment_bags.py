@@ -119,7 +119,8 @@ def segment_many(args: argparse.Namespace, options: BagOptions) -> None:
         options.grid.mounting()
     out = args.out.absolute()
     if out.exists() and is_one_bag(out):
-        raise BagError(f'{args.out} is a bag; with many bags, OUT is a folder for theirs')
+        kind = 'bag' if out.is_dir() else 'file'
+        raise BagError(f'{args.out} is a {kind}; with many bags, OUT is a folder for theirs')
     jobs = find_bags([source.absolute() for source in args.bags], out)
     if args.shard:
         k, n = args.shard
@@ -186,6 +187,10 @@ def print_result(out: Path, counts: RunCounts, total: int) -> None:
         f'{counts.seconds:.1f} s, {counts.segmented / max(counts.seconds, 1e-9):.1f} frames/s'
     )
     for source, reason in counts.failures.items():
-        print(f'failed: {source}: {one_line(reason)}')
+        # Many reasons begin with the bag's path.
+        name = '' if source in reason else f'{source}: '
+        print(f'failed: {name}{one_line(reason)}')
     if counts.failures:
-        raise BagError(f'{len(counts.failures)} of {total} bags failed; run it again to retry')
+        raise BagError(
+            f"{len(counts.failures)} of {total} bags failed; the lines 'failed:' say why"
+        )

@@ -45,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif metrics is not None:
             print(f'{args.out / CHECKPOINT_NAME}: {metrics}')
 
-    return run_command('train', work, (ValueError, OSError, TrainingError))
+    return run_command(
+        'train', work, (ValueError, OSError, TrainingError), gpu_remedy='use --accelerator cpu'
+    )
 
 
 if __name__ == '__main__':

@@ -24,6 +24,10 @@ class DatasetError(ValueError):
     """A data set on disk has the wrong layout, a missing file or an invalid label."""
 
 
+class NoImageError(DatasetError):
+    """A folder holds no image."""
+
+
 @dataclass(frozen=True)
 class LabelledFrame:
     """One frame and its label file.
@@ -166,15 +170,16 @@ def find_images(folder: Path) -> list[Path]:
     followed; names that begin with a dot are skipped (`._*` of macOS, `.ipynb_checkpoints`).
 
     Raises:
-        DatasetError: there are none, a folder cannot be read, or a symlink leads nowhere or to a
-            folder that contains it.
+        NoImageError: there are none.
+        DatasetError: a folder cannot be read, or a symlink leads nowhere or to a folder that
+            contains it.
     """
     try:
         found = sorted(_walk(folder, frozenset())) if folder.is_dir() else []
     except OSError as error:
         raise DatasetError(f'{error.filename} cannot be read ({error.strerror})') from error
     if not found:
-        raise DatasetError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
+        raise NoImageError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
     return found
 
 

@@ -25,6 +25,9 @@ from fcn_road_seg.datasets.kitti_road import find_kitti_road_frames
 from fcn_road_seg.datasets.label_studio import find_label_studio_frames, is_label_studio
 from fcn_road_seg.datasets.voc import find_voc_frames, is_voc
 
+# Returns the frames of a split, 'train' or 'val'.
+_Reader = Callable[[str], list[LabelledFrame]]
+
 SPLITS = ('train', 'val', 'all')
 # The name of the rendered scenes beside those of data sets.
 RENDERED_NAME = 'rendered'
@@ -137,9 +140,32 @@ def _find_frames(root: Path, split: str, rule: SplitRule) -> list[LabelledFrame]
     return frames_of(split) if split != 'all' else frames_of('train') + frames_of('val')
 
 
-def _splits(root: Path, rule: SplitRule) -> Callable[[str], list[LabelledFrame]]:
+def _splits(root: Path, rule: SplitRule) -> _Reader:
     if not root.is_dir():
         raise DatasetError(f'{root} is not a folder; give the folder of a data set')
+    reader = _reader(root, rule)
+    if reader is not None:
+        return reader
+    parent = root.absolute().parent
+    if _is_data_set(parent):
+        raise DatasetError(f'{root} is not a known data set, but its parent is; give {parent}')
+    raise DatasetError(
+        f'{root} is not a known data set; it needs training/image_2 (KITTI road or semantics), '
+        'trainannot (CamVid), gtFine (Cityscapes or IDD Lite), labels/drivable or labels/sem_seg '
+        '(BDD100K), JPEGImages (VOC), images and label_config.xml (Label Studio), imgs and masks '
+        '(comma10k), images and masks, or train with numbered pairs (Cityscapes image pairs)'
+    )
+
+
+def _is_data_set(root: Path) -> bool:
+    try:
+        return _reader(root, SplitRule()) is not None
+    except DatasetError:
+        return False
+
+
+def _reader(root: Path, rule: SplitRule) -> _Reader | None:
+    """Return what finds the frames of a split, by the layout of `root`; None if it is unknown."""
     if (root / 'training' / 'image_2').is_dir():
         has_road = (root / 'training' / 'gt_image_2').is_dir()
         has_semantics = (root / 'training' / 'semantic').is_dir() and not has_road
@@ -163,12 +189,7 @@ def _splits(root: Path, rule: SplitRule) -> Callable[[str], list[LabelledFrame]]
         if (root / 'val').is_dir():
             return partial(find_image_pairs, root)
         return partial(_by_rule, find_image_pairs(root, 'train'), rule)
-    raise DatasetError(
-        f'{root} is not a known data set; it needs training/image_2 (KITTI road or semantics), '
-        'trainannot (CamVid), gtFine (Cityscapes or IDD Lite), labels/drivable or labels/sem_seg '
-        '(BDD100K), JPEGImages (VOC), images and label_config.xml (Label Studio), imgs and masks '
-        '(comma10k), images and masks, or train with numbered pairs (Cityscapes image pairs)'
-    )
+    return None
 
 
 def _gtfine_reader(root: Path) -> Callable[[Path, str], list[LabelledFrame]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-from fcn_road_seg.bags.reader import BAG_SUFFIXES
+from fcn_road_seg.bags.reader import BAG_SUFFIXES, is_bag_folder
 from fcn_road_seg.bags.typestore import BagError
 
 
@@ -24,15 +23,11 @@ def is_one_bag(source: Path) -> bool:
     """Return whether `source` is to be read as a bag, and not searched for bags.
 
     These are read as a bag: a file, a path that does not exist and is no pattern, and a folder
-    that has a metadata.yaml or files named after it, as a recorder names them. (If they lack a
-    metadata.yaml, the recorder was killed.)
+    for which `is_bag_folder` holds.
     """
-    if not source.is_dir():
-        return source.exists() or not has_magic(str(source))
-    name = re.compile(re.escape(source.resolve().name) + r'_\d+')
-    return (source / 'metadata.yaml').exists() or any(
-        file.suffix in BAG_SUFFIXES and name.fullmatch(file.stem) for file in source.iterdir()
-    )
+    if source.is_dir():
+        return is_bag_folder(source)
+    return source.exists() or not has_magic(str(source))
 
 
 def find_bags(sources: Sequence[Path], out: Path) -> list[BagJob]:
@@ -42,12 +37,15 @@ def find_bags(sources: Sequence[Path], out: Path) -> list[BagJob]:
     searched. `out` itself and hidden files and folders are not searched.
 
     Raises:
-        BagError: a source or pattern has no bags, or two bags would get one name.
+        BagError: a source does not exist, a source or pattern has no bags, or two bags would get
+            one name.
     """
     names: dict[Path, Path] = {}
     for source in sources:
         matches = [source]
-        if not source.exists() and has_magic(str(source)):
+        if not source.exists():
+            if not has_magic(str(source)):
+                raise BagError(f'{source} does not exist; give bags or folders of bags')
             matches = [Path(match) for match in glob(str(source))]
         found = [item for match in matches for item in _bags_in(match, out.resolve())]
         if not found:

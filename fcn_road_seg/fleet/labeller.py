@@ -33,6 +33,12 @@ class Outcome(NamedTuple):
     is_fatal: bool = False
 
 
+def reason_of(error: ValueError | OSError) -> str:
+    """Return why a bag failed, with the advice to run it again where that can help."""
+    # The disk or the network may be mended; what is wrong with the bag or an option stays so.
+    return f'{error}; mend that and run it again' if isinstance(error, OSError) else str(error)
+
+
 class Progress(NamedTuple):
     """Number of frames done so far of a bag that is not finished."""
 

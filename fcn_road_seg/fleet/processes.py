@@ -15,6 +15,7 @@ from fcn_road_seg.fleet.labeller import (
     Labeller,
     Outcome,
     Progress,
+    reason_of,
 )
 from fcn_road_seg.utils.child_process import child_process
 
@@ -61,7 +62,8 @@ def label_in_processes(
                 except (EOFError, OSError):
                     said = Outcome(
                         worker.job,
-                        error=f'its process died {MAX_ATTEMPTS} times, perhaps for want of memory',
+                        error=f'its process died {MAX_ATTEMPTS} times, perhaps for want of '
+                        'memory; use fewer --jobs, or free some memory, and run it again',
                     )
                     deaths[worker.job] += 1
                     workers.pop(link).close()
@@ -91,7 +93,7 @@ def _work(assignment: Assignment, link: Connection) -> None:
         try:
             outcome = Outcome(job, labeller.label(job, _Reporter(link, job)))
         except (ValueError, OSError) as error:
-            outcome = Outcome(job, error=str(error))
+            outcome = Outcome(job, error=reason_of(error))
         try:
             link.send(outcome)
             job = link.recv()

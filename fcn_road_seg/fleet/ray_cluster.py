@@ -21,6 +21,7 @@ from fcn_road_seg.fleet.labeller import (
     Labeller,
     Outcome,
     Progress,
+    reason_of,
 )
 from fcn_road_seg.fleet.ranges import Range
 
@@ -124,7 +125,7 @@ def label_on_ray(
         try:
             result = ray.get(reference)
         except ray.exceptions.RayError as error:
-            result = _last_line(error)
+            result = f'{_last_line(error)}; run it again to retry'
         if reference in parts:
             job = parts.pop(reference)
             # If it is an error, the task that merges the bag will have it as its outcome.
@@ -195,7 +196,7 @@ def _attempt(assignment: bytes, job: BagJob, work: Callable[[Labeller], Range | 
     try:
         return work(labeller)
     except (ValueError, OSError) as error:
-        return Outcome(job, error=str(error))
+        return Outcome(job, error=reason_of(error))
 
 
 def _last_line(error: BaseException) -> str:

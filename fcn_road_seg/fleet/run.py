@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.fleet.catalogue import BagJob
-from fcn_road_seg.fleet.labeller import Assignment, Outcome, Progress
+from fcn_road_seg.fleet.labeller import Assignment, Outcome, Progress, reason_of
 from fcn_road_seg.fleet.manifest import read_manifest
 from fcn_road_seg.fleet.ranges import remove_ranges
 from fcn_road_seg.fleet.staging import clear_abandoned
@@ -69,7 +69,7 @@ def _is_to_do(job: BagJob, assignment: Assignment, counts: RunCounts) -> bool:
     try:
         is_finished = read_manifest(job.out, assignment.request.of(job)) is not None
     except (BagError, OSError) as error:
-        counts.failures[str(job.source)] = str(error)
+        counts.failures[str(job.source)] = reason_of(error)
         return False
     if is_finished:
         counts.skipped += 1

@@ -220,6 +220,16 @@ PARAMETERS = (
     ),
 )
 
+QOS_PREFIX = 'qos_overrides.'
+# Parameters of ROS itself; not every distribution's rclpy declares them.
+_OF_ROS = ('use_sim_time', 'start_type_description_service')
+
+
+def is_known(name: str) -> bool:
+    """Return whether the node has a parameter `name`, or ROS may: its own or a QoS override."""
+    own = (parameter.name for parameter in PARAMETERS)
+    return name in own or name in _OF_ROS or name.startswith(QOS_PREFIX)
+
 
 def check_together(values: Mapping[str, Value]) -> None:
     """Check the values of all parameters, by name, against each other.

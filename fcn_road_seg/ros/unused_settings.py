@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
@@ -12,19 +11,14 @@ import yaml
 from rclpy.node import Node
 
 from fcn_road_seg.ros.ground_stage import GROUND_OUTPUTS
-from fcn_road_seg.ros.parameters import PARAMETERS
+from fcn_road_seg.ros.parameters import PARAMETERS, QOS_PREFIX, is_known
 from fcn_road_seg.ros.publishers import CAMERA_INFO, LABEL_INFO, OUTPUTS
 from fcn_road_seg.ros.rclpy_compat import parameter_overrides
+from fcn_road_seg.utils.nearest_name import did_you_mean
 
 INPUTS = ('image', 'image/compressed', 'camera_info')
 _OUTPUTS = (*OUTPUTS, *GROUND_OUTPUTS, CAMERA_INFO, LABEL_INFO)
 REMAPPABLE = (*INPUTS, *(f'~/{name}' for name in _OUTPUTS))
-
-_QOS_PREFIX = 'qos_overrides.'
-# Parameters of ROS itself; not every distribution's rclpy declares them.
-_OF_ROS = ('use_sim_time', 'start_type_description_service')
-# At difflib's default of 0.6, magic would resemble image.
-_SIMILARITY = 0.7
 
 
 def warn_of_unused_settings(node: Node, argv: Sequence[str]) -> None:
@@ -40,7 +34,7 @@ def warn_of_unused_settings(node: Node, argv: Sequence[str]) -> None:
 def warn_of_unused_qos_overrides(node: Node) -> None:
     """Log a warning for each QoS override without a topic; call it when all topics exist."""
     for name in parameter_overrides(node):
-        if name.startswith(_QOS_PREFIX) and not node.has_parameter(name):
+        if name.startswith(QOS_PREFIX) and not node.has_parameter(name):
             node.get_logger().warning(
                 f'parameter {name} has no effect: the node has no such topic, or does not let '
                 'this policy be overridden'
@@ -49,13 +43,13 @@ def warn_of_unused_qos_overrides(node: Node) -> None:
 
 def _parameters(node: Node) -> Iterator[str]:
     for name, value in parameter_overrides(node).items():
-        if node.has_parameter(name) or name in _OF_ROS or name.startswith(_QOS_PREFIX):
+        if node.has_parameter(name) or is_known(name):
             continue
         if name in INPUTS:
             yield f'{name} is a topic, not a parameter; set it with -r {name}:={value}'
         else:
             names = [parameter.name for parameter in PARAMETERS]
-            yield f'parameter {name} is unknown and has no effect{_advice(name, names)}'
+            yield f'parameter {name} is unknown and has no effect{did_you_mean(name, names)}'
 
 
 def _parameter_files(node: Node, argv: Sequence[str]) -> Iterator[str]:
@@ -81,7 +75,7 @@ def _remappings(node: Node, argv: Sequence[str]) -> Iterator[str]:
         if name.startswith('__') or _expanded(node, name) in used:
             continue
         # A name that is similar to none of these may be ROS's own: /rosout, /clock, ...
-        if advice := _advice(name, REMAPPABLE):
+        if advice := did_you_mean(name, REMAPPABLE):
             yield f'remapping {rule} has no effect{advice}'
 
 
@@ -117,8 +111,3 @@ def _matches(section: str, name: str) -> bool:
     parts = {'**': r'(/\w+)*', '*': r'/\w+'}
     pattern = ''.join(parts.get(part, f'/{re.escape(part)}') for part in section.split('/')[1:])
     return re.fullmatch(pattern, name) is not None
-
-
-def _advice(name: str, known: Sequence[str]) -> str:
-    nearest = get_close_matches(name, known, n=1, cutoff=_SIMILARITY)
-    return f'; did you mean {nearest[0]}?' if nearest else ''

@@ -31,7 +31,7 @@ def dry_run(
     `freeze_steps` is at most 1, so that the second step needs as much memory as any.
 
     Raises:
-        ValueError, TrainingError: as `train`.
+        ValueError, TrainingError, KeyboardInterrupt: as `train`.
     """
 
     def calibrate_briefly(checkpoint: Checkpoint, frames_rgb: Sequence[np.ndarray]) -> Checkpoint:
@@ -50,4 +50,8 @@ def dry_run(
             val_every=1,
             freeze_steps=min(options.freeze_steps, 1),
         )
-        return train(brief, recipe, calibrate_briefly, fast_road_logit_of)
+        try:
+            return train(brief, recipe, calibrate_briefly, fast_road_logit_of)
+        except KeyboardInterrupt:
+            # `train` may offer to continue the run, but its folder is removed.
+            raise KeyboardInterrupt('interrupted; nothing is kept') from None

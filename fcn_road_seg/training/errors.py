@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class TrainingError(RuntimeError):
-    """A training failed or was interrupted; its earlier checkpoints are intact."""
+    """A training failed; its earlier checkpoints are intact."""

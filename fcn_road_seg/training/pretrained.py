@@ -12,7 +12,7 @@ from torch.nn import functional
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.checkpoint_file import open_safetensors
 from fcn_road_seg.model.road_fcn import RoadFCN
-from fcn_road_seg.training.hed_weights import hed_encoder_state
+from fcn_road_seg.training.hed_weights import INSTALL, hed_encoder_state
 
 # The named weights, which leave the decoder as it is.
 WITHOUT_DECODER = ('none', 'imagenet', 'hed')
@@ -60,7 +60,10 @@ def load_weights(net: RoadFCN, weights: str) -> None:
             else:
                 net.encoder.features.load_state_dict(_strip_prefix(state, 'features.'))
     except OSError as error:
-        remedy = 'use --weights FILE, or --weights none --encoder vgg16_bn'
+        # Of the named encoders, hed is the one that needs no download; it is a vgg16.
+        hed = weights == 'imagenet' and net.config.encoder == 'vgg16'
+        remedy = f'use {f"--weights hed ({INSTALL}), " if hed else ""}--weights FILE, or'
+        remedy += ' --weights none --encoder vgg16_bn'
         raise ValueError(f'cannot load the weights {weights} ({error}); {remedy}') from error
     except (AttributeError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
         # The first line of PyTorch's text only says that something does not fit.

@@ -115,6 +115,7 @@ def frame_readers() -> Iterator[None]:
 
     Raises:
         TrainingError: one was killed, by lack of memory for example.
+        KeyboardInterrupt: a signal ended them and this process.
     """
     # A process forked from one that has OpenCV's thread pool can wait for the threads forever.
     threads = cv2.getNumThreads()
@@ -124,6 +125,15 @@ def frame_readers() -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith('DataLoader worker'):
             raise
+        if _follows_an_interrupt(error):
+            # The signal that ended the training went to all processes.
+            raise KeyboardInterrupt from error
         raise TrainingError(f'{error}; give a smaller number of --workers, or 0') from error
     finally:
         cv2.setNumThreads(threads)
+
+
+def _follows_an_interrupt(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None

@@ -6,7 +6,9 @@ import errno
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import lightning
 import numpy as np
@@ -70,7 +72,8 @@ def train(
     Raises:
         ValueError: weights, data, hardware, the output folder or the run to resume cannot be
             used; everything but the content of the data is checked before they are read.
-        TrainingError: the training failed or was interrupted.
+        TrainingError: the training failed.
+        KeyboardInterrupt: a signal ended it; the text says how to continue.
     """
     if options.weights == 'none' and recipe.frozen_stages:
         raise ValueError('stages with random weights cannot be frozen; give --weights')
@@ -109,17 +112,30 @@ def train(
     training = RoadTraining(
         net, recipe, val_names, options.freeze_steps, options.threshold, options.seed, teachers
     )
-    with frame_readers():
-        began_s = time.monotonic()
-        begin = trainer.global_rank / trainer.world_size
-        sources = [s.read(cache, round(seen_pixels * 1.5), workers, begin) for s in found]
-        for line in summarize_reading(sources, cache, time.monotonic() - began_s):
-            rank_zero_info(f'train: {line}')
-        data = RoadData(sources, recipe.batch, options.val_every, options.seed, workers)
-        fit(trainer, training, data, options)
-    if not trainer.is_global_zero:
-        return None
-    return write_checkpoint(options, training, sources, calibrate)
+    with _interrupt_told(trainer, options.out):
+        with frame_readers():
+            began_s = time.monotonic()
+            begin = trainer.global_rank / trainer.world_size
+            sources = [s.read(cache, round(seen_pixels * 1.5), workers, begin) for s in found]
+            for line in summarize_reading(sources, cache, time.monotonic() - began_s):
+                rank_zero_info(f'train: {line}')
+            data = RoadData(sources, recipe.batch, options.val_every, options.seed, workers)
+            fit(trainer, training, data, options)
+        if not trainer.is_global_zero:
+            return None
+        return write_checkpoint(options, training, sources, calibrate)
+
+
+@contextmanager
+def _interrupt_told(trainer: lightning.Trainer, out: Path) -> Iterator[None]:
+    """Raise a KeyboardInterrupt again with a text: at which step, and how to continue."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        last = out / LAST_NAME
+        left = f'continue with --resume {last}' if last.exists() else 'nothing was saved yet'
+        text = f'interrupted at step {trainer.global_step}; {left}'
+        raise KeyboardInterrupt(text) from error
 
 
 def _say_what_does_not_validate(found: Sequence[FoundSource]) -> None:
@@ -143,18 +159,17 @@ def fit(
     """Run the trainer.
 
     Raises:
-        TrainingError: the loss is not finite, disk or memory is full, a frame can no longer be
-            read, or a signal ended the training.
+        TrainingError: the loss is not finite, disk or memory is full, or a frame can no longer be
+            read.
+        KeyboardInterrupt: a signal ended the training.
     """
     # Absolute: Lightning takes some relative paths for URLs.
     resume = options.resume and options.resume.absolute()
     try:
         trainer.fit(training, datamodule=data, ckpt_path=resume)
     except SystemExit as error:
-        # Lightning's own answer to Ctrl-C, which does not say what is left.
-        last = options.out / LAST_NAME
-        left = f'continue with --resume {last}' if last.exists() else 'nothing was saved yet'
-        raise TrainingError(f'interrupted at step {trainer.global_step}; {left}') from error
+        # Lightning's own answer to a signal.
+        raise KeyboardInterrupt from error
     except torch.cuda.OutOfMemoryError as error:
         raise TrainingError(f'{error}; lower --batch or --crop') from error
     except DatasetError as error:

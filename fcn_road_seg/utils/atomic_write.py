@@ -64,3 +64,14 @@ def refuse_unwritable_folder(folder: Path) -> None:
         raise ValueError(
             f'{folder} cannot be written to ({error.strerror}); use another folder'
         ) from error
+
+
+def refuse_to_overwrite(path: Path, other: str = 'name') -> None:
+    """Raise ValueError, with the advice to use another `other`, if `path` exists.
+
+    Also raise it if its folder cannot be written to. Call this before the hours of work.
+    """
+    # Path.exists() overlooks a dangling link.
+    if os.path.lexists(path):
+        raise ValueError(f'{path} exists already; use another {other}, or remove it')
+    refuse_unwritable_folder(path.parent)

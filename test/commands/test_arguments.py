@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from fcn_road_seg.commands import bench, calibrate, export
+from fcn_road_seg.commands import bench, calibrate, evaluate, export, train
 from fcn_road_seg.commands.arguments import (
     add_segmenter_arguments,
     add_split_arguments,
@@ -25,8 +25,17 @@ def parsed(*arguments):
 
 def test_arguments_become_a_split_rule():
     assert parsed() == SplitRule()
-    expected = SplitRule(val_fraction=0.5, fold=(2, 5), hold_out=('a', 'b'))
-    assert parsed('--val-fraction=0.5', '--fold=2/5', '--hold-out', 'a', 'b') == expected
+    expected = SplitRule(val_fraction=0.5, hold_out=('a', 'b'))
+    assert parsed('--val-fraction=0.5', '--hold-out', 'a', 'b') == expected
+    assert parsed('--fold=2/5', '--hold-out', 'a') == SplitRule(fold=(2, 5), hold_out=('a',))
+
+
+@pytest.mark.parametrize('command', [calibrate, evaluate, train])
+def test_fold_beside_a_share_that_it_would_replace_is_refused(command, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        # That it is the default makes no difference.
+        command.main(['--data', '.', '--out', 'no', '--fold', '1/5', '--val-fraction', '0.2'])
+    assert '--val-fraction: not allowed with argument --fold' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('fold', ['2', '2/', 'a/b', '-1/5'])
@@ -65,9 +74,13 @@ def test_export_names_its_file_after_the_checkpoint_called_lite(
     installed_lite, tmp_path, monkeypatch
 ):
     exported = []
-    monkeypatch.setattr(onnx_export, 'export_onnx', lambda *call: exported.append(call))
+
+    def export_onnx(checkpoint, out):
+        exported.append((checkpoint, out))
+        out.touch()
+
+    monkeypatch.setattr(onnx_export, 'export_onnx', export_onnx)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'road_fcn8_lite.onnx').touch()
     assert export.main(['--checkpoint', 'lite']) == 0
     ((checkpoint, out),) = exported
     assert checkpoint.sha256 == load_checkpoint(installed_lite).sha256

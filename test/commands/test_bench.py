@@ -141,7 +141,11 @@ def test_arguments_that_make_no_sense_are_refused(argv, text, capsys):
         (['--checkpoint', '/nowhere.safetensors'], '/nowhere.safetensors does not exist'),
         (['--device', 'tpu'], "device 'tpu' is unknown"),
         (['--device', 'cpu', '--networks', 'float16'], 'float16 is not available on cpu'),
-        (['--out', '/dev/null/out'], 'Not a directory'),
+        (
+            ['--out', '/dev/null/out'],
+            r'/dev/null/out cannot be written to \(Not a directory\); use another folder',
+        ),
+        (['--out', '/dev/null'], r'/dev/null cannot be written to \(Not a directory\); use ano'),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(argv, text, tmp_path):

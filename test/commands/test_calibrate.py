@@ -39,14 +39,24 @@ def test_checkpoint_gains_peaks_and_is_otherwise_unchanged(random_checkpoint_pat
 
 
 def test_checkpoint_in_16_bits_keeps_its_hash_and_size(random_checkpoint, data, tmp_path):
-    path = tmp_path / 'half.safetensors'
+    path, out = tmp_path / 'half.safetensors', tmp_path / 'calibrated.safetensors'
     save_checkpoint(random_checkpoint, path, torch.float16)
-    argv = ['--checkpoint', str(path), '--data', str(data), '--out', str(path)]
-    before = load_checkpoint(path)
-    size = path.stat().st_size
+    argv = ['--checkpoint', str(path), '--data', str(data), '--out', str(out)]
     assert calibrate.main(argv) == 0
-    assert load_checkpoint(path).sha256 == before.sha256
-    assert path.stat().st_size < size + 1000
+    assert load_checkpoint(out).sha256 == load_checkpoint(path).sha256
+    assert out.stat().st_size < path.stat().st_size + 1000
+
+
+def test_checkpoint_is_not_replaced_by_its_calibrated_copy(random_checkpoint, data, tmp_path):
+    path = tmp_path / 'own.safetensors'
+    save_checkpoint(random_checkpoint, path)
+    before = path.read_bytes()
+    argv = ['--checkpoint', str(path), '--data', str(data), '--out', str(path)]
+    with pytest.raises(SystemExit) as ended:
+        calibrate.main(argv)
+    expected = f'calibrate: {path} exists already; use another name, or remove it'
+    assert ended.value.code == expected
+    assert path.read_bytes() == before
 
 
 @pytest.fixture
@@ -63,11 +73,11 @@ def test_prepared_network_has_caps_which_are_its_peaks(prepared_path):
     assert checkpoint.activation_peaks == checkpoint.model.config.activation_caps
 
 
-def test_network_that_was_prepared_before_stays_as_it_is(prepared_path, data):
-    before = load_checkpoint(prepared_path)
-    argv = ['--checkpoint', str(prepared_path), '--data', str(data), '--out', str(prepared_path)]
+def test_network_that_was_prepared_before_stays_as_it_is(prepared_path, data, tmp_path):
+    out = tmp_path / 'again.safetensors'
+    argv = ['--checkpoint', str(prepared_path), '--data', str(data), '--out', str(out)]
     assert calibrate.main([*argv, '--prepare-int8']) == 0
-    after = load_checkpoint(prepared_path)
+    before, after = load_checkpoint(prepared_path), load_checkpoint(out)
     assert after.sha256 == before.sha256
     assert after.model.config == before.model.config
 

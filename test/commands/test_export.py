@@ -179,17 +179,25 @@ def test_file_that_gives_another_mask_is_refused(instant, random_checkpoint_path
     assert not list(tmp_path.iterdir())
 
 
-def test_disk_that_takes_half_of_the_file_leaves_the_earlier_one(instant, tmp_path):
+def test_existing_file_is_kept_and_the_network_not_even_loaded(tmp_path):
     path = tmp_path / 'm.onnx'
     path.write_bytes(b'earlier')
+    refused(
+        'export: .*m.onnx exists already; use another name, or remove it',
+        *('--checkpoint', str(tmp_path / 'none.safetensors'), '--out', str(path)),
+    )
+    assert path.read_bytes() == b'earlier'
+
+
+def test_disk_that_takes_half_of_the_file_leaves_nothing(instant, tmp_path):
+    path = tmp_path / 'm.onnx'
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000_000, limits[1]))
     try:
         refused('export: .*File too large', '--out', str(path))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert list(tmp_path.iterdir()) == [path]
-    assert path.read_bytes() == b'earlier'
+    assert not list(tmp_path.iterdir())
 
 
 def test_interrupted_check_leaves_no_file(instant, tmp_path, monkeypatch, capsys):

@@ -97,7 +97,43 @@ def test_bags_and_folders_are_read_together_and_the_least_sure_frames_are_picked
     assert np.array_equal(second.load()[0], frames_bgr[3][..., ::-1])
 
 
-def test_bag_that_does_not_exist_is_said_and_nothing_is_written(options, tmp_path):
-    with pytest.raises(SystemExit, match=r'^export_labels: .*no does not exist; give the folder'):
-        export_labels.main([str(tmp_path / 'no'), str(tmp_path / 'out'), *options])
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('no', 'does not exist; give a bag or a folder of images'),
+        ('0.png', 'is not a bag; give a bag, or the folder that holds the images'),
+        (
+            'drives',
+            'holds no image (.png, .jpg, .jpeg) and is not a bag; give bags one by one, or a '
+            'folder of images',
+        ),
+    ],
+)
+def test_input_that_is_neither_is_said_before_the_others_are_read(
+    images, options, tmp_path, capsys, name, text
+):
+    (tmp_path / '0.png').touch()
+    (tmp_path / 'drives/a').mkdir(parents=True)
+    (tmp_path / 'drives/a/metadata.yaml').touch()
+    (tmp_path / 'drives/b.mcap').touch()
+    with pytest.raises(SystemExit) as ended:
+        export_labels.main([str(images), str(tmp_path / name), str(tmp_path / 'out'), *options])
+    assert ended.value.code == f'export_labels: {tmp_path / name} {text}'
+    assert not (tmp_path / 'out').exists()
+    # No progress bar.
+    assert capsys.readouterr().err == ''
+
+
+def test_bag_of_ros_1_is_refused_with_the_command_that_converts_it(options, tmp_path):
+    (tmp_path / 'a.bag').touch()
+    with pytest.raises(SystemExit, match=r'a\.bag is a ROS 1 bag; convert it: rosbags-convert'):
+        export_labels.main([str(tmp_path / 'a.bag'), str(tmp_path / 'out'), *options])
+
+
+def test_images_beside_a_bag_are_read(images, options, tmp_path, capsys):
+    folder, out = tmp_path / 'images', tmp_path / 'out'
+    folder.mkdir()
+    (folder / '0.png').write_bytes((images / '0.png').read_bytes())
+    (folder / 'drive.mcap').touch()
+    assert export_labels.main([str(folder), str(out), *options]) == 0
+    assert capsys.readouterr().out == f'{out}: 1 of 1 frames\n'

@@ -93,6 +93,8 @@ def test_many_bad_frames_are_counted_and_not_all_listed(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('argv', 'reason'),
     [
+        (('--start', '-1'), "--start: '-1' is not a whole number of at least 0"),
+        (('--end', '-1'), "--end: '-1' is not a whole number of at least 0"),
         (('--rate', '0'), "'0' is not a positive rate in Hz"),
         (('--rate', 'inf'), "'inf' is not a positive rate in Hz"),
         (('--rate', 'nan'), "'nan' is not a positive rate in Hz"),

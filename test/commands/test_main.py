@@ -12,11 +12,56 @@ def test_help_lists_every_command(capsys):
     assert all(f'  {name} ' in printed for name in COMMANDS)
 
 
-@pytest.mark.parametrize('argv', [[], ['fly']])
-def test_unknown_command_lists_the_known_ones_and_fails(argv, capsys):
-    assert main(argv) == 2
+def test_no_command_lists_the_known_ones_and_fails(capsys):
+    assert main([]) == 2
     printed = capsys.readouterr().out
     assert all(name in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ('name', 'advice'),
+    [
+        ('evalute', 'did you mean evaluate?'),
+        ('segment-bag', 'did you mean segment_bag?'),
+        ('fly', 'fcn-road-seg --help lists the commands'),
+    ],
+)
+def test_unknown_command_is_told_in_one_line_with_the_nearest_or_the_list(name, advice, capsys):
+    assert main([name, '--help']) == 2
+    printed = capsys.readouterr()
+    assert printed.err == f"fcn-road-seg: command '{name}' is unknown; {advice}\n"
+    assert printed.out == ''
+
+
+@pytest.mark.parametrize('signal_name', ['SIGINT', 'SIGTERM'])
+@pytest.mark.parametrize(
+    ('command', 'module', 'status', 'said'),
+    [
+        ('evaluate', 'fcn_road_seg.commands.evaluate', 130, ''),
+        ('segment', 'rclpy', 0, ''),
+        ('train', 'numpy', 130, ''),
+        ('train', 'lightning', 130, 'train: interrupted\n'),
+    ],
+)
+def test_signal_while_a_command_is_imported_ends_it_without_a_traceback(
+    command, module, status, said, signal_name, tmp_path
+):
+    arguments = ['--rendered', '4', '--out', str(tmp_path)] if command == 'train' else []
+    program = f"""
+import signal, sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            signal.raise_signal(signal.{signal_name})
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupt())
+from fcn_road_seg.__main__ import main
+raise SystemExit(main([{command!r}, *{arguments!r}]))
+"""
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (status, '', said)
 
 
 @pytest.mark.parametrize('command', sorted(COMMANDS))

@@ -264,6 +264,15 @@ def test_video_shows_every_overlay_at_the_cameras_rate(tmp_path, run, segmenter)
     assert not video.read()[0]
 
 
+def test_existing_video_is_kept(tmp_path, refusal):
+    bag = write_bag(tmp_path / 'bag', {'/image': drive_images(1)})
+    video = tmp_path / 'video.mp4'
+    video.write_text('of another run')
+    text = refusal(bag, '--video', str(video))
+    assert text == f'segment_bag: {video} exists already; use another name, or remove it'
+    assert video.read_text() == 'of another run'
+
+
 def test_video_of_several_cameras_is_refused(tmp_path, refusal):
     bag = write_bag(tmp_path / 'bag', {'/a': drive_images(1), '/b': drive_images(1)})
     text = refusal(bag, '--video', str(tmp_path / 'video.mp4'))

@@ -60,11 +60,20 @@ def first_part(command):
 
 
 def test_failure_is_told_at_the_end_with_its_reason(command, first_part):
-    assert first_part.told == 'segment_bag: 1 of 2 bags failed; run it again to retry'
+    assert first_part.told == "segment_bag: 1 of 2 bags failed; the lines 'failed:' say why"
     counts = '2 bags: 1 written, 0 already there, 1 failed; 4 frames segmented, 0 bad'
     assert counts in first_part.printed
-    failed = f'{command.drives}/drive_00'
-    assert f'failed: {failed}: {failed} is not a readable rosbag2' in first_part.printed
+    assert f'failed: {command.drives}/drive_00 is not a readable rosbag2' in first_part.printed
+
+
+def test_each_failed_bag_is_named_once_and_nothing_in_vain_is_advised(command, first_part):
+    told = command('nope', command.drives / 'drive_01', '--topics', '/nope', '--jobs', 1)
+    assert told == "segment_bag: 1 of 1 bags failed; the lines 'failed:' say why"
+    reason = '/nope has no images; topics with images: /image'
+    assert f'failed: {command.drives}/drive_01: {reason}\n' in command.printed
+    for printed in (first_part.printed, command.printed):
+        (line,) = [line for line in printed.splitlines() if line.startswith('failed: ')]
+        assert line.count(str(command.drives)) == 1
 
 
 def test_manifest_has_checkpoint_options_and_counts(command, first_part, random_checkpoint_path):
@@ -77,7 +86,7 @@ def test_manifest_has_checkpoint_options_and_counts(command, first_part, random_
 
 def test_bag_of_other_options_is_not_replaced(command, first_part):
     told = command('out', command.drives / 'drive_02', '--jobs', 1, '--threshold', 0.7)
-    assert told == 'segment_bag: 1 of 1 bags failed; run it again to retry'
+    assert told == "segment_bag: 1 of 1 bags failed; the lines 'failed:' say why"
     assert 'drive_02 is of another run (options threshold: None, now 0.7)' in command.printed
 
 
@@ -136,6 +145,18 @@ def test_what_cannot_be_done_is_one_line_about_all(tmp_path, argv, reason):
 def test_bag_as_the_folder_for_many_is_refused(command):
     told = command('drives/drive_02', command.drives / 'drive_00', command.drives / 'drive_01')
     assert told.endswith('drive_02 is a bag; with many bags, OUT is a folder for theirs')
+
+
+def test_file_as_the_folder_for_many_is_refused(command):
+    (command.root / 'masks').touch()
+    told = command('masks', command.drives / 'drive_00', command.drives / 'drive_01')
+    assert told.endswith('/masks is a file; with many bags, OUT is a folder for theirs')
+
+
+def test_mistyped_bag_is_refused_before_the_others_are_done(command):
+    told = command('mistyped', command.drives / 'drive_01', command.drives / 'drvie_02')
+    assert told.endswith('drives/drvie_02 does not exist; give bags or folders of bags')
+    assert not (command.root / 'mistyped').exists()
 
 
 def test_jobs_and_ray_exclude_each_other(capsys):

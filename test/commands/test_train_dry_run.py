@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 
 from fcn_road_seg.commands import train
@@ -43,6 +45,19 @@ def test_dry_run_refuses_what_the_real_run_would(short_run):
     out, arguments = short_run
     with pytest.raises(SystemExit, match=r'holds another run \(last.ckpt\)'):
         train.main([*arguments, '--out', str(out), '--fast-dev-run'])
+
+
+def test_interrupted_dry_run_offers_no_folder_that_is_gone(
+    easy_data, tmp_path, capsys, monkeypatch
+):
+    def interrupt(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(calibration, 'calibrate', interrupt)
+    arguments = [*TINY, '--data', str(easy_data), '--crop', '32x32', '--out', str(tmp_path)]
+    assert train.main([*arguments, '--fast-dev-run']) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == 'train: interrupted; nothing is kept'
+    assert not list(tmp_path.iterdir())
 
 
 def test_dry_run_of_a_resumed_run_is_refused(capsys):

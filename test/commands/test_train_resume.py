@@ -1,9 +1,11 @@
 import shutil
+import signal
 
 import pytest
 import torch
 
 from fcn_road_seg.commands import train
+from fcn_road_seg.inference import calibration
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from test.helpers.easy_data import TINY
 
@@ -49,6 +51,25 @@ def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
         whole['state_dict']['net.decoder.deconvs.0.weight'],
         whole['current_model_state']['net.decoder.deconvs.0.weight'],
     )
+
+
+def test_training_interrupted_after_its_last_step_is_continued_to_its_network(
+    short_run, tmp_path, capsys, monkeypatch
+):
+    def interrupt(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+
+    _, arguments = short_run
+    arguments = [*arguments, '--steps', '2', '--out', str(tmp_path)]
+    with monkeypatch.context() as patched:
+        patched.setattr(calibration, 'calibrate', interrupt)
+        assert train.main(arguments) == 130
+    last = tmp_path / 'last.ckpt'
+    said = f'train: interrupted at step 2; continue with --resume {last}'
+    assert capsys.readouterr().err.splitlines()[-1] == said
+    assert not (tmp_path / 'road_fcn.safetensors').exists()
+    assert train.main([*arguments, '--resume', str(last)]) == 0
+    load_checkpoint(tmp_path / 'road_fcn.safetensors')
 
 
 @pytest.mark.parametrize('place', ['where it was', 'elsewhere'])

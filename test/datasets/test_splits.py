@@ -100,6 +100,20 @@ def test_unknown_layout_is_refused(tmp_path):
         find_frames(tmp_path, 'train')
 
 
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_folder_inside_a_data_set_is_refused_with_that_of_the_data_set(kitti, split):
+    text = f'{kitti}/training is not a known data set, but its parent is; give {kitti}'
+    with pytest.raises(DatasetError) as refused:
+        find_frames(kitti / 'training', split)
+    assert str(refused.value) == text
+
+
+def test_folder_inside_a_data_set_with_a_fault_is_refused_without_it(kitti):
+    (kitti / 'training/gt_image_2/um_road_000000.png').unlink()
+    with pytest.raises(DatasetError, match='training is not a known data set; it needs training'):
+        find_frames(kitti / 'training', 'train')
+
+
 @pytest.mark.parametrize(
     ('folders', 'names'),
     [

@@ -76,6 +76,12 @@ def test_source_without_bags_is_refused(tmp_path, source):
         find_bags([tmp_path / source], tmp_path / 'out')
 
 
+def test_source_that_does_not_exist_is_refused(tmp_path, drives):
+    expected = f'^{tmp_path}/drvies does not exist; give bags or folders of bags$'
+    with pytest.raises(BagError, match=expected):
+        find_bags([drives / 'a', tmp_path / 'drvies'], tmp_path / 'out')
+
+
 @pytest.mark.parametrize(
     ('name', 'is_one'),
     [

@@ -57,6 +57,14 @@ def test_bag_that_cannot_be_read_fails_alone(tmp_path, drives):
     assert 'drive_01 is not a readable rosbag2' in errors[1]
 
 
+def test_bag_whose_output_cannot_be_written_is_to_be_run_again(tmp_path, drives):
+    (tmp_path / 'file').touch()
+    out = tmp_path / 'file/out'
+    (outcome,) = label_in_processes(grey_assignment(out), jobs_of(drives[:1], out), 1)
+    assert 'Not a directory' in outcome.error
+    assert outcome.error.endswith('; mend that and run it again')
+
+
 def test_worker_that_cannot_start_says_why(tmp_path, drives):
     assignment = grey_assignment(tmp_path, sha256='other')
     event = next(label_in_processes(assignment, jobs_of(drives, tmp_path), 1))
@@ -91,6 +99,7 @@ def test_bag_that_kills_every_worker_is_given_up_and_the_others_done(tmp_path, d
             errors[event.job] = event.error
     assert kills == MAX_ATTEMPTS
     assert f'its process died {MAX_ATTEMPTS} times' in errors[jobs[0]]
+    assert 'use fewer --jobs, or free some memory, and run it again' in errors[jobs[0]]
     assert errors[jobs[1]] == ''
 
 

@@ -65,6 +65,18 @@ def test_failures_have_their_reasons_and_the_others_are_done(assignment, jobs, w
     assert list(jobs[1].out.iterdir()) == []
 
 
+def test_only_what_may_have_passed_is_to_be_run_again(assignment, jobs, work):
+    (jobs[0].source / 'metadata.yaml').write_text('nonsense')
+    gone = jobs[1].source / 'gone.mcap'
+    gone.symlink_to('nowhere')
+    counts = segment_bags(assignment, jobs, work)
+    assert counts.written == 1
+    unreadable, absent = counts.failures[str(jobs[0].source)], counts.failures[str(jobs[1].source)]
+    assert unreadable.endswith('; give the folder of a bag, or a .mcap or .db3 file')
+    expected = f"No such file or directory: '{gone}'; mend that and run it again"
+    assert absent.endswith(expected)
+
+
 def test_reason_that_is_not_a_bags_ends_the_run(assignment, jobs):
     def work(todo):
         yield Outcome(todo[0], error='no network', is_fatal=True)

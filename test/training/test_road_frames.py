@@ -101,3 +101,20 @@ def test_killed_reader_ends_the_training_with_one_line(cache):
         frame_readers(),
     ):
         frames.decode_missing('test', workers=1)
+
+
+def test_readers_killed_by_the_signal_that_ends_the_training_are_no_error_of_their_own(cache):
+    class Deadly(MadeFrame):
+        def load(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    frames = RoadFrames([Deadly(np.zeros(1))], cache)
+
+    def end():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            frames.decode_missing('test', workers=1)
+
+    with pytest.raises(KeyboardInterrupt), frame_readers():
+        end()

@@ -8,6 +8,7 @@ import pytest
 
 from fcn_road_seg.utils.atomic_write import (
     atomic_write,
+    refuse_to_overwrite,
     refuse_unwritable_folder,
     remove_unfinished,
 )
@@ -96,3 +97,22 @@ def test_folder_below_a_file_cannot_be_written_to(tmp_path):
 def test_folder_of_a_file_system_without_files_cannot_be_written_to():
     with pytest.raises(ValueError, match=r'/proc/out cannot be written to .*; use another folder'):
         refuse_unwritable_folder(Path('/proc/out'))
+
+
+def test_file_that_does_not_exist_may_be_written_and_no_trace_is_left(tmp_path):
+    refuse_to_overwrite(tmp_path / 'new/below/a.bin')
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_exists_is_not_overwritten_nor_is_a_dangling_link(tmp_path):
+    (tmp_path / 'file').write_text('')
+    (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
+    for name in ('file', 'link'):
+        with pytest.raises(ValueError, match=f'/{name} exists already; use another name, or rem'):
+            refuse_to_overwrite(tmp_path / name)
+
+
+def test_file_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ValueError, match=r'/file cannot be written to \(Not a directory\); use'):
+        refuse_to_overwrite(tmp_path / 'file/a.bin')
