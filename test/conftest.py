@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import pytest
 import torch
@@ -68,11 +69,21 @@ def pytest_runtest_makereport():
 
 
 @pytest.fixture(autouse=True, scope='session')
-def _own_ros_domain() -> None:
+def _own_ros_domain() -> Iterator[None]:
     # Tests must not hear, nor be heard by, a vehicle (mostly in domain 0) or another test run on
     # this machine. The ports of domains 102 to 214 are Linux's ephemeral ones.
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 101)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    for number in range(os.getpid(), os.getpid() + 101):
+        domain = str(1 + number % 101)
+        try:
+            with Path(gettempdir(), f'fcn_road_seg_test_domain_{domain}').open('a') as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.environ['ROS_DOMAIN_ID'] = domain
+                os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+                yield
+                return
+        except (BlockingIOError, PermissionError):
+            continue  # Another run, perhaps of another user, has this domain.
+    pytest.fail('all ROS domains of tests are taken by other test runs')
 
 
 @pytest.fixture(autouse=True, scope='session')
