@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Collection
@@ -17,17 +18,25 @@ _CPUS = Path('/sys/devices/system/cpu')
 
 
 def limit_cpu_threads(count: int) -> None:
-    """Let all libraries compute on `count` threads in this process; 0 changes nothing.
+    """Let all libraries compute on `count` threads in this process; 0 lifts an earlier limit.
 
     Call it before a `RoadSegmenter` is made.
     """
-    if count:
-        if torch := sys.modules.get('torch'):
-            torch.set_num_threads(count)
-        else:
-            # PyTorch reads it when it is imported.
-            os.environ['OMP_NUM_THREADS'] = str(count)
-        cv2.setNumThreads(count)
+    if not count and not _unlimited_counts.cache_info().currsize:
+        return
+    of_torch, of_opencv = _unlimited_counts()
+    if torch := sys.modules.get('torch'):
+        torch.set_num_threads(count or of_torch)
+    else:
+        # PyTorch reads it when it is imported.
+        os.environ['OMP_NUM_THREADS'] = str(count or of_torch)
+    cv2.setNumThreads(count or of_opencv)
+
+
+@functools.cache
+def _unlimited_counts() -> tuple[int, int]:
+    """Return PyTorch's and OpenCV's numbers of threads before the first limit."""
+    return cpu_thread_count(), cv2.getNumThreads()
 
 
 def cpu_thread_count() -> int:

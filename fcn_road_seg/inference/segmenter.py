@@ -152,6 +152,8 @@ class RoadSegmenter:
         if not min_region:
             return segmentation
         remove_small_regions(mask := segmentation.mask, min_region)
+        # The hidden rows may have been such a region.
+        mask[:hidden_rows] = 0
         painted = self._painter.paint(frame, channel_order, mask, style) if style else None
         return replace(segmentation, overlay_bgr=painted)
 

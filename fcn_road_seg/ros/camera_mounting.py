@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from builtin_interfaces.msg import Time as Stamp
 from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Header
@@ -12,17 +13,26 @@ from fcn_road_seg.ground.errors import MAX_NAME_CHARACTERS, GroundError
 from fcn_road_seg.ground.mounting import Mounting
 from fcn_road_seg.ros.node_parameters import NodeParameters
 
+# Half of the time for which tf2 keeps a transform.
+_MAX_JUMP_BACK_S = 5
+
 
 class MountingSource:
-    """The mounting of the camera; listens to tf if `camera_height` is 0 and tf2_ros imports."""
+    """The mounting of the camera; listens to tf once `camera_height` is 0, if tf2_ros imports."""
 
     def __init__(self, node: Node, parameters: NodeParameters) -> None:
-        self.parameters = parameters
+        self._node = node
         self._buffer: Any = None
         self._listener: Any = None
-        self._no_tf = 'tf is not listened to, as camera_height was set when the node configured'
-        if not parameters.camera_height:
-            self._listen(node)
+        self._no_tf = ''
+        self._last_stamp_s = 0
+        self.apply(parameters)
+
+    def apply(self, parameters: NodeParameters) -> None:
+        """Apply the dynamic parameters from the next frame on."""
+        if not parameters.camera_height and self._buffer is None and not self._no_tf:
+            self._listen()
+        self._parameters = parameters
 
     def mounting(self, header: Header) -> Mounting:
         """Return the mounting of the camera whose frame has this header.
@@ -30,7 +40,7 @@ class MountingSource:
         Raises:
             GroundError: neither parameters nor tf have it; the text says what to set.
         """
-        parameters = self.parameters
+        parameters = self._parameters
         if parameters.camera_height:
             return Mounting.from_angles(
                 parameters.camera_height, parameters.camera_pitch, parameters.camera_roll
@@ -44,8 +54,9 @@ class MountingSource:
         if self._listener is not None:
             self._listener.unregister()
             self._buffer = self._listener = None
+            self._no_tf = 'tf is no longer listened to'
 
-    def _listen(self, node: Node) -> None:
+    def _listen(self) -> None:
         try:
             from tf2_ros import Buffer, TransformListener
         except Exception as error:  # If built for another NumPy, it can raise anything.
@@ -54,19 +65,20 @@ class MountingSource:
         # Without the node: with it, the buffer would offer a service of its own and, in Humble,
         # fail when the time jumps back.
         self._buffer = Buffer()
-        self._listener = TransformListener(self._buffer, node)
+        self._listener = TransformListener(self._buffer, self._node)
 
     def _from_tf(self, header: Header, ground_frame: str) -> Mounting:
         from tf2_ros import ExtrapolationException, TransformException
 
+        self._forget_after_a_jump(header.stamp)
         frames = ground_frame, header.frame_id
         try:
             try:
                 # A static transform is the same at any stamp.
                 found = self._buffer.lookup_transform(*frames, Time.from_msg(header.stamp))
-            except ExtrapolationException:
-                # Most frames arrive before the first transform with a later stamp, and the stamps
-                # of a bag that is played again are before all. Time() asks for the newest.
+            except (ExtrapolationException, ValueError):
+                # Most frames arrive before the first transform with a later stamp, and rclpy has
+                # no time for a negative stamp. Time() asks for the newest.
                 found = self._buffer.lookup_transform(*frames, Time())
         except TransformException as error:
             # The error's own text may contain the stamp, so it would differ for each frame.
@@ -80,3 +92,15 @@ class MountingSource:
         return Mounting.from_transform(
             (moved.x, moved.y, moved.z), (turned.x, turned.y, turned.z, turned.w)
         )
+
+    def _forget_after_a_jump(self, stamp: Stamp) -> None:
+        """Forget all transforms but the static ones if the stamps have jumped back.
+
+        If a bag is played again, tf2 would discard its transforms, which are older than those from
+        the end of the bag, and these would count for all frames.
+        """
+        if stamp.sec <= 0:
+            return  # The frame has no stamp.
+        if stamp.sec < self._last_stamp_s - _MAX_JUMP_BACK_S:
+            self._buffer.clear()
+        self._last_stamp_s = stamp.sec

@@ -131,7 +131,7 @@ class GroundStage:
 
     def apply(self, parameters: NodeParameters) -> None:
         """Apply the dynamic parameters from the next frame on."""
-        self._mounting.parameters = parameters
+        self._mounting.apply(parameters)
 
     def add_camera_info(self, msg: CameraInfo) -> None:
         """Keep a calibration for the images of its size; it replaces the previous one."""

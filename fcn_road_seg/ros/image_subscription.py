@@ -15,7 +15,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from fcn_road_seg.ros.input_hint import IMAGE_TYPES, input_hint
 from fcn_road_seg.ros.lost_frames import LostFrames
 from fcn_road_seg.ros.qos_overrides import overriding_options
-from fcn_road_seg.ros.rclpy_compat import SubscriptionEventCallbacks, qos_policy_name
+from fcn_road_seg.ros.rclpy_compat import (
+    PASSES_MESSAGE_INFO,
+    SubscriptionEventCallbacks,
+    qos_policy_name,
+)
 
 FOLLOW_PERIOD_S = 1.0
 # The QoS policies that parameters can override. This module handles the reliability itself.
@@ -94,19 +98,26 @@ class ImageSubscription:
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
 
-    def _receive(self, msg: Any, info: Mapping[str, Any]) -> None:
+    def _count_lost_and_receive(self, msg: Any, info: Mapping[str, Any]) -> None:
         if lost := self._lost_frames.count(info, self._subscription.get_publisher_count()):
             self._on_lost(lost)
+        self._receive(msg)
+
+    def _receive(self, msg: Any) -> None:
         self._other_policy = ''
         self._on_message(msg)
 
     def _on_timer(self) -> None:
         self._follow()
-        own = f'{self._node.get_fully_qualified_name()}/'
+        own = self._node.get_namespace(), self._node.get_name()
         published = {
-            name: {info.topic_type for info in self._node.get_publishers_info_by_topic(name)}
+            name: {
+                info.topic_type
+                for info in self._node.get_publishers_info_by_topic(name)
+                if (info.node_namespace, info.node_name) != own
+            }
             for name, types in self._node.get_topic_names_and_types()
-            if not name.startswith(own) and not set(IMAGE_TYPES.values()).isdisjoint(types)
+            if not set(IMAGE_TYPES.values()).isdisjoint(types)
         }
         published = {name: types for name, types in published.items() if types}
         hint = input_hint(self.topic, self._transport, published)
@@ -136,7 +147,7 @@ class ImageSubscription:
 
     def _subscribe(self) -> Any:
         # rclpy's annotation allows only callbacks whose one argument is the message.
-        receive: Any = self._receive
+        receive: Any = self._count_lost_and_receive if PASSES_MESSAGE_INFO else self._receive
         history = HistoryPolicy.KEEP_ALL if self._keep_all else HistoryPolicy.KEEP_LAST
         return self._node.create_subscription(
             Image if self._transport == 'raw' else CompressedImage,

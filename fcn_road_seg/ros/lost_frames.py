@@ -22,7 +22,7 @@ class LostFrames:
         `message_info` is what rclpy passes with a message, `publisher_count` the number of the
         topic's publishers. The result is 0 if it is not known: for the first message of a
         publisher; while there are several publishers, as rclpy does not tell their numbers apart;
-        and without sequence numbers (Humble, and middleware other than Fast DDS).
+        and without sequence numbers (middleware other than Fast DDS).
         """
         number = message_info.get('publication_sequence_number')
         last, self._last = self._last, number if publisher_count == 1 else None

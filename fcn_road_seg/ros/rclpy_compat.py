@@ -10,6 +10,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
+from rclpy.subscription import Subscription
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -17,6 +18,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 __all__ = [
+    'PASSES_MESSAGE_INFO',
     'RCLError',
     'SubscriptionEventCallbacks',
     'guard_transitions',
@@ -26,6 +28,8 @@ __all__ = [
 ]
 
 RCLError = rclpy_implementation.RCLError
+# Whether a subscription's callback may have a second argument. In Humble it has the message only.
+PASSES_MESSAGE_INFO = hasattr(Subscription, 'CallbackType')
 
 
 def lifecycle_state(node: LifecycleNode) -> str:

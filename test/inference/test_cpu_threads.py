@@ -6,11 +6,14 @@ import cv2
 import pytest
 import torch
 
+from fcn_road_seg.inference import cpu_threads
 from fcn_road_seg.inference.cpu_threads import cpu_thread_count, limit_cpu_threads
 
 
 @pytest.fixture(autouse=True)
 def _restore_counts():
+    # Another test of this process may have set a limit.
+    cpu_threads._unlimited_counts.cache_clear()
     before = torch.get_num_threads(), cv2.getNumThreads()
     yield
     torch.set_num_threads(before[0])
@@ -23,10 +26,12 @@ def test_count_is_that_of_pytorch_and_opencv():
         assert (torch.get_num_threads(), cv2.getNumThreads()) == (count, count)
 
 
-def test_0_changes_nothing():
-    limit_cpu_threads(2)
+def test_0_lifts_the_limit():
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    for count in (1, before[0] + 1):
+        limit_cpu_threads(count)
     limit_cpu_threads(0)
-    assert (torch.get_num_threads(), cv2.getNumThreads()) == (2, 2)
+    assert (torch.get_num_threads(), cv2.getNumThreads()) == before
 
 
 def test_count_is_pytorchs_once_it_is_imported():
@@ -36,7 +41,14 @@ def test_count_is_pytorchs_once_it_is_imported():
 
 @pytest.mark.parametrize(
     ('limit', 'statement'),
-    [(None, ''), ('1', ''), ('1000', ''), ('many', ''), (None, 'limit_cpu_threads(1)')],
+    [
+        (None, ''),
+        ('1', ''),
+        ('1000', ''),
+        ('many', ''),
+        (None, 'limit_cpu_threads(1)'),
+        (None, 'limit_cpu_threads(1); limit_cpu_threads(0)'),
+    ],
 )
 def test_count_without_pytorch_is_the_one_it_takes_when_it_is_imported(limit, statement):
     code = f"""

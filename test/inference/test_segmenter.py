@@ -458,6 +458,16 @@ def test_above_roi_top_is_background(cut, hw, roi_top):
     assert (found.mask[top:] == 255).all()
 
 
+def test_above_roi_top_is_background_even_if_that_is_a_small_region(cut, frame):
+    segmenter = cut(0.04)
+    segmenter.threshold, segmenter.min_region = 0.001, 0.05
+    found = segmenter(frame, overlay=True)
+    top = round(0.04 * len(frame))
+    assert not found.mask[:top].any()
+    assert np.array_equal(found.overlay_bgr[:top], frame[:top])
+    assert (found.mask[top:] == 255).all()
+
+
 def test_roi_top_spares_the_network_whole_strides(random_checkpoint):
     heights = []
     for roi_top in (0.0, 0.2, 0.26, 0.5, 0.9):

@@ -35,6 +35,7 @@ class Buffer:
 
     def __init__(self):
         self.asked = []
+        self.times_cleared = 0
         # Stamps (ns) outside of these have no transform.
         self.known_ns = range(10_000_000_000)
 
@@ -51,6 +52,9 @@ class Buffer:
                 rotation=SimpleNamespace(x=-0.5, y=0.5, z=-0.5, w=0.5),
             )
         )
+
+    def clear(self):
+        self.times_cleared += 1
 
 
 class TransformListener:
@@ -137,8 +141,25 @@ def test_without_tf2_ros_camera_height_is_asked_for(monkeypatch):
         MountingSource(None, DEFAULTS).mounting(HEADER)
 
 
-def test_height_that_was_set_back_to_0_needs_a_new_start(listeners):
+def test_height_that_is_set_to_0_takes_the_mounting_from_tf(listeners):
     source = MountingSource(None, replace(DEFAULTS, camera_height=1.4))
-    source.parameters = DEFAULTS
-    with pytest.raises(GroundError, match='tf is not listened to, as camera_height was set when'):
-        source.mounting(HEADER)
+    assert listeners == []
+    for _ in range(2):
+        source.apply(replace(DEFAULTS, ground_frame='base_footprint'))
+        np.testing.assert_allclose(source.mounting(HEADER).position, (2, 0, 1.5))
+    assert len(listeners) == 1
+
+
+def test_frame_with_a_negative_stamp_has_the_newest_mounting(listeners):
+    source = MountingSource(None, replace(DEFAULTS, ground_frame='base_footprint'))
+    header = Header(stamp=Time(sec=-1), frame_id='camera_optical')
+    np.testing.assert_allclose(source.mounting(header).position, (2, 0, 1.5))
+
+
+def test_transforms_are_forgotten_when_the_stamps_jump_back(listeners):
+    source = MountingSource(None, replace(DEFAULTS, ground_frame='base_footprint'))
+    (listener,) = listeners
+    # A frame without a stamp (0) is no jump, and neither are two frames in the wrong order.
+    for sec, times_cleared in ((100, 0), (101, 0), (100, 0), (0, 0), (102, 0), (50, 1), (51, 1)):
+        source.mounting(Header(stamp=Time(sec=sec), frame_id='camera_optical'))
+        assert listener.buffer.times_cleared == times_cleared

@@ -2,11 +2,14 @@ import signal
 
 import numpy as np
 import pytest
+import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
-from fcn_road_seg.ros.image_subscription import known_names
+from fcn_road_seg.ros import image_subscription
+from fcn_road_seg.ros.image_subscription import ImageSubscription, known_names
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.peer import Peer, pixels_of, values_of
 
@@ -93,6 +96,47 @@ def test_publisher_is_not_named_before_its_name_is_known():
     )
     assert known_names([unknown]) == ''
     assert known_names([found, unknown]) == '/front/driver'
+
+
+@pytest.fixture
+def ros_node():
+    """A node in this process."""
+    rclpy.init(args=[])
+    yield rclpy.create_node('receiver', namespace='/here')
+    rclpy.try_shutdown()
+
+
+def test_images_arrive_where_rclpy_passes_nothing_but_the_message(ros_node, monkeypatch):
+    # As in Humble, which does not count the publishers either.
+    monkeypatch.setattr(image_subscription, 'PASSES_MESSAGE_INFO', False, raising=False)
+    monkeypatch.delattr(Subscription, 'get_publisher_count', raising=False)
+    images, lost = [], []
+    ImageSubscription(ros_node, images.append, lost.append, 'raw', 'reliable', keep_all=False)
+    publisher = ros_node.create_publisher(Image, 'image', 1)
+    for _ in range(100):
+        publisher.publish(Image(width=7))
+        rclpy.spin_once(ros_node, timeout_sec=0.1)
+        if len(images) == 2:
+            break
+    assert [image.width for image in images] == [7, 7]
+    assert lost == []
+
+
+def test_own_output_is_not_proposed_as_the_camera(ros_node):
+    ros_node.create_publisher(Image, '/painted', 1)
+    received = ImageSubscription(ros_node, print, print, 'raw', 'auto', keep_all=False)
+    for _ in range(2):
+        received._on_timer()
+    assert received.hint == ''
+    camera = rclpy.create_node('camera')
+    camera.create_publisher(Image, '/camera', 1)
+    for _ in range(100):
+        rclpy.spin_once(ros_node, timeout_sec=0.1)
+        if received.hint:
+            break
+    assert received.hint == (
+        'nothing is published on /here/image; images are published on /camera'
+    )
 
 
 def test_reliability_of_the_input_can_be_overridden_as_any_qos_at_the_start_alone(started):
