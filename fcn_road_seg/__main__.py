@@ -18,7 +18,7 @@ COMMANDS = {
     'segment_bag': 'Segment every frame of a rosbag2 into another one.',
     'export_labels': 'Write frames and masks for CVAT or Label Studio, to be corrected.',
     'bench': 'Time the network and the node on this machine.',
-    'calibrate': 'Add what precisions below float32 need to a checkpoint.',
+    'calibrate': 'Add to a checkpoint what precisions below float32 need.',
     'export': 'Write a checkpoint as an ONNX model.',
 }
 

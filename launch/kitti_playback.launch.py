@@ -40,12 +40,12 @@ ARGUMENTS = {
     'rate': ('1.0', 'Speed of the playback; 1.0 is the speed of the recording.'),
     'qos_file': (
         str(SHARE / 'config' / 'kitti_qos.yaml'),
-        'YAML file with the QoS of topics; other topics are played with the recorded QoS.',
+        'YAML file with the QoS of topics; all others are played with their recorded QoS.',
     ),
     'image': (f'{CAMERA}/image_raw', 'Camera topic in the bag, without /compressed.'),
     'camera_info': (
         f'{CAMERA}/camera_info',
-        'CameraInfo topic, relayed beside the masks.',
+        'CameraInfo topic of the camera in the bag.',
     ),
 }
 # Time for the player and its subscribers to discover each other, also before each round of a loop.

@@ -36,24 +36,23 @@ NODE_ARGUMENTS = {
     ),
 }
 ARGUMENTS = {
-    'image': ('image', 'Camera topic.'),
-    'camera_info': ('camera_info', 'CameraInfo topic, relayed beside the masks.'),
+    'image': ('image', 'Camera topic, without /compressed.'),
+    'camera_info': ('camera_info', 'CameraInfo topic of the camera; it does not follow image.'),
     **{name: ('', text) for name, text in NODE_ARGUMENTS.items()},
     'params_file': (
         str(SHARE / 'config' / 'segment.yaml'),
-        'YAML file with the parameters of the node. A launch file that includes this one and has '
-        'an argument of this name passes its value on, unless it sets another.',
+        'YAML file with the parameters of the node. If a launch file that includes this one has '
+        'an argument of this name, its value is used unless the include sets another.',
     ),
     'namespace': ('', 'Namespace of the node.'),
     'use_sim_time': (
         'false',
-        'Whether to use the time on /clock, e.g. of a bag played by ros2: true or false.',
+        'Whether to use the time on /clock, e.g. of a bag played by ros2 bag: true or false.',
     ),
     'log_level': ('info', 'Log level of the node: debug, info, warn, error or fatal.'),
     'respawn': (
         'false',
-        'Whether to start the node again 2 s after it has ended, for whatever reason: true or '
-        'false.',
+        'Whether to start the node again 2 s after it has ended for any reason: true or false.',
     ),
     'rviz': ('false', 'Whether to show camera, mask and overlay in RViz: true or false.'),
 }

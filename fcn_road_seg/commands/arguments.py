@@ -24,7 +24,7 @@ def add_output_arguments(parser: argparse.ArgumentParser, more: str = '') -> Non
         'out',
         type=Path,
         metavar='OUT',
-        help=f'Folder of the bag to write; it must not exist{more}.',
+        help=f'Folder of the bag to write, which must not exist{more}.',
     )
     parser.add_argument(
         '--storage',
@@ -169,8 +169,8 @@ def add_checkpoint_argument(parser: argparse._ActionsContainer) -> None:
         '--checkpoint',
         default='',
         metavar='FILE',
-        help='Checkpoint file, or lite, the light network shipped with the package (default: the '
-        'full one shipped with the package).',
+        help='Checkpoint file, or lite for the light network shipped with the package (default: '
+        'the full-size network shipped with it).',
     )
 
 

@@ -27,8 +27,9 @@ FRAME_HW = (375, 1242)
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='bench',
-        description='Time the network, the segmenter around it and, with --node, the live node, '
-        'beside plain PyTorch, the classic FCN-8s and the floor of direct convolution.',
+        description='Time the network, whole frames and, with --node, the live node, and compare '
+        'them with plain PyTorch, the classic FCN-8s and the theoretical minimum of direct '
+        'convolution.',
     )
     add_machine_arguments(parser)
     parser.add_argument(
@@ -55,7 +56,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         metavar='NAME',
         help=f'Networks to time beside {REFERENCE}: {", ".join(others)} '
-        '(default: all that run here).',
+        '(default: all that are worthwhile on this machine).',
     )
     parser.add_argument(
         '--rounds',
@@ -73,7 +74,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='Time budget for all rounds (default: %(default)g).',
     )
     parser.add_argument(
-        '--node', action='store_true', help='Measure the live node, too; this needs ROS 2.'
+        '--node', action='store_true', help='Also time the live node; this needs rclpy.'
     )
     parser.add_argument(
         '--rate',

@@ -37,9 +37,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='calibrate',
         description='Copy a checkpoint and add what precisions below float32 need: the ranges of '
-        'its activations (for int8), and how far the masks of each precision agree with those of '
-        'float32 (for precision auto). Checkpoints written by train already have both. The '
-        'network does not change, except by --prepare-int8 and --probabilities.',
+        'its activations (for int8), and how well the masks of each precision agree with those of '
+        'float32 (for precision auto). Checkpoints written by train already have both. Only '
+        '--prepare-int8 and --probabilities change the network.',
     )
     add_checkpoint_argument(parser)
     parser.add_argument(

@@ -66,7 +66,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     output.add_argument(
         '--stress',
         action='store_true',
-        help='Also measure under cast shadows, other light and blur (takes five times as long).',
+        help='Also measure with cast shadows, other light and blur (takes five times as long).',
     )
     output.add_argument(
         '--out',
@@ -80,8 +80,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--submission',
         type=Path,
         metavar='DIR',
-        help="Write the KITTI server's zip for the test set in --data to DIR, and measure "
-        'nothing.',
+        help="Write the zip for KITTI's server, for the test set in --data, to DIR instead of "
+        'measuring.',
     )
     args = parser.parse_args(argv)
     if args.submission and len(args.data) != 1:

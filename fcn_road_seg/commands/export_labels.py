@@ -24,8 +24,8 @@ FORMATS = {'cvat': VocFolder, 'label-studio': LabelStudioFolder}
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='export_labels',
-        description='Segment frames and write them, with their masks, for people who correct '
-        'these in CVAT or Label Studio. train --data reads the corrected labels.',
+        description='Segment frames and write them with their masks, to be corrected by people in '
+        'CVAT or Label Studio. train --data reads the corrected labels.',
     )
     parser.add_argument(
         'inputs', type=Path, nargs='+', metavar='IN', help='Bags or folders of images to read.'
@@ -37,14 +37,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--format',
         choices=tuple(FORMATS),
         default='cvat',
-        help='Format: that of CVAT (Segmentation mask 1.1) or of Label Studio (JSON with brush '
-        'masks) (default: %(default)s).',
+        help="Format: CVAT's Segmentation mask 1.1, or Label Studio's JSON with brush masks "
+        '(default: %(default)s).',
     )
     parser.add_argument(
         '--pick',
         type=whole_number(1),
         metavar='N',
-        help='Write only N frames: those of which the network is least sure, spread over time '
+        help='Write only the N frames about which the network is least sure, spread over time '
         '(default: all).',
     )
     add_topics_argument(parser, 'of bags to read')

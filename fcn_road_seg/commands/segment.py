@@ -52,7 +52,8 @@ def _check_arguments(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog='segment',
         usage='%(prog)s [-h] [--ros-args -r image:=/my/camera/image_raw -p NAME:=VALUE ...]',
-        description='Segment the road in camera frames, as a ROS 2 node.',
+        description='Segment the road in camera frames, as a ROS 2 node. docs/node.md describes '
+        'its topics and parameters.',
         epilog=f'Parameters: {", ".join(parameter.name for parameter in PARAMETERS)}.',
     )
     parser.parse_args(remove_ros_args(argv)[1:])

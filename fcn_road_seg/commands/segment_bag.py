@@ -46,9 +46,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs='+',
         type=Path,
         metavar='IN',
-        help='Folder of the bag to read, or a .mcap or .db3 file; or several, or folders of bags.',
+        help='Bags to read: folders of bags, .mcap or .db3 files, or folders that contain bags.',
     )
-    add_output_arguments(parser, '; of many bags, the folder for theirs, which may exist')
+    add_output_arguments(parser, '; with many bags, the folder for the new ones, which may exist')
     add_topics_argument(parser, 'to segment')
     parser.add_argument('--overlay', action='store_true', help='Write the overlays as well.')
     parser.add_argument(
@@ -64,8 +64,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--grid',
         action='store_true',
-        help='Write the road from above, as the node does, by the camera_info beside the images; '
-        'needs --camera-height.',
+        help='Write the road from above as well, as the node does; needs camera_info beside the '
+        'images, and --camera-height.',
     )
     parser.add_argument(
         '--camera-height',
@@ -73,7 +73,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='M',
         help='Height of the camera above the road in metres (KITTI: 1.65).',
     )
-    for name, moved in (('pitch', 'it looks down'), ('roll', 'its right side is lowered')):
+    turns = (('pitch', 'the camera looks down'), ('roll', "the camera's right side is lowered"))
+    for name, moved in turns:
         parser.add_argument(
             f'--camera-{name}',
             type=float,
@@ -82,7 +83,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             help=f'Angle by which {moved} (default: %(default)s).',
         )
     parser.add_argument(
-        '--originals', action='store_true', help='Copy the topics of the input bag as well.'
+        '--originals', action='store_true', help='Copy all topics of the input bag as well.'
     )
     parser.add_argument(
         '--video',

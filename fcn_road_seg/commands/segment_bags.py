@@ -46,8 +46,9 @@ def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options for many bags; any of them makes OUT a folder of bags."""
     group = parser.add_argument_group(
         'many bags',
-        'With several bags, a folder of bags, a quoted pattern or one of these options, OUT is a '
-        'folder with one bag each. Run the same command again to continue; docs/fleet.md.',
+        'With several bags, a folder that contains bags, a quoted pattern or one of these '
+        'options, OUT is a folder that gets one bag for each bag read. To continue an interrupted '
+        'run, run the same command again. See docs/fleet.md.',
     )
     where = group.add_mutually_exclusive_group()
     where.add_argument(
@@ -61,14 +62,14 @@ def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         const=LOCAL,
         metavar='ADDRESS',
-        help='Segment on the Ray cluster at ADDRESS, such as auto or 10.0.0.1:6379 (default: one '
-        'that is started here). Each task has --threads CPUs (0: one) and, on GPUs, one GPU.',
+        help='Segment on the Ray cluster at ADDRESS, such as auto or 10.0.0.1:6379 (default: '
+        'start one on this machine). Each task has --threads CPUs (0: one) and, on GPUs, one GPU.',
     )
     group.add_argument(
         '--task-frames',
         type=whole_number(0),
         metavar='N',
-        help='Split bags of more than N frames into several tasks of --ray; 0 splits none '
+        help='With --ray, split bags of more than N frames into several tasks; 0 splits none '
         f'(default: {TASK_FRAMES}).',
     )
     group.add_argument(

@@ -47,28 +47,29 @@ def _add_data_arguments(group: argparse._ActionsContainer) -> None:
         nargs='+',
         default=TrainingOptions.data,
         metavar='DIR[=SHARE]',
-        help='Data set folders, identified by their layout (docs/training.md lists them); SHARE '
-        'is how often a folder is drawn, relative to the others (default: its number of frames).',
+        help='Data set folders, identified by their layout (docs/training.md lists them). SHARE '
+        'is how often frames of a folder are drawn, relative to the others (default: its number '
+        'of frames).',
     )
     group.add_argument(
         '--rendered',
         metavar='COUNT[=SHARE]',
-        help='Also train on COUNT rendered scenes, drawn by SHARE.',
+        help='Also train on COUNT rendered scenes; SHARE as with --data.',
     )
     add_split_arguments(group)
     group.add_argument(
         '--cache',
         type=Path,
         metavar='DIR',
-        help='Folder for decoded frames, which trainings share (default: fcn_road_seg/frames in '
-        '$XDG_CACHE_HOME or ~/.cache).',
+        help='Folder of the cache of decoded frames, which trainings share (default: '
+        'fcn_road_seg/frames in $XDG_CACHE_HOME or ~/.cache).',
     )
     group.add_argument(
         '--cache-size',
         type=float,
         default=TrainingOptions.cache_gb,
         metavar='GB',
-        help='Maximum size of this folder; 0 keeps no frames (default: %(default)g).',
+        help='Maximum size of the cache; 0 keeps no frames (default: %(default)g).',
     )
     group.add_argument(
         '--workers',
@@ -91,8 +92,8 @@ def _add_network_arguments(group: argparse._ActionsContainer) -> None:
         type=float,
         choices=WIDTHS,
         default=RoadFCNConfig.width,
-        help='Factor on the channels of all layers; narrow networks have no pretrained weights '
-        '(default: %(default)g).',
+        help='Factor for the number of channels of all layers; narrow networks have no '
+        'pretrained weights (default: %(default)g).',
     )
     group.add_argument(
         '--weights',
@@ -125,16 +126,16 @@ def _add_network_arguments(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         '--overlap',
         action='store_true',
-        help='Let the first three transposed convolutions reach into their neighbours (kernel 4), '
-        'against straight cuts along blocks of 32 pixels.',
+        help='Give the first three transposed convolutions overlapping kernels (4 instead of 2), '
+        'to avoid straight mask edges along blocks of 32 pixels.',
     )
     group.add_argument(
         '--teacher',
         nargs='+',
         default=[],
         metavar='FILE',
-        help='Also learn p(road), or its mean, from the networks of these checkpoints, whatever '
-        'their width.',
+        help='Also learn the p(road) of the networks in these checkpoints, which may have any '
+        'width; of several, the mean.',
     )
 
 
@@ -159,13 +160,14 @@ def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
         '--pixels',
         type=int,
         metavar='N',
-        help='Number of pixels at which the network sees a frame.',
+        help='Number of pixels to which a frame is resized for the network.',
     )
     group.add_argument(
         '--crop',
         type=_crop_size,
         metavar='HxW',
-        help="Size of the training crops; 'input': that at which the network sees a frame.",
+        help="Size of the training crops; 'input' uses the size to which each frame is resized "
+        'for the network.',
     )
     group.add_argument(
         '--batch', type=whole_number(1), metavar='N', help='Number of crops per step and device.'
@@ -177,7 +179,7 @@ def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
         '--encoder-rate',
         type=float,
         metavar='FACTOR',
-        help="Learning rate of an encoder with initial weights, relative to the decoder's.",
+        help="Learning rate of a pretrained encoder, relative to the decoder's.",
     )
     group.add_argument(
         '--teacher-weight', type=float, metavar='FACTOR', help="Weight of the teacher's loss."
@@ -192,7 +194,7 @@ def _add_recipe_arguments(group: argparse._ActionsContainer) -> None:
         '--freeze-norms',
         action='store_true',
         default=None,
-        help='Keep the statistics of the batch norms, which --weights must contain.',
+        help='Keep the statistics of the batch norms; --weights must contain them.',
     )
 
 

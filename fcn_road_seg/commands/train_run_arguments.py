@@ -85,7 +85,8 @@ def add_loop_arguments(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         '--fast-dev-run',
         action='store_true',
-        help='Go through every part in two steps on a few frames, and leave nothing in --out.',
+        help='Try out the run: every part once, with two steps on a few frames; leaves nothing '
+        'in --out.',
     )
 
 
@@ -102,7 +103,7 @@ def add_output_arguments(group: argparse._ActionsContainer) -> None:
         '--licence',
         default=TrainingOptions.licence,
         metavar='TEXT',
-        help='Licence of the training data, kept in the checkpoint (default: %(default)s).',
+        help='Licence of the training data, stored in the checkpoint (default: %(default)s).',
     )
     group.add_argument(
         '--threshold',

@@ -14,8 +14,8 @@ PARAMETERS = (
     Parameter(
         'checkpoint',
         '',
-        'Checkpoint file (.safetensors), or lite, the light network shipped with the package; '
-        'empty uses the full one shipped with the package.',
+        'Checkpoint file (.safetensors), or lite for the light network shipped with the package; '
+        'empty uses the full-size network shipped with it.',
     ),
     Parameter(
         'device',
@@ -26,8 +26,9 @@ PARAMETERS = (
     Parameter(
         'precision',
         'auto',
-        'Arithmetic of the network. auto is the fastest one of the machine whose masks the '
-        "checkpoint records to agree with float32's, or else float32.",
+        'Number format in which the network is computed. auto uses the fastest one that the '
+        'machine supports and whose masks agree with those of float32, according to the '
+        'checkpoint; otherwise float32.',
         choices=('auto', 'float32', 'float16', 'bfloat16', 'int8', 'int8_avx2'),
     ),
     Parameter(
@@ -60,7 +61,7 @@ PARAMETERS = (
         'roi_top',
         0.0,
         "Fraction of a frame's height to skip at the top (the sky). The skipped part is never "
-        'road, and saves about the same fraction of the time.',
+        'road; skipping it saves about the same fraction of the time.',
         minimum=0.0,
         maximum=0.9,
     ),
@@ -81,13 +82,13 @@ PARAMETERS = (
     Parameter(
         'process_every_frame',
         False,
-        'Queue the frames and segment each one in order, instead of only the newest. For bags: '
-        'if the node is slower than the camera, it falls behind and its queue grows.',
+        'Whether to queue the frames and segment each one in order, instead of only the newest. '
+        'For bags: if the node is slower than the camera, it falls behind and its queue grows.',
     ),
     Parameter(
         'max_image_age',
         0.0,
-        'Count frames whose stamp is older than this instead of segmenting them; 0 is no limit.',
+        'Skip and count frames whose stamp is older than this; 0 is no limit.',
         unit='s',
         minimum=0.0,
         maximum=3600.0,
@@ -96,7 +97,7 @@ PARAMETERS = (
     Parameter(
         'threshold',
         0.0,
-        "p(road) from which a pixel is road; 0 uses the checkpoint's threshold.",
+        "Lowest p(road) that counts as road; 0 uses the checkpoint's threshold.",
         minimum=0.0,
         maximum=0.999,
         dynamic=True,
@@ -130,8 +131,8 @@ PARAMETERS = (
     Parameter(
         'camera_height',
         0.0,
-        'Height of the camera above the road, for the grid and the points; 0 takes the mounting '
-        'from tf.',
+        'Height of the camera above the road, for grid, points and corridor; 0 takes the '
+        'mounting from tf.',
         unit='m',
         minimum=0.0,
         maximum=100.0,
@@ -158,13 +159,13 @@ PARAMETERS = (
     Parameter(
         'rectified',
         False,
-        'The images are rectified: camera_info counts by its P, and without distortion.',
+        'Whether the images are rectified; the P of camera_info is then used, without distortion.',
     ),
     Parameter(
         'ground_frame',
         GROUND_FRAME,
-        'Frame of the grid: x ahead, y left, z up, the road at z = 0. With camera_height it is '
-        'right below the camera; otherwise tf must know it.',
+        'Frame of grid and corridor: x ahead, y left, z up, the road at z = 0. With '
+        'camera_height, its origin is right below the camera; otherwise tf must know it.',
     ),
     Parameter(
         'grid_x_min',
@@ -185,7 +186,7 @@ PARAMETERS = (
     Parameter(
         'grid_width',
         GroundGrid.width_m,
-        'Width of the grid, half of it on either side.',
+        'Width of the grid, half of it on each side.',
         unit='m',
         minimum=0.0,
         maximum=1000.0,
@@ -216,7 +217,7 @@ PARAMETERS = (
     Parameter(
         'autostart',
         True,
-        'Configure and activate at the start; false waits for a lifecycle manager.',
+        'Whether to configure and activate at the start; false waits for a lifecycle manager.',
     ),
 )
 
