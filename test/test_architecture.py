@@ -80,8 +80,12 @@ HOMES = {
 }
 FREE = {'numpy', 'cv2', *sys.stdlib_module_names}
 
-# Its children shall not hear the terminal's Ctrl-C: one handler is set while they start.
-MAY_SET_SIGNALS = {'utils/child_process.py'}
+MAY_SET_SIGNALS = {
+    # Its children shall not hear the terminal's Ctrl-C: one handler is set while they start.
+    'utils/child_process.py',
+    # Lightning replaces the command's handler of SIGTERM by one that can wait forever.
+    'training/callbacks.py',
+}
 MAX_FILE_LINES = 300
 MAX_CLASS_LINES = 150
 

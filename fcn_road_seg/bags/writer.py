@@ -81,8 +81,7 @@ def atomic_bag_writer(path: str | Path, storage: str) -> Iterator[BagWriter]:
 
     Raises:
         BagError: `path` or its '.part' exists, its folder does not, sqlite3 cannot use its name,
-            the bag would have no messages, the storage cannot be written, or rosbags is not
-            installed.
+            the bag would have no messages, or rosbags is not installed.
         OSError: the files cannot be written, for example because the disk is full.
     """
     require_rosbags()
@@ -118,7 +117,7 @@ def atomic_bag_writer(path: str | Path, storage: str) -> Iterator[BagWriter]:
                 os.fsync(opened.fileno())
         (part / path.name).rename(path)
     except sqlite3.Error as error:
-        raise BagError(f'{path} cannot be written: {error}') from error
+        raise OSError(f'{path} cannot be written: {error}') from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -17,6 +17,9 @@ from fcn_road_seg.inference.small_regions import MAX_MIN_REGION
 if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
+# More than anybody means; an error names it only where it is exceeded.
+_LARGEST = 10**9
+
 
 def add_output_arguments(parser: argparse.ArgumentParser, more: str = '') -> None:
     """Add `out` (`more` ends its help) and `--storage`, which `atomic_bag_writer` takes."""
@@ -103,17 +106,16 @@ def size_hw(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def whole_number(minimum: int, maximum: int = 10**9) -> Callable[[str], int]:
+def whole_number(minimum: int, maximum: int = _LARGEST) -> Callable[[str], int]:
     """Return the `type` of an option that takes a whole number of `minimum` to `maximum`."""
 
     def parse(text: str) -> int:
         # No valid number has more digits, and Python may refuse to convert very long texts.
         value = int(text) if text.isdecimal() and len(text) <= 20 else -1
         if not minimum <= value <= maximum:
-            raise argparse.ArgumentTypeError(
-                f'{text!r} is not a whole number of at least {minimum}'
-                + (f' and at most {maximum}' if value > maximum else '')
-            )
+            is_open = maximum == _LARGEST and value < minimum
+            limits = f'of at least {minimum}' if is_open else f'from {minimum} to {maximum}'
+            raise argparse.ArgumentTypeError(f'{text!r} is not a whole number {limits}')
         return value
 
     return parse
@@ -151,17 +153,6 @@ def min_region(text: str) -> float:
     return value
 
 
-def thread_count(text: str) -> int:
-    """Return a number of CPU threads; 0 stands for all cores.
-
-    Raises:
-        argparse.ArgumentTypeError: the text is not a whole number from 0 to MAX_THREADS.
-    """
-    if not text.isdecimal() or int(text) > MAX_THREADS:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0 to {MAX_THREADS}')
-    return int(text)
-
-
 def add_checkpoint_argument(parser: argparse._ActionsContainer) -> None:
     """Add `--checkpoint`, which `checkpoint_path` takes."""
     # Not a Path, which would turn ./lite into the name lite.
@@ -185,7 +176,7 @@ def add_machine_arguments(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument(
         '--threads',
-        type=thread_count,
+        type=whole_number(0, MAX_THREADS),
         default=0,
         metavar='N',
         help='Number of CPU threads; 0 uses all cores (default: 0).',

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
 from io import TextIOWrapper
 
-from fcn_road_seg.inference.gpu_errors import is_gpu_error
+from fcn_road_seg.inference.gpu_errors import GPU_REMEDY, gpu_error_line
 
 INTERRUPTED = 130
 # How many of the reasons for bad frames are printed.
 ERRORS_SHOWN = 10
-GPU_REMEDY = 'use --device cpu, a smaller --input or another --precision'
 
 
 def run_command(
@@ -39,17 +39,21 @@ def run_command(
     try:
         work()
     except errors as error:
-        raise SystemExit(f'{name}: {" ".join(str(error).splitlines())}') from error
+        raise SystemExit(f'{name}: {without_number(" ".join(str(error).splitlines()))}') from error
     except RuntimeError as error:
-        if not is_gpu_error(error):
+        line = gpu_error_line(error, gpu_remedy)
+        if line is None:
             raise
-        # The lines that follow are for programmers.
-        reason = str(error).partition('\n')[0].rstrip('. ')
-        raise SystemExit(f'{name}: {reason}; {gpu_remedy}') from error
+        raise SystemExit(f'{name}: {line}') from error
     except KeyboardInterrupt as interrupt:
         print(f'{name}: {str(interrupt) or interrupted()}', file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def without_number(text: str) -> str:
+    """Return an error's text without the number that Python puts before that of an OSError."""
+    return re.sub(r'\[Errno \d+\] ', '', text)
 
 
 def print_bad_frames(errors: Counter[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from fcn_road_seg.ros.parameters import PARAMETERS, is_known
+from fcn_road_seg.ros.parameters import PARAMETERS, QOS_PREFIX, is_known
 from fcn_road_seg.utils.nearest_name import did_you_mean
 
 
@@ -24,11 +24,16 @@ def node_parameter(text: str) -> str:
     """Return `text`, NAME:=VALUE. ROS itself ignores misspelt names.
 
     Raises:
-        argparse.ArgumentTypeError: it is not that, or no parameter has this name.
+        argparse.ArgumentTypeError: it is not that, or such a parameter would have no effect.
     """
     name, sign, _ = text.partition(':=')
     if not sign:
         raise argparse.ArgumentTypeError(f'{text!r} is not NAME:=VALUE; give e.g. device:=cpu')
+    if name.startswith(QOS_PREFIX):
+        raise argparse.ArgumentTypeError(
+            f'{name!r} would have no effect here, where topics have new names in each run; use it '
+            'with fcn-road-seg segment'
+        )
     if not is_known(name):
         names = [parameter.name for parameter in PARAMETERS]
         advice = did_you_mean(name, names) or '; fcn-road-seg segment --help lists them'

@@ -12,6 +12,7 @@ from pathlib import Path
 from fcn_road_seg.bags.options import BagOptions
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.commands.arguments import build_segmenter, whole_number
+from fcn_road_seg.commands.cli import without_number
 from fcn_road_seg.fleet.catalogue import BagJob, find_bags, is_one_bag
 from fcn_road_seg.fleet.labeller import Assignment, Outcome, Progress
 from fcn_road_seg.fleet.manifest import Request
@@ -190,7 +191,7 @@ def print_result(out: Path, counts: RunCounts, total: int) -> None:
     for source, reason in counts.failures.items():
         # Many reasons begin with the bag's path.
         name = '' if source in reason else f'{source}: '
-        print(f'failed: {name}{one_line(reason)}')
+        print(f'failed: {name}{without_number(one_line(reason))}')
     if counts.failures:
         raise BagError(
             f"{len(counts.failures)} of {total} bags failed; the lines 'failed:' say why"

@@ -16,6 +16,7 @@ from fcn_road_seg.fleet import ranges
 from fcn_road_seg.fleet.catalogue import BagJob
 from fcn_road_seg.fleet.manifest import Request, read_manifest, write_manifest
 from fcn_road_seg.fleet.staging import publish, staging_folder
+from fcn_road_seg.inference.gpu_errors import gpu_error_line
 
 if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
@@ -25,16 +26,29 @@ MAX_ATTEMPTS = 3
 
 
 class Outcome(NamedTuple):
-    """A finished bag: its manifest, or why there is none; `is_fatal` if all bags would fail."""
+    """A finished bag: its manifest, or why there is none.
+
+    `is_fatal` if all bags would fail, `ends_process` if all others in the same process would.
+    """
 
     job: BagJob
     manifest: dict[str, Any] | None = None
     error: str = ''
     is_fatal: bool = False
+    ends_process: bool = False
 
 
-def reason_of(error: ValueError | OSError) -> str:
-    """Return why a bag failed, with the advice to run it again where that can help."""
+def reason_of(error: ValueError | OSError | RuntimeError) -> str:
+    """Return why a bag failed, with the advice to run it again where that can help.
+
+    Raises:
+        RuntimeError: `error` itself, unless it is a GPU's.
+    """
+    if isinstance(error, RuntimeError):
+        line = gpu_error_line(error)
+        if line is None:
+            raise error
+        return line
     # The disk or the network may be mended; what is wrong with the bag or an option stays so.
     return f'{error}; mend that and run it again' if isinstance(error, OSError) else str(error)
 

@@ -71,7 +71,7 @@ def label_in_processes(
                         waiting.appendleft(worker.job)
                         said = Progress(worker.job, 0)
                 else:
-                    if isinstance(said, Outcome) and waiting:
+                    if isinstance(said, Outcome) and waiting and not said.ends_process:
                         worker.give(waiting.popleft())
                     elif isinstance(said, Outcome):
                         workers.pop(link).close()
@@ -86,14 +86,17 @@ def _work(assignment: Assignment, link: Connection) -> None:
     job = link.recv()
     try:
         labeller = Labeller(assignment)
-    except (ValueError, OSError) as error:
-        link.send(Outcome(job, error=str(error), is_fatal=True))
+    except (ValueError, OSError, RuntimeError) as error:
+        link.send(Outcome(job, error=reason_of(error), is_fatal=True))
         return
     while True:
         try:
             outcome = Outcome(job, labeller.label(job, _Reporter(link, job)))
         except (ValueError, OSError) as error:
             outcome = Outcome(job, error=reason_of(error))
+        except RuntimeError as error:
+            # A GPU that has failed stays lost for the process.
+            outcome = Outcome(job, error=reason_of(error), ends_process=True)
         try:
             link.send(outcome)
             job = link.recv()

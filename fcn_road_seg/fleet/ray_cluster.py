@@ -191,11 +191,11 @@ def _attempt(assignment: bytes, job: BagJob, work: Callable[[Labeller], Range | 
     """Return the result of `work`, or an outcome that says why there is none."""
     try:
         labeller = _labeller(assignment)
-    except (ValueError, OSError) as error:
-        return Outcome(job, error=str(error), is_fatal=True)
+    except (ValueError, OSError, RuntimeError) as error:
+        return Outcome(job, error=reason_of(error), is_fatal=True)
     try:
         return work(labeller)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         return Outcome(job, error=reason_of(error))
 
 

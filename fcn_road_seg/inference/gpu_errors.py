@@ -1,4 +1,4 @@
-"""Which errors are those of a GPU."""
+"""What a command says of a GPU that fails."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ import sys
 # How the texts of CUDA's and cuDNN's errors begin; in older PyTorch, and for cuDNN, they are plain
 # RuntimeErrors.
 _PREFIXES = ('CUDA error: ', 'cuDNN error: ')
+GPU_REMEDY = 'use --device cpu, a smaller --input or another --precision'
 
 
-def is_gpu_error(error: RuntimeError) -> bool:
-    """Return whether PyTorch says that a GPU is out of memory, or has failed."""
+def gpu_error_line(error: RuntimeError, remedy: str = GPU_REMEDY) -> str | None:
+    """Return the line, with `remedy`, for PyTorch's error of a GPU that is full or has failed.
+
+    Return None for another error.
+    """
     # Not imported for this: without PyTorch, nothing runs on a GPU.
     torch = sys.modules.get('torch')
     if torch is None:
-        return False
+        return None
     full = torch.cuda.OutOfMemoryError
     kinds = (full, getattr(torch, 'AcceleratorError', full))
-    return isinstance(error, kinds) or str(error).startswith(_PREFIXES)
+    if not isinstance(error, kinds) and not str(error).startswith(_PREFIXES):
+        return None
+    # The lines that follow are for programmers.
+    reason = str(error).partition('\n')[0].rstrip('. ')
+    return f'{reason}; {remedy}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,31 @@ def weight_average(decay: float) -> WeightAveraging:
         return averaged + (current - averaged) * weight
 
     return WeightAveraging(avg_fn=average)
+
+
+class SigtermInterrupts(Callback):
+    """Makes SIGTERM a KeyboardInterrupt, as SIGINT is.
+
+    Lightning's own handler, set shortly before, exchanges a tensor with the other processes of the
+    training. They are in the middle of other exchanges, and all of them would wait forever.
+    """
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        signal.signal(signal.SIGTERM, self._interrupt)
+
+    def _interrupt(self, *_: object) -> None:
+        self._came = True
+        raise KeyboardInterrupt
+
+    def on_train_batch_start(self, *_: object) -> None:
+        # While an object is finalized or a process forked, Python drops the exception.
+        if self._came:
+            raise KeyboardInterrupt
 
 
 class DataWait(Callback):

@@ -18,6 +18,7 @@ from fcn_road_seg.training.callbacks import (
     ProgressBar,
     ProgressPictures,
     RunCheckpoint,
+    SigtermInterrupts,
     WholeCheckpoints,
     weight_average,
 )
@@ -92,6 +93,7 @@ def build_callbacks(options: TrainingOptions, recipe: Recipe, validates: bool) -
     """Return the callbacks: checkpoints, progress and pictures, weight average, early end."""
     out = options.out.absolute()
     callbacks: list[Callback] = [
+        SigtermInterrupts(),
         # Two of them: with a single one, `save_last` only writes when there is a new best.
         # The best one first: a run that is killed between them validates the same weights again.
         RunCheckpoint(out, BEST_NAME, 'val/iou' if validates else None),

@@ -140,7 +140,9 @@ def test_disk_with_no_room_leaves_nothing(tmp_path, storage):
     )
     ended = run(storage)
     assert ended.returncode == 1
-    assert re.search('File too large|cannot be written', ended.stderr.splitlines()[-1])
+    assert re.search(
+        'OSError: .*(File too large|cannot be written)', ended.stderr.splitlines()[-1]
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ from fcn_road_seg.commands.arguments import (
     add_split_arguments,
     build_segmenter,
     split_rule,
+    whole_number,
 )
 from fcn_road_seg.datasets.splits import SplitRule
 from fcn_road_seg.model import activation_ranges, onnx_export
@@ -42,6 +43,21 @@ def test_fold_beside_a_share_that_it_would_replace_is_refused(command, capsys):
 def test_fold_that_is_not_k_of_n_is_refused(fold):
     with pytest.raises(ValueError, match='is not K/N; use, for example, 1/5 for the first'):
         parsed(f'--fold={fold}')
+
+
+@pytest.mark.parametrize(
+    ('parse', 'text', 'limits'),
+    [
+        (whole_number(1), '0', 'of at least 1'),
+        # The maximum is of interest only to those who exceed it.
+        (whole_number(1), '2000000000', 'from 1 to 1000000000'),
+        (whole_number(0, 9), '-1', 'from 0 to 9'),
+        (whole_number(0, 9), '10', 'from 0 to 9'),
+    ],
+)
+def test_number_out_of_its_range_is_told_the_range(parse, text, limits):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' is not .* number {limits}$"):
+        parse(text)
 
 
 def test_segmenter_of_a_command_runs_the_checkpoint_called_lite(installed_lite):

@@ -13,6 +13,13 @@ def test_path_of_any_bytes_is_printed_as_it_is(monkeypatch):
     assert printed.getvalue() == b'caf\xe9\n'
 
 
+def test_error_of_the_system_is_told_without_its_number(tmp_path):
+    gone = tmp_path / 'gone'
+    with pytest.raises(SystemExit) as ended:
+        run_command('command', lambda: gone.read_bytes(), (OSError,))
+    assert str(ended.value) == f"command: No such file or directory: '{gone}'"
+
+
 def test_error_of_several_lines_is_one():
     def fail():
         raise ValueError('a\nb: c')

@@ -10,9 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.commands import segment_bag
-from fcn_road_seg.commands.segment_bags import shard, threads_of_a_job
+from fcn_road_seg.commands.segment_bags import print_result, shard, threads_of_a_job
 from fcn_road_seg.fleet.manifest import FILE_NAME
+from fcn_road_seg.fleet.run import RunCounts
 from fcn_road_seg.fleet.staging import FOLDER
 from fcn_road_seg.model.checkpoint import load_checkpoint
 from test.helpers.bag_files import command_line, parsed_messages
@@ -74,6 +76,13 @@ def test_each_failed_bag_is_named_once_and_nothing_in_vain_is_advised(command, f
     for printed in (first_part.printed, command.printed):
         (line,) = [line for line in printed.splitlines() if line.startswith('failed: ')]
         assert line.count(str(command.drives)) == 1
+
+
+def test_reason_of_the_system_is_told_without_its_number(tmp_path, capsys):
+    counts = RunCounts(failures={'/drive': '[Errno 28] No space left on device; mend that'})
+    with pytest.raises(BagError, match='1 of 1 bags failed'):
+        print_result(tmp_path, counts, 1)
+    assert 'failed: /drive: No space left on device; mend that\n' in capsys.readouterr().out
 
 
 def test_manifest_has_checkpoint_options_and_counts(command, first_part, random_checkpoint_path):

@@ -60,15 +60,22 @@ def test_killed_training_resumes_to_the_weights_of_an_unbroken_one(unbroken, arg
     assert not list(tmp_path.glob('*.part'))
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_training_says_in_one_line_how_to_continue(easy_data, tmp_path, number):
+@pytest.mark.parametrize(
+    ('number', 'devices'), [(signal.SIGINT, '1'), (signal.SIGTERM, '1'), (signal.SIGTERM, '2')]
+)
+def test_interrupted_training_says_in_one_line_how_to_continue(
+    easy_data, tmp_path, number, devices
+):
     command = [sys.executable, '-m', 'fcn_road_seg', 'train', *TINY, '--data', str(easy_data)]
     command += ['--crop', '32x32', '--steps', '100000', '--val-every', '1', '--out', str(tmp_path)]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # All processes have stderr: it is at its end when the last one has ended.
+    running = subprocess.Popen([*command, '--devices', devices], stderr=subprocess.PIPE, text=True)
     last = tmp_path / 'last.ckpt'
     end_s = time.monotonic() + 120
     while not last.exists() and running.poll() is None and time.monotonic() < end_s:
         time.sleep(0.1)
+    # Several processes are in the middle of their exchanges by then.
+    time.sleep(1)
     running.send_signal(number)
     try:
         _, printed = running.communicate(timeout=60)

@@ -9,7 +9,7 @@ from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.bags.writer import atomic_bag_writer
 from fcn_road_seg.fleet.catalogue import BagJob
-from fcn_road_seg.fleet.labeller import Labeller
+from fcn_road_seg.fleet.labeller import Labeller, reason_of
 from fcn_road_seg.fleet.manifest import FILE_NAME
 from test.helpers.bag_files import (
     STAMP_NS,
@@ -128,6 +128,11 @@ def test_bag_without_good_frames_gets_no_name(tmp_path, labeller):
     with pytest.raises(BagError, match='none of the 1 frames of the bag can be read'):
         labeller.label(BagJob(bad, tmp_path / 'out/bad'))
     assert not (tmp_path / 'out/bad').exists()
+
+
+def test_error_that_is_no_gpus_keeps_its_traceback():
+    with pytest.raises(RuntimeError, match=r'^a bug$'):
+        reason_of(RuntimeError('a bug'))
 
 
 def test_other_checkpoint_than_the_runs_is_refused(tmp_path):

@@ -2,6 +2,8 @@ import os
 import signal
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
 import psutil
 import pytest
@@ -10,7 +12,7 @@ from fcn_road_seg.fleet.labeller import MAX_ATTEMPTS, Labeller, Outcome, Progres
 from fcn_road_seg.fleet.processes import label_in_processes
 from test.helpers.chaos import KILLS, check_survival
 from test.helpers.fleet import contents, jobs_of, write_drives
-from test.helpers.grey_segmenter import grey_assignment
+from test.helpers.grey_segmenter import LostGpu, grey_assignment
 
 
 @pytest.fixture
@@ -63,6 +65,17 @@ def test_bag_whose_output_cannot_be_written_is_to_be_run_again(tmp_path, drives)
     (outcome,) = label_in_processes(grey_assignment(out), jobs_of(drives[:1], out), 1)
     assert 'Not a directory' in outcome.error
     assert outcome.error.endswith('; mend that and run it again')
+
+
+def test_bag_on_a_failed_gpu_is_not_tried_again_and_another_process_does_the_next(
+    tmp_path, drives
+):
+    lost = partial(LostGpu, tmp_path / 'lost')
+    assignment = replace(grey_assignment(tmp_path), make_segmenter=lost)
+    events = label_in_processes(assignment, jobs_of(drives[:2], tmp_path), 1)
+    errors = [event.error for event in events if isinstance(event, Outcome)]
+    remedy = 'use --device cpu, a smaller --input or another --precision'
+    assert errors == [f'CUDA out of memory; {remedy}', '']
 
 
 def test_worker_that_cannot_start_says_why(tmp_path, drives):

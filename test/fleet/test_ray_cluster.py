@@ -1,5 +1,7 @@
 import shutil
 import sys
+from dataclasses import replace
+from functools import partial
 
 import psutil
 import pytest
@@ -15,7 +17,7 @@ from fcn_road_seg.fleet.ray_cluster import label_on_ray, ray_cluster, task_resou
 from test.helpers.bag_files import write_damaged_bag
 from test.helpers.chaos import FULL, check_survival
 from test.helpers.fleet import contents, jobs_of, write_drives
-from test.helpers.grey_segmenter import grey_assignment
+from test.helpers.grey_segmenter import LostGpu, grey_assignment
 
 pytestmark = pytest.mark.usefixtures('cluster_address')
 ONE_CPU = {'num_cpus': 1}
@@ -58,6 +60,13 @@ def test_bag_that_cannot_be_read_fails_alone(tmp_path, drives, task_frames):
     errors = {outcome.job.source.name: outcome.error for outcome in outcomes}
     assert errors['drive_00'] == errors['drive_02'] == ''
     assert 'drive_01 is damaged after' in errors['drive_01']
+
+
+def test_bag_on_a_failed_gpu_fails_with_the_remedy(tmp_path, drives):
+    lost = partial(LostGpu, tmp_path / 'lost')
+    assignment = replace(grey_assignment(tmp_path), make_segmenter=lost)
+    (outcome,) = label_on_ray(ray, assignment, jobs_of(drives[:1], tmp_path), ONE_CPU)
+    assert outcome.error.startswith('CUDA out of memory; use --device cpu, ')
 
 
 def test_worker_that_cannot_start_says_why(tmp_path, drives):

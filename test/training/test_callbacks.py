@@ -1,6 +1,9 @@
+import os
 import resource
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +12,7 @@ import torch
 pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
 
-from fcn_road_seg.training.callbacks import ProgressBar, weight_average
+from fcn_road_seg.training.callbacks import ProgressBar, SigtermInterrupts, weight_average
 
 
 def test_weight_average_forgets_the_beginning_and_then_holds_its_decay():
@@ -18,6 +21,21 @@ def test_weight_average_forgets_the_beginning_and_then_holds_its_decay():
     assert average(zero, one, torch.tensor(1)).item() == pytest.approx(9 / 11)
     assert average(zero, one, torch.tensor(1000)).item() == pytest.approx(0.1)
     assert average(one, one, torch.tensor(5)).item() == 1
+
+
+def test_sigterm_that_python_drops_interrupts_the_next_batch():
+    callback = SigtermInterrupts()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        callback.on_train_start(None, None)
+        callback.on_train_batch_start(None, None, None, 0)
+        # As Python does in a finalizer.
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            callback.on_train_batch_start(None, None, None, 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def write_on_a_full_disk(path):
