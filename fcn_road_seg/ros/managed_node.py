@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter as RosParameter
 from rclpy.task import Future
 
 from fcn_road_seg.ros.bond import break_bond, form_bond
-from fcn_road_seg.ros.rclpy_compat import guard_transitions, lifecycle_state
+from fcn_road_seg.ros.rclpy_compat import guard_parameters, guard_transitions, lifecycle_state
 
 
 class StartError(Exception):
@@ -55,6 +55,7 @@ class ManagedNode(LifecycleNode):
             if not self.context.ok():
                 raise
             raise StartError(_first_line(error), self) from error
+        guard_parameters(self)
         guard_transitions(self, self._refuse)
 
     @property

@@ -7,9 +7,12 @@ from typing import Any
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.subscription import Subscription
 
 try:
@@ -21,6 +24,7 @@ __all__ = [
     'PASSES_MESSAGE_INFO',
     'RCLError',
     'SubscriptionEventCallbacks',
+    'guard_parameters',
     'guard_transitions',
     'lifecycle_state',
     'parameter_overrides',
@@ -41,6 +45,37 @@ def lifecycle_state(node: LifecycleNode) -> str:
 def parameter_overrides(node: Node) -> dict[str, Any]:
     """Return the values given at the start for the node's parameters, declared or not, by name."""
     return {name: parameter.value for name, parameter in node._parameter_overrides.items()}
+
+
+def guard_parameters(node: Node) -> None:
+    """Refuse a request that sets a parameter to a value of a type that ROS does not have.
+
+    rclpy raises, which would end the process. Nothing of such a request is set.
+    """
+    for service in node.services:
+        if service.srv_type in (SetParameters, SetParametersAtomically):
+            service.callback = _refusing_unknown_types(service.callback)
+
+
+def _refusing_unknown_types(
+    set_parameters: Callable[[Any, Any], Any],
+) -> Callable[[Any, Any], Any]:
+    known = [kind.value for kind in Parameter.Type]
+
+    def guarded(request: Any, response: Any) -> Any:
+        unknown = {p.name: p.value.type for p in request.parameters if p.value.type not in known}
+        if not unknown:
+            return set_parameters(request, response)
+        name, number = next(iter(unknown.items()))
+        reason = f'{name!r}: type {number} is not one of rcl_interfaces/ParameterType'
+        refused = SetParametersResult(successful=False, reason=reason)
+        if isinstance(response, SetParametersAtomically.Response):
+            response.result = refused
+        else:
+            response.results = [refused] * len(request.parameters)
+        return response
+
+    return guarded
 
 
 def guard_transitions(node: LifecycleNode, on_refused: Callable[[str], None]) -> None:

@@ -9,6 +9,9 @@ import numpy as np
 import psutil
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.msg import Parameter as ParameterMsg
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -200,6 +203,20 @@ def test_parameter_set_wrongly_while_frames_come_costs_none(shared):
         assert result.reason
         shared.answer(stamp)
     assert count(shared, 'refused') == refused
+
+
+def test_parameter_of_a_type_that_ros_does_not_have_is_refused(shared):
+    asked = [
+        ParameterMsg(name='threshold', value=ParameterValue(type=3, double_value=0.9)),
+        ParameterMsg(name='min_region', value=ParameterValue(type=99)),
+    ]
+    results = shared.call(SetParameters, 'set_parameters', parameters=asked).results
+    words = 'set_parameters_atomically'
+    together = shared.call(SetParametersAtomically, words, parameters=asked).result
+    reason = "'min_region': type 99 is not one of rcl_interfaces/ParameterType"
+    assert [(r.successful, r.reason) for r in (*results, together)] == [(False, reason)] * 3
+    (threshold,) = shared.call(GetParameters, 'get_parameters', names=['threshold']).values
+    assert threshold.double_value == 0
 
 
 # The node, whose pipeline fails as that of a GPU does while a file exists.
