@@ -1,4 +1,4 @@
-"""Play a bag through the node in the time of the bag, and optionally show it in RViz.
+"""Play a bag through the node, on the bag's clock, and optionally show the result in RViz.
 
 ros2 launch fcn_road_seg kitti_playback.launch.py bag:=/data/drive_0001 rviz:=true
 """

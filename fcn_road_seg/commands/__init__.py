@@ -1,1 +1,1 @@
-"""The command lines: each parses its arguments, calls one wing, prints and returns a status."""
+"""The command lines: each parses arguments, calls another subpackage, prints, returns a status."""

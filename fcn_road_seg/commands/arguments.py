@@ -17,7 +17,7 @@ from fcn_road_seg.inference.small_regions import MAX_MIN_REGION
 if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
-# More than anybody means; an error names it only where it is exceeded.
+# More than anybody would ask for; an error names this limit only if it is exceeded.
 _LARGEST = 10**9
 
 
@@ -134,7 +134,7 @@ def probability(text: str) -> float:
 
 
 def _number(text: str) -> float:
-    """Return the number that the text is, or NaN, which is in no range."""
+    """Return the text as a number or, if it is none, NaN, which is in no range."""
     try:
         return float(text)
     except ValueError:
@@ -233,7 +233,7 @@ def build_segmenter(args: argparse.Namespace) -> RoadSegmenter:
     Raises:
         CheckpointError, SegmenterError, ValueError: as RoadSegmenter.
     """
-    # Imports OpenCV, and for a GPU PyTorch, so it waits until the arguments have been parsed.
+    # Imported only after parsing: it needs OpenCV and, for a GPU, PyTorch.
     from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 

@@ -1,4 +1,4 @@
-"""Add what precisions below float32 need to a checkpoint, measured on frames."""
+"""Add to a checkpoint what precisions below float32 need, measured on frames."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fcn_road_seg.utils.sampling import evenly_spaced
 if TYPE_CHECKING:
     from fcn_road_seg.model.checkpoint import Checkpoint
 
-# This many frames determine the two numbers to a hundredth.
+# This many frames determine the scale and bias of the logit to a hundredth.
 FIT_FRAMES = 100
 
 
@@ -124,7 +124,7 @@ def fit_probabilities(
 ) -> Checkpoint:
     """Return the checkpoint with p(road) fitted to the validation frames of the data sets.
 
-    Each data set weighs the same; at most FIT_FRAMES of each are used.
+    Each data set has the same weight; at most FIT_FRAMES of each are used.
 
     Raises:
         ValueError: a data set has no validation frames, no road, or an invalid file.
@@ -149,7 +149,7 @@ def fit_probabilities(
 
 
 def calibration_frames(roots: Sequence[Path], rule: SplitRule) -> Iterator[np.ndarray]:
-    """Yield (H, W, 3) uint8 RGB frames: equally many of each data set, or rendered ones.
+    """Yield (H, W, 3) uint8 RGB frames: equally many from each data set, or rendered ones.
 
     Raises:
         DatasetError: the first problem of the data; the text names the file.

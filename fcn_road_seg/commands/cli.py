@@ -25,7 +25,7 @@ def run_command(
 ) -> int:
     """Do `work`; return 0, or INTERRUPTED after SIGINT or SIGTERM, saying `NAME: interrupted()`.
 
-    If `work` raises the KeyboardInterrupt again with a text, that text is said instead.
+    If `work` raises a KeyboardInterrupt with a text, that text is said instead.
 
     Raises:
         SystemExit: `work` raised one of `errors`, or a GPU failed; its text, after the command's
@@ -52,12 +52,12 @@ def run_command(
 
 
 def without_number(text: str) -> str:
-    """Return an error's text without the number that Python puts before that of an OSError."""
+    """Return an error's text without the '[Errno N] ' with which that of an OSError begins."""
     return re.sub(r'\[Errno \d+\] ', '', text)
 
 
 def print_bad_frames(errors: Counter[str]) -> None:
-    """Print the most frequent reasons for which frames are bad, and how many have others."""
+    """Print the most frequent reasons why frames are bad, and how many have other reasons."""
     most_frequent = errors.most_common()
     for error, count in most_frequent[:ERRORS_SHOWN]:
         print(f'bad: {count} x {error}')

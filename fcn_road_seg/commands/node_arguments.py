@@ -21,10 +21,10 @@ def add_parameter_argument(parser: argparse.ArgumentParser, node: str, example: 
 
 
 def node_parameter(text: str) -> str:
-    """Return `text`, NAME:=VALUE. ROS itself ignores misspelt names.
+    """Return `text` if it sets a known parameter; ROS itself ignores misspelt names.
 
     Raises:
-        argparse.ArgumentTypeError: it is not that, or such a parameter would have no effect.
+        argparse.ArgumentTypeError: it is not NAME:=VALUE, or the parameter would have no effect.
     """
     name, sign, _ = text.partition(':=')
     if not sign:

@@ -120,7 +120,7 @@ def what_is_written(args: argparse.Namespace) -> str:
 
 
 def bag_options(args: argparse.Namespace) -> BagOptions:
-    """Return what the arguments ask for about each bag."""
+    """Return the options that the arguments give for each bag."""
     optional = ('confidence', 'road_probability', 'overlay')
     grid = None
     if args.grid:

@@ -31,7 +31,7 @@ from fcn_road_seg.model.shipped_checkpoints import FILE_NAMES, checkpoint_path
 from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder
 from fcn_road_seg.utils.cpu_features import usable_cpus
 
-# The options that, with the checkpoint, determine what the network says.
+# The options that, with the checkpoint, determine the network's results.
 NETWORK_OPTIONS = (
     'device',
     'precision',
@@ -82,7 +82,7 @@ def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def shard(text: str) -> tuple[int, int]:
-    """Return (K, N) for 'K/N', with K of 1 to N.
+    """Return (K, N) for 'K/N', with K from 1 to N.
 
     Raises:
         argparse.ArgumentTypeError: the text is not that.
@@ -169,7 +169,7 @@ def _label_on_cluster(
 
 
 def threads_of_a_job(threads: int, count: int) -> int:
-    """Return the share of `threads` (0: all cores, which is also the share of a single job)."""
+    """Return each job's share of `threads` (0: all cores); a single job gets `threads` itself."""
     if count == 1:
         return threads
     return max(1, (threads or len(usable_cpus())) // count)

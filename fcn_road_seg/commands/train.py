@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     if argv is None:
         # With several devices Lightning starts `python -m SPEC sys.argv[1:]` for each of the
-        # others, and `fcn-road-seg train` leaves the arguments of train alone in sys.argv.
+        # others, and `fcn-road-seg train` leaves only the arguments of train in sys.argv.
         sys.modules['__main__'].__spec__ = find_spec('fcn_road_seg.commands.train')
 
     def work() -> None:

@@ -20,7 +20,7 @@ from fcn_road_seg.model.network_config import ENCODERS, SKIPS, WIDTHS, RoadFCNCo
 from fcn_road_seg.training.options import MAX_DEFAULT_WORKERS, TrainingOptions
 from fcn_road_seg.training.recipes import PIECES, RECIPES, Recipe
 
-# The `--crop` that takes each frame as the network sees it.
+# The value of `--crop` for crops of the size at which the network sees a frame.
 WHOLE_INPUT = 'input'
 
 

@@ -10,7 +10,7 @@ from fcn_road_seg.training.options import PRECISIONS, TrainingOptions
 
 
 def add_loop_arguments(group: argparse._ActionsContainer) -> None:
-    """Add the length of the run, its hardware, and where it starts."""
+    """Add the options for the length of the run, its hardware and its start."""
     group.add_argument(
         '--steps',
         type=whole_number(1),
@@ -91,7 +91,7 @@ def add_loop_arguments(group: argparse._ActionsContainer) -> None:
 
 
 def add_output_arguments(group: argparse._ActionsContainer) -> None:
-    """Add where the checkpoint goes, and what it says."""
+    """Add the options for where the checkpoint goes, and what it records."""
     group.add_argument(
         '--out',
         type=Path,

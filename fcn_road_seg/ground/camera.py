@@ -24,7 +24,7 @@ class Camera:
 
     Raises:
         GroundError: a number is not finite or above MAX_NUMBER, the matrix is singular or not one
-            of a camera, or the distortion model is unknown or has another number of coefficients.
+            of a camera, or the distortion model is unknown or has a wrong number of coefficients.
     """
 
     matrix: np.ndarray

@@ -9,9 +9,9 @@ import numpy as np
 from fcn_road_seg.ground.grid import FREE, OCCUPIED, UNSEEN, GroundGrid
 
 STEP_M = 1.0
-# A narrower one is not drivable.
+# A narrower corridor is not drivable.
 _MIN_WIDTH_M = 1.5
-# How far beside the vehicle's axis the nearest road may be.
+# The largest allowed distance of the nearest road from the vehicle's axis.
 _MAX_START_OFFSET_M = 1.5
 
 
@@ -42,10 +42,10 @@ def find_corridor(cells: np.ndarray, grid: GroundGrid) -> Corridor:
     """Return the corridor in a grid's cells, (H, W) int8 as GroundView.occupancy makes them.
 
     At every whole metre, the cells up to half a metre before and behind it are averaged in each
-    row of the grid. An edge is where the average passes the middle of free and occupied. The
+    row of the grid. An edge is where the average crosses the midpoint of free and occupied. The
     corridor begins with the road on or near the vehicle's axis, and follows the road that is
-    connected with it; at a vehicle on the road, it takes the wider side. It ends where the road
-    does. There is no point at a metre where an edge lies outside of the picture or the grid.
+    connected to it; at another vehicle on the road, it takes the wider side. It ends where the
+    road does. There is no point at a metre where an edge lies outside the picture or the grid.
     """
     first, last = np.ceil(grid.x_min_m / STEP_M), np.floor(grid.x_max_m / STEP_M)
     metres = np.arange(first, last + 1) * STEP_M
@@ -67,7 +67,7 @@ def find_corridor(cells: np.ndarray, grid: GroundGrid) -> Corridor:
 
 
 def _averages(cells: np.ndarray, metres: np.ndarray, grid: GroundGrid) -> np.ndarray:
-    """Return the mean of the seen cells around each metre, (N, H) float64; NaN without any."""
+    """Return the mean of the seen cells around each metre, (N, H) float64; NaN if none is seen."""
     columns = (metres - grid.x_min_m) / grid.resolution_m
     half = STEP_M / 2 / grid.resolution_m
     begins = np.rint(columns - half).clip(0, cells.shape[1]).astype(int)
@@ -90,7 +90,7 @@ def _free_runs(across: np.ndarray, grid: GroundGrid) -> list[tuple[float, float,
     """Return (right, left, whether both edges are seen) of each wide enough run of free rows.
 
     Edges are in metres. At an end of the run, the edge is where the values on both sides of it,
-    interpolated linearly between the cells' centres, pass the middle.
+    interpolated linearly between the cells' centres, cross the midpoint.
     """
     middle = (FREE + OCCUPIED) / 2
     with np.errstate(invalid='ignore'):

@@ -27,14 +27,14 @@ _CHUNK = 8192
 
 
 class Lens:
-    """A distortion model with its coefficients; if all are 0 there is no distortion.
+    """A distortion model with its coefficients; if all are 0, only `equidistant` distorts.
 
     It moves the points (x, y) of the plane z = 1 as OpenCV does: `plumb_bob` (k1 k2 p1 p2 k3) and
     `rational_polynomial` (k1 k2 p1 p2 k3 .. k6, and its thin prism and tilt) as cv2.projectPoints,
     `equidistant` (k1 .. k4) as cv2.fisheye.
 
     Raises:
-        GroundError: the model is unknown, or has another number of coefficients, or one of them is
+        GroundError: the model is unknown, or has a wrong number of coefficients, or one of them is
             not finite or above MAX_NUMBER.
     """
 
@@ -110,7 +110,7 @@ class Lens:
 
     @cached_property
     def _profile(self) -> tuple[np.ndarray, np.ndarray]:
-        """Distances from the centre, before and after the radial distortion; both rise."""
+        """Distances from the centre, before and after the radial distortion, both increasing."""
         angle = np.linspace(0, _MAX_ANGLE_RAD, _PROFILE_SAMPLES)
         radius = np.tan(angle)
         if self._is_fisheye:

@@ -52,7 +52,7 @@ class Mounting:
     def from_transform(
         cls, translation_xyz: Sequence[float], quaternion_xyzw: Sequence[float]
     ) -> Mounting:
-        """Return the mounting of tf's transform from the optical frame to the ground's.
+        """Return the mounting given by tf's transform from the optical frame to the ground's.
 
         Raises:
             GroundError: the quaternion's length is 0; or as the class does.

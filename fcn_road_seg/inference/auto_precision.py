@@ -1,4 +1,4 @@
-"""The precision that `auto` takes: the fastest one here whose mask is known to agree."""
+"""The precision that `auto` chooses: the fastest one here known to agree with float32."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def choose_precision(
 ) -> PrecisionChoice:
     """Return the fastest precision of the device that agrees with float32, or else float32.
 
-    A CPU tries int8 (with VNNI or AMX) or int8_avx2 (with AVX2 alone, for a narrow network), then
-    bfloat16 (with AMX), all by OpenVINO; a GPU tries float16, then bfloat16. `agreements` are the
-    checkpoint's, by precision; MIN_IOU is needed. `width` is its network's. `backend` is the
-    library that was asked for, or auto.
+    The candidates on a CPU are int8 (with VNNI or AMX) or int8_avx2 (with AVX2 alone, for a narrow
+    network), then bfloat16 (with AMX), all by OpenVINO; those on a GPU are float16, then bfloat16.
+    `agreements` are the checkpoint's, by precision, and must reach MIN_IOU; `width` is that of its
+    network. `backend` is the library that was asked for, or auto.
     """
     on_cpu = device.type == 'cpu'
     fast = _fast_on_cpu(width) if on_cpu else ['float16', 'bfloat16']
@@ -54,11 +54,12 @@ def choose_precision(
 
 
 def _fast_on_cpu(width: float) -> list[str]:
-    """Return the precisions that this CPU computes faster than float32, the fastest first."""
+    """Return the precisions in which this CPU is faster than in float32, the fastest first."""
     fast = ['bfloat16'] * has_fast_bfloat16()
     if has_exact_int8():
         return ['int8', *fast]
-    # At width 1 it takes as long as ncnn's float32, whose Winograd convolutions need channels.
+    # At width 1, int8_avx2 takes as long as ncnn's float32, whose Winograd convolutions are fast
+    # only with many channels.
     return ['int8_avx2'] * (has_avx2() and width < 1) + fast
 
 

@@ -1,4 +1,4 @@
-"""What precisions below float32 need: a network's activation ranges, and what they change."""
+"""Measures what precisions below float32 need (activation ranges), and what they change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fcn_road_seg.model.checkpoint import Checkpoint
 from fcn_road_seg.utils.cpu_features import has_bfloat16
 from fcn_road_seg.utils.sampling import evenly_spaced
 
-# Number of frames for 16 bits that PyTorch emulates, in about ten seconds per frame.
+# Number of frames for a 16-bit precision that PyTorch emulates, at about ten seconds per frame.
 SLOW_COUNT = 8
 
 
@@ -26,9 +26,9 @@ def calibrate(
     """Return the checkpoint with the activation ranges that int8 needs, and with agreements.
 
     `frames_rgb` are (H, W, 3) uint8. The agreements are those of the masks at the checkpoint's
-    threshold and input rule; 16 bits by PyTorch on a CPU are measured on SLOW_COUNT frames. `say`
-    gets a line for each precision: how far it agrees, or why it cannot be measured on this machine
-    and is not recorded.
+    threshold and input rule; a 16-bit precision that PyTorch computes on a CPU is measured on
+    SLOW_COUNT frames. `say` gets a line for each precision: how far it agrees, or why it cannot be
+    measured on this machine and is not recorded.
 
     Raises:
         ValueError: there are no frames.
@@ -57,8 +57,8 @@ def calibrate(
 
 
 def _segmenters(checkpoint: Checkpoint) -> dict[str, Callable[[], RoadSegmenter]]:
-    # Without the hardware, PyTorch computes 16 bits with the same rounding, at some 20 times the
-    # time. OpenVINO would refuse bfloat16.
+    # Without hardware support, PyTorch computes in 16 bits with the same rounding, in about 20
+    # times the time, while OpenVINO would refuse bfloat16.
     gpu = 'cuda' if torch.cuda.is_available() else 'cpu'
     of_bfloat16 = 'openvino' if has_bfloat16() else 'torch'
     return {

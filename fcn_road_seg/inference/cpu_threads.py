@@ -28,7 +28,7 @@ def limit_cpu_threads(count: int) -> None:
     if torch := sys.modules.get('torch'):
         torch.set_num_threads(count or of_torch)
     else:
-        # PyTorch reads it when it is imported.
+        # PyTorch reads this variable when it is imported.
         os.environ['OMP_NUM_THREADS'] = str(count or of_torch)
     cv2.setNumThreads(count or of_opencv)
 
@@ -50,7 +50,7 @@ def cpu_thread_count() -> int:
 
 
 def _core_count(cpus: Collection[int]) -> int:
-    """Return how many cores have these CPUs; two threads of a core count once."""
+    """Return to how many cores these logical CPUs belong; two threads of a core count once."""
     siblings = [_CPUS / f'cpu{cpu}/topology/thread_siblings' for cpu in cpus]
     if not all(path.is_file() for path in siblings):
         return len(cpus)

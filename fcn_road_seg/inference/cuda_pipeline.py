@@ -46,13 +46,13 @@ def build_cuda_pipeline(network: NetworkWeights, device: str, precision: str) ->
 class CudaPipeline:
     """All steps from a frame to its results, around a folded network in float32 or 16 bits.
 
-    Upload and program are one CUDA graph for each kind of frame. The second frame of a kind
-    captures it, so that a size that occurs only once costs no capture. Any thread may call the
-    pipeline, one at a time.
+    Upload and program are one CUDA graph for each kind of frame. It is captured at the second
+    frame of that kind, so that a size that occurs only once costs no capture. Any thread may call
+    the pipeline, one at a time.
     """
 
     backend = BackendInfo('torch', torch.__version__)
-    # cuDNN's settings are those of the process, but each thread may have a pipeline.
+    # cuDNN's settings apply to the whole process, but each thread may have a pipeline.
     _cudnn_settings = threading.Lock()
 
     def __init__(self, model: RoadFCN, device: torch.device, dtype: torch.dtype) -> None:
@@ -127,7 +127,7 @@ class CudaPipeline:
 
     @contextmanager
     def _arithmetic(self) -> Iterator[None]:
-        # TF32, PyTorch's default for convolutions, has 10 binary digits and would change the
+        # TF32, PyTorch's default for convolutions, has a 10-bit mantissa and would change the
         # mask. In 16 bits cuDNN measures which algorithm is fastest; in float32 it does not, so
         # that every process computes the same mask. Not cudnn.flags: it fails if the process has
         # set torch.backends.fp32_precision.

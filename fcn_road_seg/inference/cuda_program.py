@@ -21,7 +21,7 @@ class CudaProgram:
 
     `stage` writes the bytes for `uploaded`, a call computes `results` from them, and
     `segmentation` reads a copy of `results`; both tensors are 1-D uint8 on the model's device.
-    A call neither waits for the device nor branches on data, so that a CUDA graph can hold it.
+    A call neither waits for the device nor branches on data, so that a CUDA graph can capture it.
     It also runs on a CPU, where the tests compare it with OpenCV. Threshold and overlay style
     are uploaded with each frame and may change from frame to frame.
 
@@ -139,7 +139,7 @@ class CudaProgram:
 
 
 def frame_kind(frame_hw: tuple[int, int], request: SegmentationRequest) -> tuple[object, ...]:
-    """Return a key: frames and requests with the same one can share a program."""
+    """Return a key; frames and requests with the same key can share a program."""
     return (
         frame_hw,
         request.input_hw,

@@ -2,7 +2,8 @@
 
 The network is sensitive to the resize: with `torch.nn.functional.interpolate` the IoU of the mask
 with the CPU's is 0.988 (bilinear), 0.993 (area) or 0.995 (antialiased) on KITTI frames, while with
-this class it is 1.00000 (benchmarks/README.md). Only means halfway between two levels may differ.
+this class it is 1.00000 (benchmarks/README.md). Only values whose exact mean lies halfway between
+two levels may differ.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# The fixed point of OpenCV's 8-bit bilinear resize.
+# The fractional bits of the fixed-point shares in OpenCV's 8-bit bilinear resize.
 _LINEAR_BITS = 11
 
 
@@ -21,7 +22,7 @@ class CudaResize:
     """`cv2.resize` of an (H, W, 3) frame to `input_hw`, as `resize_to_input` does it.
 
     By area if both sides shrink, else bilinear. Tables say which pixels to add: a matrix product
-    over whole rows would be a hundred times the arithmetic, and would need cuBLAS, whose
+    over whole rows would take a hundred times the arithmetic, and would need cuBLAS, whose
     workspace the CUDA graphs would share.
     """
 
@@ -41,7 +42,7 @@ class CudaResize:
             column_at, column_share = _linear_taps(frame_hw[1], input_hw[1], clamp=True)
         # OpenCV rounds halves to even, except that it rounds them up if four pixels become one.
         self._offset = 0.125 if frame_hw == (2 * input_hw[0], 2 * input_hw[1]) else 0.0
-        # A frame is seen as rows of W * 3 values.
+        # A frame is treated as rows of W * 3 values.
         channels = np.arange(3)[::-1] if reverse_channels else np.arange(3)
         column_at = column_at[..., None] * 3 + channels
         self._taps = len(row_at), len(column_at)
@@ -80,7 +81,7 @@ def _area_taps(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
 def _linear_taps(n: int, m: int, *, clamp: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the two of `n` pixels that each of `m` lies between, and their shares: (2, m).
 
-    The shares are int32 with _LINEAR_BITS binary digits. Beyond the centres of the first and the
+    The shares are int32 with _LINEAR_BITS fractional bits. Beyond the centres of the first and the
     last pixel, both taps are the same pixel. With `clamp`, as OpenCV does along a row, the first
     tap then has the whole share; without it, each has a part, and each product is truncated.
     """

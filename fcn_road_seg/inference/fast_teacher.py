@@ -16,9 +16,9 @@ from fcn_road_seg.utils.cpu_features import has_bfloat16
 def fast_road_logit(
     checkpoint: Checkpoint, say: Callable[[str], object]
 ) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return `CpuBackend.road_logit` in the precision that `auto` takes.
+    """Return `CpuBackend.road_logit` in the precision that `auto` chooses.
 
-    None if PyTorch computes as fast: it is the only library, or `auto` takes float32 on a CPU on
+    None if PyTorch is as fast: it is the only library, or `auto` chooses float32 on a CPU on
     which the training itself may be in bfloat16. `say` gets a line of text with the precision.
     """
     width = checkpoint.model.config.width

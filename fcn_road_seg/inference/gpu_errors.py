@@ -1,4 +1,4 @@
-"""What a command says of a GPU that fails."""
+"""What a command says when a GPU fails."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ GPU_REMEDY = 'use --device cpu, a smaller --input or another --precision'
 
 
 def gpu_error_line(error: RuntimeError, remedy: str = GPU_REMEDY) -> str | None:
-    """Return the line, with `remedy`, for PyTorch's error of a GPU that is full or has failed.
+    """Return one line, with `remedy`, for PyTorch's error that a GPU is full or has failed.
 
-    Return None for another error.
+    Return None for any other error.
     """
-    # Not imported for this: without PyTorch, nothing runs on a GPU.
+    # Looked up, not imported: while PyTorch is not imported, nothing runs on a GPU.
     torch = sys.modules.get('torch')
     if torch is None:
         return None

@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """The library that runs the network; `str` gives both, as in 'ncnn 1.0.20261020'."""
+    """The library that runs the network; `str` gives name and version: 'ncnn 1.0.20261020'."""
 
     name: str
     version: str
@@ -34,7 +34,7 @@ class CpuBackend(Protocol):
 
 @dataclass(frozen=True)
 class OverlayStyle:
-    """How road is painted: `color_rgb` in [0, 255], mixed in by `alpha` in [0, 1]."""
+    """How road is painted: `color_rgb` in [0, 255], blended in with `alpha` in [0, 1]."""
 
     color_rgb: tuple[int, int, int] = (0, 255, 0)
     alpha: float = 0.4
@@ -67,8 +67,8 @@ class SegmentationRequest:
     The whole frame is resized to `input_hw`; the network sees all of its rows except the topmost
     `hidden_input_rows`, a multiple of the network's stride of 32. The topmost `hidden_rows` of the
     frame are background, whatever the network says. Road is where the logit of p(road) is at least
-    `logit_threshold`. `channel_order` is bgr or rgb. `pixels`, (N,) intp, are the indices, row by
-    row, of the pixels for `road_probability_at`.
+    `logit_threshold`. `channel_order` is bgr or rgb. `pixels`, (N,) intp, are the row-major
+    indices of the pixels for `road_probability_at`.
     """
 
     input_hw: tuple[int, int]

@@ -29,7 +29,7 @@ _CPU_BACKENDS = ('ncnn', 'openvino')
 
 
 class SegmenterError(ValueError):
-    """The machine does not have the device, precision or backend that was asked for."""
+    """The device, precision or backend that was asked for is unknown or cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _has_gpu_driver() -> bool:
     try:
         ctypes.CDLL('libcuda.so.1')
     except OSError:
-        # AMD's, which PyTorch for ROCm calls cuda, too.
+        # AMD's driver, whose GPUs PyTorch for ROCm also calls cuda.
         return os.path.exists('/dev/kfd')
     return True
 
@@ -81,7 +81,7 @@ def _gpu_count() -> int:
 
 
 def check_precision(name: str, device: Device) -> None:
-    """Accept one of `PRECISIONS` in which the device computes.
+    """Check that `name` is one of `PRECISIONS`, and that the device computes in it.
 
     Raises:
         SegmenterError: the name is unknown, or the device does not compute in this precision.
@@ -93,7 +93,7 @@ def check_precision(name: str, device: Device) -> None:
 
 
 def check_backend(name: str, device: Device, precision: str) -> None:
-    """Accept a backend that computes in this precision on this device.
+    """Check that a backend computes in this precision on this device.
 
     On a CPU only `torch` computes in float16. It is slow, and only meant for measuring what
     float16 changes.

@@ -62,10 +62,10 @@ class RoadSegmenter:
         input_hw: the network's input size in multiples of 32, instead of the checkpoint's rule.
         backend: the library that runs the network: auto, ncnn (CPU, float32), openvino (CPU) or
             torch; auto is the fastest one installed for the precision. On a CPU it uses as many
-            threads as PyTorch (see `cpu_thread_count`). Only torch and a GPU import PyTorch.
+            threads as PyTorch (see `cpu_thread_count`), which is imported only for torch or a GPU.
         roi_top: share of the frame's height, in [0, MAX_ROI_TOP], to skip at the top. These rows
-            are background; they cost no time, in steps of 32 rows of the network's input. The
-            scale of the other rows stays the same.
+            are background; skipping them saves time, in steps of 32 rows of the network's input.
+            The scale of the other rows stays the same.
 
     `threshold`, in (0, 1), `overlay_style` and `min_region` (see `remove_small_regions`) may be
     set between two calls. `precision` is the precision in use, `precision_reason` says why.
@@ -74,9 +74,9 @@ class RoadSegmenter:
 
     Raises:
         CheckpointError: the file is missing, damaged or not a checkpoint.
-        SegmenterError: there is no such device, it does not have the precision or backend, or
+        SegmenterError: there is no such device, precision or backend, they cannot be combined, or
             int8 or int8_avx2 is asked for with a checkpoint that is not calibrated.
-        ValueError: the network does not take `input_hw`, or `roi_top` is out of range.
+        ValueError: the network does not support `input_hw`, or `roi_top` is out of range.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class RoadSegmenter:
 
         Road is where p(road) >= `threshold`. `channel_order` is bgr or rgb. `road_probability`,
         `confidence` and `overlay` cost time only if they are asked for. `pixels`, (N,) intp, are
-        the indices, row by row, of the pixels for `road_probability_at`.
+        the row-major indices of the pixels for `road_probability_at`.
 
         Raises:
             ValueError: the frame has another shape or type, or the channel order is unknown.
@@ -144,7 +144,7 @@ class RoadSegmenter:
             logit_threshold=logit_threshold(self.threshold),
             road_probability=road_probability,
             confidence=confidence,
-            # If small regions are to be removed, it is painted after that.
+            # If small regions are to be removed, the overlay is painted after that.
             overlay=None if min_region else style,
             pixels=pixels,
         )
@@ -152,7 +152,7 @@ class RoadSegmenter:
         if not min_region:
             return segmentation
         remove_small_regions(mask := segmentation.mask, min_region)
-        # The hidden rows may have been such a region.
+        # If the hidden rows were such a region, they have become road.
         mask[:hidden_rows] = 0
         painted = self._painter.paint(frame, channel_order, mask, style) if style else None
         return replace(segmentation, overlay_bgr=painted)
@@ -164,7 +164,7 @@ class RoadSegmenter:
 
     @property
     def device_name(self) -> str:
-        """The device as text: 'cpu', or with the GPU's name, 'cuda:0 (NVIDIA H200)'."""
+        """The device as text: 'cpu' or, with the GPU's name, 'cuda:0 (NVIDIA H200)'."""
         if self.device.type != 'cuda':
             return str(self.device)
         import torch
@@ -172,7 +172,7 @@ class RoadSegmenter:
         return f'{self.device} ({torch.cuda.get_device_name(str(self.device))})'
 
     def advice(self) -> str:
-        """Return what would be faster on a CPU, as text; '' if nothing is known to be."""
+        """Return advice on what would be faster on a CPU; '' if nothing is known to be."""
         return _advice(self.precision, self.backend.name) if self.device.type == 'cpu' else ''
 
     def gpu_memory_mib(self) -> float | None:
@@ -192,7 +192,7 @@ class RoadSegmenter:
             torch.cuda.empty_cache()
 
     def warm_up(self, frame_hw: tuple[int, int] = (375, 1242)) -> None:
-        """Segment one black frame: the first one takes seconds more than those that follow."""
+        """Segment one black frame: the first frame takes seconds more than those that follow."""
         self(np.zeros((*frame_hw, 3), np.uint8), overlay=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-# A vehicle ahead is a hole in the road that has more than this share of a frame.
+# A vehicle ahead makes a hole in the road that is larger than this share of a frame.
 MAX_MIN_REGION = 0.05
 _AREA = cv2.CC_STAT_AREA
 

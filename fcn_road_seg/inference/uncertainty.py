@@ -1,4 +1,4 @@
-"""How sure a network is of a frame, and which frames are worth a label next."""
+"""How sure a network is of a frame, and which frames to label next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-# How far to either side of the edge p(road) is looked at, as a share of the frame's width.
+# The distance from the edge within which p(road) counts, as a share of the frame's width.
 _NEAR_SHARE = 0.01
 _P_ROAD = np.clip(np.arange(256) / 255, 1e-9, 1 - 1e-9)
 # Binary entropy in bits, by 255 * p(road).
@@ -30,9 +30,9 @@ def edge_entropy(road_probability: np.ndarray, mask: np.ndarray) -> float:
 def least_sure(entropies: Mapping[int, float], count: int) -> list[int]:
     """Return the numbers, in order, of `count` frames with the highest entropies.
 
-    `entropies` are by a frame's number in time. The chosen frames are spread: any two are at least
-    half as many frames apart as `count` evenly spaced frames would be. If there are no more than
-    `count` frames, all are returned.
+    The keys of `entropies` number the frames in order of time. The chosen frames are spread out:
+    any two are at least half as far apart as `count` evenly spaced frames would be. If there are
+    no more than `count` frames, all are returned.
     """
     ordered = sorted(entropies)
     distance = max(1, len(ordered) // (2 * count))

@@ -135,7 +135,7 @@ def live_session(
     *,
     keep_pictures: bool = False,
 ) -> Iterator[LiveSession]:
-    """Start the node, a camera of `messages` (all of one type) and a recorder; end all after it.
+    """Start the node, a camera of `messages` (all of one type) and a recorder; end all afterwards.
 
     `parameters` are the node's, each NAME:=VALUE, and its output goes to `log_path`. The recorder
     subscribes only to `topics`, which must include 'mask', so the node makes nothing else.

@@ -1,1 +1,1 @@
-"""sensor_msgs to uint8 arrays and back, with all checks of untrusted messages."""
+"""ROS messages to arrays and back, with all checks of untrusted messages."""

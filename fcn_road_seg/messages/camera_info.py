@@ -23,10 +23,10 @@ def camera_of_info(msg: CameraInfo, image_hw: tuple[int, int], *, rectified: boo
     The CameraInfo's matrix K is for the full sensor: the region of interest is cut out, and what
     is left is scaled to the images, which binning or a resizing driver has made smaller. A
     CameraInfo of size 0 x 0 is taken to have the images' size. For `rectified` images the matrix
-    is P's left part, and there is no distortion.
+    is the left 3 x 3 part of P, and there is no distortion.
 
     Raises:
-        GroundError: the camera is not calibrated (K is zero), the images have another aspect
+        GroundError: the camera is not calibrated (its matrix is 0), the images have another aspect
             ratio, there are more coefficients than any distortion model has, or a number is
             impossible for a camera.
     """

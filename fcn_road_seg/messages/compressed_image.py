@@ -23,9 +23,9 @@ _COLOUR_ENCODINGS = frozenset(
 
 
 def compressed_to_frame(msg: CompressedImage) -> Frame:
-    """Return the picture of a JPEG or PNG, by `decode_picture`; the data decide which it is.
+    """Decode a JPEG or PNG by `decode_picture`; the data, not the format, tell which it is.
 
-    The message's format decides the order of its channels, by the rule of image_transport.
+    The message's format determines the order of its channels, by the rule of image_transport.
 
     Raises:
         ImageError: the format is depth, or `decode_picture` refuses the data.
@@ -57,19 +57,19 @@ def _channel_order(text: str) -> str:
 
 
 def png_msg(pixels: np.ndarray, encoding: str, header: Header) -> CompressedImage:
-    """Return a lossless PNG of a (H, W) uint8 array, with `header` unchanged.
+    """Return a lossless PNG of an (H, W) uint8 array, with `header` unchanged.
 
     `encoding` is an 8-bit grey one, such as 'mono8'.
 
     Raises:
         ImageError: the size does not fit into a PNG.
     """
-    # image_transport also writes the blank at the end, where colour pictures have their order.
+    # image_transport also writes the blank at the end; in colour, the channel order follows it.
     return _message(pixels, 'png', [], f'{encoding}; png compressed ', header)
 
 
 def jpeg_msg(pixels_bgr: np.ndarray, header: Header, quality: int = 90) -> CompressedImage:
-    """Return a JPEG of a (H, W, 3) uint8 bgr array, with `header` unchanged.
+    """Return a JPEG of an (H, W, 3) uint8 bgr array, with `header` unchanged.
 
     `quality` is in [0, 100].
 

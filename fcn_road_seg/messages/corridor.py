@@ -19,7 +19,7 @@ _LIFETIME_S = 1
 
 
 def path_msg(corridor: Corridor, header: Header) -> Path:
-    """Return the centre line as a Path, empty without a corridor; poses look along it."""
+    """Return the centre line as a Path, empty without a corridor; its poses face along it."""
     from geometry_msgs.msg import Pose, PoseStamped
     from nav_msgs.msg import Path
 

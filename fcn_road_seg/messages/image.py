@@ -85,8 +85,8 @@ _PACKED = {
     'uyvy': _UYVY,
     'yuv422_yuy2': _YUYV,
     'yuyv': _YUYV,
-    # ROS names a pattern by the pixels from the first one of the first row on; OpenCV names it by
-    # those from the second one of the second row on.
+    # ROS names a pattern after the 2 x 2 pixels from the first one of the first row on; OpenCV
+    # names it after those from the second one of the second row on.
     'bayer_rggb8': _Encoding(1, _by_opencv(cv2.COLOR_BayerBG2BGR)),
     'bayer_bggr8': _Encoding(1, _by_opencv(cv2.COLOR_BayerRG2BGR)),
     'bayer_gbrg8': _Encoding(1, _by_opencv(cv2.COLOR_BayerGR2BGR)),
@@ -144,8 +144,8 @@ def _yuv420(msg: Image, code: int) -> Frame:
     """Read nv12 or nv21: rows of luma, then half as many of chroma, with 2 bytes for 2 columns."""
     h, w = msg.height, msg.width
     chroma_h, chroma_w = (h + 1) // 2, (w + 1) // 2
-    # Drivers differ in the step: it is the bytes of a row of luma (libcamera, some of DepthAI's)
-    # or the length of all data divided by the height (others, some of DepthAI's).
+    # Drivers differ in the step: it is the length of a row of luma (libcamera, some of DepthAI's)
+    # or that of all data divided by the height (others, some of DepthAI's), in bytes.
     for row_bytes in (msg.step, msg.step * 2 // 3):
         if row_bytes >= 2 * chroma_w and len(msg.data) == row_bytes * (h + chroma_h):
             break
@@ -203,7 +203,7 @@ def _cv_bridge() -> tuple[Any, str]:
         from cv_bridge import CvBridge
 
         bridge = CvBridge()
-        # Such a build may import, but fail at each use and print a page to stderr each time.
+        # Such a build may be importable, but fail at each use and print a page to stderr.
         bridge.encoding_to_dtype_with_channels('bgr8')
     except Exception as error:
         return None, _reason(error)
@@ -215,7 +215,7 @@ def _reason(error: Exception) -> str:
 
 
 def image_msg(pixels: np.ndarray, encoding: str, header: Header) -> Image:
-    """Return the Image of a (H, W) or (H, W, C) uint8 array, with `header` unchanged."""
+    """Return the Image of an (H, W) or (H, W, C) uint8 array, with `header` unchanged."""
     # Not at the top: this module also reads bags where ROS is not installed.
     from sensor_msgs.msg import Image
 
@@ -224,7 +224,7 @@ def image_msg(pixels: np.ndarray, encoding: str, header: Header) -> Image:
 
 
 def image_fields(pixels: np.ndarray, encoding: str) -> dict[str, Any]:
-    """Return the fields of an Image, without its header, of a (H, W) or (H, W, C) uint8 array.
+    """Return the fields of an Image, without its header, of an (H, W) or (H, W, C) uint8 array.
 
     `data` is flat uint8, if possible a view of `pixels`.
     """

@@ -1,4 +1,4 @@
-"""Where the camera is above the ground: by the node's parameters, or by tf."""
+"""How the camera is mounted above the ground, from the node's parameters or from tf."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _MAX_JUMP_BACK_S = 5
 
 
 class MountingSource:
-    """The mounting of the camera; listens to tf once `camera_height` is 0, if tf2_ros imports."""
+    """Provides the mounting of the camera.
+
+    It starts to listen to tf when `camera_height` is first 0, if tf2_ros can be imported.
+    """
 
     def __init__(self, node: Node, parameters: NodeParameters) -> None:
         self._node = node
@@ -38,7 +41,7 @@ class MountingSource:
         """Return the mounting of the camera whose frame has this header.
 
         Raises:
-            GroundError: neither parameters nor tf have it; the text says what to set.
+            GroundError: neither the parameters nor tf provide it; the text says what to set.
         """
         parameters = self._parameters
         if parameters.camera_height:
@@ -62,8 +65,8 @@ class MountingSource:
         except Exception as error:  # If built for another NumPy, it can raise anything.
             self._no_tf = f'tf2_ros cannot be imported ({type(error).__name__})'
             return
-        # Without the node: with it, the buffer would offer a service of its own and, in Humble,
-        # fail when the time jumps back.
+        # Made without the node: with it, the buffer would offer a service of its own and, in
+        # Humble, fail when time jumps back.
         self._buffer = Buffer()
         self._listener = TransformListener(self._buffer, self._node)
 
@@ -77,8 +80,8 @@ class MountingSource:
                 # A static transform is the same at any stamp.
                 found = self._buffer.lookup_transform(*frames, Time.from_msg(header.stamp))
             except (ExtrapolationException, ValueError):
-                # Most frames arrive before the first transform with a later stamp, and rclpy has
-                # no time for a negative stamp. Time() asks for the newest.
+                # Most frames arrive before the first transform with a later stamp, and rclpy
+                # cannot represent a negative stamp. Time() asks for the newest transform.
                 found = self._buffer.lookup_transform(*frames, Time())
         except TransformException as error:
             # The error's own text may contain the stamp, so it would differ for each frame.
@@ -94,10 +97,10 @@ class MountingSource:
         )
 
     def _forget_after_a_jump(self, stamp: Stamp) -> None:
-        """Forget all transforms but the static ones if the stamps have jumped back.
+        """Forget all transforms except static ones if the stamps have jumped back.
 
-        If a bag is played again, tf2 would discard its transforms, which are older than those from
-        the end of the bag, and these would count for all frames.
+        When a bag is played again, its transforms are older than those from the end of the first
+        playback. tf2 would discard them, and use the last transform for all frames.
         """
         if stamp.sec <= 0:
             return  # The frame has no stamp.

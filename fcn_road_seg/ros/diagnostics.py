@@ -20,7 +20,7 @@ STALE_AFTER_S = 2.0
 class NodeStatus:
     """The node's state apart from its frame statistics; empty texts are shown as 'n/a' or 'none'.
 
-    `name` is the node's, with its namespace, and `state` its lifecycle state ('active', ...).
+    `name` is the node's, with its namespace; `state` is its lifecycle state ('active', ...).
     `incompatible_qos` says which QoS settings keep frames away, `input_hint` what to change if
     nobody publishes the topic, and `ground_problem` why subscribers get no grid; each may be
     empty. `frames_waiting` is the length of the queue, and `max_image_age_s` the age limit of a
@@ -71,7 +71,7 @@ class DiagnosticsPublisher:
 
 
 def diagnose(statistics: FrameStatistics, status: NodeStatus) -> DiagnosticStatus:
-    """Return level, message and the values of KEYS, in that order."""
+    """Return a status: its level, its message, and the values of KEYS in their order."""
     frames = statistics.snapshot()
     level, message = _judge(frames, status)
     return DiagnosticStatus(
@@ -117,7 +117,7 @@ def _judge(frames: StatisticsSnapshot, status: NodeStatus) -> tuple[bytes, str]:
     if not status.enabled:
         return DiagnosticStatus.OK, 'disabled'
     recent = frames.recent
-    # Not those received: the frames that arrive in a window are not the ones that end in it.
+    # Not recent['received']: the frames that arrive in the window are not those that end in it.
     ended = sum(recent[name] for name in ('segmented', 'dropped', 'too old', 'refused'))
     if recent['refused']:
         text = f'{recent["refused"]} of {ended} frames refused: {frames.last_error}'
@@ -137,7 +137,7 @@ def _judge(frames: StatisticsSnapshot, status: NodeStatus) -> tuple[bytes, str]:
     if recent['too old']:
         problems.append(f'{_percent(recent["too old"], ended)} older than max_image_age')
     if recent['lost']:
-        # `ended` does not include them.
+        # `ended` does not include lost frames.
         problems.append(f'{_percent(recent["lost"], ended + recent["lost"])} lost on the way')
     p95_ms, limit_ms = frames.latency_ms[95], 1e3 * status.max_image_age_s
     if limit_ms and p95_ms is not None and p95_ms > limit_ms:

@@ -1,4 +1,4 @@
-"""A queue between two threads, in which the newest item may replace the one that still waits."""
+"""A queue between two threads, in which the newest item may replace a waiting one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FrameQueue(Generic[T]):
         self._dropped = 0
 
     def __len__(self) -> int:
-        """Return the number of items that wait."""
+        """Return the number of waiting items."""
         return len(self._items)
 
     @property
@@ -31,7 +31,7 @@ class FrameQueue(Generic[T]):
         return self._closed
 
     def put(self, item: T) -> None:
-        """Add `item`, dropping the one that still waits; after `close`, drop `item`."""
+        """Add `item`; unless all are kept, drop a waiting one. After `close`, drop `item`."""
         with self._changed:
             if self._closed:
                 self._dropped += 1
@@ -54,7 +54,7 @@ class FrameQueue(Generic[T]):
             return dropped
 
     def close(self) -> None:
-        """Drop the items that still wait, and wake the thread that waits in `take`."""
+        """Drop the waiting items, and wake the thread that waits in `take`."""
         with self._changed:
             self._drop_waiting()
             self._closed = True

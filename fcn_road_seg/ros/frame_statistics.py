@@ -16,7 +16,7 @@ WINDOW_S = 10.0
 RATE_AFTER_S = 1.0
 # If a latency is longer or negative, the camera's clock and the node's disagree.
 MAX_LATENCY_S = 60.0
-# Part of the text comes from the refused message, and may be of any length.
+# Part of an error's text comes from the refused message, and may be of any length.
 MAX_ERROR_CHARACTERS = 200
 
 PERCENTILES = (50, 95, 99)
@@ -55,7 +55,7 @@ class StatisticsSnapshot:
     last_error: str
     input_hz: float | None
     output_hz: float | None
-    # Whether a frame arrived since the last `resume`, and the time since that frame or `resume`.
+    # Whether a frame has arrived since the last `resume`; the time since that frame or `resume`.
     has_input: bool
     silence_s: float
     latency_ms: dict[int, float | None]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class FrameStream:
-    """Subscribes to a camera and segments its frames, from now on until `stop`.
+    """Subscribes to a camera and segments its frames, from its creation until `stop`.
 
     Raises:
         ValueError, RuntimeError: the value of a QoS override parameter is invalid; nothing stays
@@ -68,7 +68,7 @@ class FrameStream:
         return self._worker.frames_waiting
 
     def stop(self, timeout_s: float | None = None) -> bool:
-        """Unsubscribe, discard the frames that wait, and wait for the current one.
+        """Unsubscribe, discard the waiting frames, and wait for the current one.
 
         Returns:
             Whether the worker ended within `timeout_s` (None: no limit).

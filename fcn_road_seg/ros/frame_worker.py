@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WARNING_THROTTLE: dict[str, Any] = {
     'throttle_duration_sec': 5.0,
-    # If the system's clock jumped back by an hour, it would suppress the warnings for an hour.
+    # With the system's clock, a jump back by an hour would suppress the warnings for an hour.
     'throttle_time_source_type': Clock(clock_type=ClockType.STEADY_TIME),
 }
 OVERLAYS = {'overlay', 'overlay/compressed'}
@@ -87,7 +87,7 @@ class FrameWorker:
         self._thread.start()
 
     def put(self, msg: Image | CompressedImage) -> None:
-        """Queue a frame; it replaces one that still waits unless the queue keeps all."""
+        """Queue a frame, which replaces a waiting one unless the queue keeps all."""
         self._statistics.count_received()
         if self._filter.enabled:
             self._queue.put(msg)
@@ -96,7 +96,7 @@ class FrameWorker:
             self._statistics.count_ignored()
 
     def stop(self, timeout_s: float | None = None) -> bool:
-        """Discard the frames that wait, and wait for the current one.
+        """Discard the waiting frames, and wait for the current one.
 
         Returns:
             Whether the thread ended within `timeout_s` (None: no limit).
@@ -116,8 +116,8 @@ class FrameWorker:
                 if not self._node.context.ok():
                     # The node is ending, and its publishers are gone.
                     return
-                # The failure of one frame (such as full GPU memory) must not cost the vehicle
-                # the masks of the next ones.
+                # A failure on one frame (such as full GPU memory) must not cost the vehicle the
+                # masks of the next ones.
                 self._refuse(f'{type(error).__name__}: {error}')
 
     def _process(self, msg: Image | CompressedImage) -> None:
@@ -163,7 +163,7 @@ class FrameWorker:
         header: Header,
         ground: FrameGround | None = None,
     ) -> bool:
-        """Return whether a frame's outputs were published, and count the frame if not."""
+        """Publish a frame's outputs, and return whether that was done; count the frame if not."""
         with self._filter.publishing:
             if self._queue.closed:
                 # Deactivated in the meantime.

@@ -95,8 +95,8 @@ OF_PROBABILITY = GROUND_OUTPUTS.keys() - {'points'}
 class GroundStage:
     """Finds the ground that each frame shows, from camera_info and the camera's mounting.
 
-    `problem` says in one line why the last frame had none; '' if it had. A problem that lasts for
-    WARN_AFTER_S, by the clock `now_s`, is logged once.
+    `problem` says in one line why the last frame had no ground; '' if it had. A problem that lasts
+    for WARN_AFTER_S, by the clock `now_s`, is logged once.
     """
 
     def __init__(
@@ -119,14 +119,14 @@ class GroundStage:
         )
         self._parameters = parameters
         self._mounting = MountingSource(node, parameters)
-        # The newest one of each size, newest first. The worker's thread reads the tuple, so it is
-        # replaced as a whole.
+        # The newest camera_info of each size, newest first. The worker's thread reads the tuple,
+        # so it is replaced as a whole.
         self._infos: tuple[CameraInfo, ...] = ()
         self._camera: Camera | None = None
         self._camera_key: object = None
         self._mounting_key: object = None
         self._warned: set[str] = set()
-        # An error if no part of the grid is in view: finding that out costs as much as a table.
+        # The error is kept, too, if no cell is in view: finding that out costs as much as a view.
         self._view: GroundView | GroundError | None = None
 
     def apply(self, parameters: NodeParameters) -> None:
@@ -134,7 +134,7 @@ class GroundStage:
         self._mounting.apply(parameters)
 
     def add_camera_info(self, msg: CameraInfo) -> None:
-        """Keep a calibration for the images of its size; it replaces the previous one."""
+        """Keep a calibration for images of its size; it replaces the previous one of that size."""
         others = (other for other in self._infos if _size(other) != _size(msg))
         self._infos = (msg, *others)[:_MAX_CALIBRATIONS]
 
@@ -143,7 +143,8 @@ class GroundStage:
     ) -> FrameGround | None:
         """Return the ground that a frame shows; None if none of GROUND_OUTPUTS is `wanted`.
 
-        If it is unknown, the result is also None, the frame is counted, and `problem` says why.
+        If the ground is unknown, the result is also None, the frame is counted, and `problem` says
+        why.
         """
         if GROUND_OUTPUTS.keys().isdisjoint(wanted):
             return None
@@ -176,7 +177,7 @@ class GroundStage:
             *(camera.distortion_model, tuple(camera.distortion)),
         )
         if self._camera is None or self._camera_key != camera_key:
-            # Otherwise the last camera stays: it keeps the computed rays of its pixels.
+            # Otherwise the last camera is kept, as it caches the rays of its pixels.
             self._camera, self._camera_key, self._view = camera, camera_key, None
         mounting_key = (mounting.rotation.tobytes(), mounting.position.tobytes())
         if self._view is None or self._mounting_key != mounting_key:

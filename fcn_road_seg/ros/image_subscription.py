@@ -1,4 +1,4 @@
-"""The subscriptions to a camera; images with the reliability that their publishers offer."""
+"""The subscriptions to a camera: its images, with the reliability offered, and camera_info."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _RELIABILITIES = ('best_effort', 'reliable')
 class ImageSubscription:
     """Subscribes to `image`, raw or compressed, and passes each message to `on_message`.
 
-    With `reliability` 'auto' it requests what all publishers offer, reliable if every one of
-    them is reliable and best effort otherwise, and resubscribes when that changes. A QoS override
+    With `reliability` 'auto' it requests what all publishers offer (reliable if every one of
+    them is reliable, best effort otherwise), and resubscribes when that changes. A QoS override
     parameter for the reliability of the topic takes precedence. With `keep_all` no frame is
     overwritten while it waits for the executor. `on_lost` is called with the number of frames
     that were published and did not arrive, as soon as a later one does.
@@ -62,7 +62,7 @@ class ImageSubscription:
         self._name = 'image'
         if transport == 'compressed':
             self._name = f'{node.resolve_topic_name("image")}/compressed'
-        # The name after remapping: create_subscription remaps it, even /image/compressed.
+        # The name after remapping: create_subscription remaps even an absolute `_name`.
         self.topic = node.resolve_topic_name(self._name)
         overridden = _overridden_reliability(node, self.topic)
         self._auto = reliability == 'auto' and overridden == _NOT_OVERRIDDEN
@@ -121,7 +121,7 @@ class ImageSubscription:
         }
         published = {name: types for name, types in published.items() if types}
         hint = input_hint(self.topic, self._transport, published)
-        # A driver's topics may be discovered one after the other, so a hint must come twice.
+        # A driver's topics may be discovered one by one, so a hint must come twice in a row.
         if hint != self._last_hint:
             self._last_hint, self.hint = hint, ''
         elif hint != self.hint:
@@ -129,7 +129,7 @@ class ImageSubscription:
             self._node.get_logger().warning(f'no frames arrive: {hint}')
 
     def _follow(self) -> None:
-        """Resubscribe if the publishers now offer another reliability than the requested one."""
+        """Resubscribe if the publishers now offer another reliability; update `mismatch`."""
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         offered = _offered(publishers) if self._auto else None
         if offered is not None and offered != self._reliability:
@@ -182,7 +182,7 @@ class ImageSubscription:
 
 
 def _offered(publishers: list[Any]) -> ReliabilityPolicy | None:
-    """Return the reliability that all publishers offer; None if there is none."""
+    """Return the reliability that all publishers offer; None without publishers."""
     offered = {info.qos_profile.reliability for info in publishers}
     if not offered:
         return None
@@ -199,7 +199,7 @@ def _refused(publishers: list[Any], requested: ReliabilityPolicy) -> list[Any]:
 
 
 def known_names(publishers: list[Any]) -> str:
-    """Return the full names of the nodes that publish, without those not discovered yet."""
+    """Return the full names of the publishers' nodes, without those not discovered yet."""
     return ', '.join(
         f'{info.node_namespace.rstrip("/")}/{info.node_name}'
         for info in publishers

@@ -15,9 +15,9 @@ def input_hint(topic: str, transport: str, published: Mapping[str, Collection[st
     """Return in one line what to change so that images arrive.
 
     Args:
-        topic: The subscribed name, resolved.
+        topic: The resolved name of the subscribed topic.
         transport: A key of IMAGE_TYPES.
-        published: The types of the publishers of each topic with images, by the topic's name.
+        published: The types published on each topic with images, by the topic's name.
 
     Returns:
         The hint; empty if `topic` is published with the right type, or if no images are published.

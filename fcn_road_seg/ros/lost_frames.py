@@ -20,13 +20,13 @@ class LostFrames:
         """Return how many messages are missing between the previous one and this one.
 
         `message_info` is what rclpy passes with a message, `publisher_count` the number of the
-        topic's publishers. The result is 0 if it is not known: for the first message of a
-        publisher; while there are several publishers, as rclpy does not tell their numbers apart;
-        and without sequence numbers (middleware other than Fast DDS).
+        topic's publishers. The result is 0 if the number is unknown: for the first message of a
+        publisher; with several publishers, as rclpy does not say which one sent a message; and
+        without sequence numbers (middleware other than Fast DDS).
         """
         number = message_info.get('publication_sequence_number')
         last, self._last = self._last, number if publisher_count == 1 else None
         if self._last is None or last is None:
             return 0
-        # The numbers of a camera that was started again begin again.
+        # When a camera is restarted, its numbers start over.
         return max(0, self._last - last - 1)

@@ -79,7 +79,7 @@ class ManagedNode(LifecycleNode):
         """Release what `configure` has acquired, even if it failed half-way."""
 
     def shut_down(self) -> None:
-        """Begin to end the work, from any state, without waiting."""
+        """Tell the work to end, in any state, without waiting for it."""
 
     def start(self) -> bool:
         """Configure and activate; return whether both succeeded. If not, `failure` says why."""
@@ -129,7 +129,7 @@ class ManagedNode(LifecycleNode):
     ) -> SetParametersResult:
         """Set the parameters whose values change; a read-only one may be set to its own value.
 
-        `ros2 param load` does that with the output of `ros2 param dump`.
+        The latter is what `ros2 param load` does with the output of `ros2 param dump`.
         """
         changes = [parameter for parameter in parameter_list if not self._has(parameter)]
         if not changes:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 POLL_S = 0.1
-# A checkpoint's text may be of any length.
+# The licence in a checkpoint may be of any length.
 MAX_LICENCE_CHARACTERS = 200
 
 
@@ -30,7 +30,7 @@ class LoadedModel:
     class_names: Sequence[str]
 
     def apply(self, parameters: NodeParameters) -> None:
-        """Take over the parameters that may change while the node runs."""
+        """Apply the parameters that may change while the node runs."""
         self.segmenter.threshold = parameters.threshold or self.checkpoint_threshold
         self.segmenter.min_region = parameters.min_region
         r, g, b = parameters.overlay_color
@@ -76,7 +76,7 @@ def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
     Raises:
         CheckpointError, SegmenterError, ValueError: as RoadSegmenter does.
     """
-    # On a GPU they import PyTorch, which takes seconds: only after the parameters were checked.
+    # Imported in the loader's thread: for a GPU, a segmenter imports PyTorch, which takes seconds.
     from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
     from fcn_road_seg.model.checkpoint_file import CLASS_NAMES

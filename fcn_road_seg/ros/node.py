@@ -28,8 +28,8 @@ from fcn_road_seg.ros.publishers import Publishers
 from fcn_road_seg.ros.rclpy_compat import lifecycle_state
 
 NODE_NAME = 'fcn_road_seg'
-# A signal must end the node within two seconds. This is a quarter of them: on a busy machine, the
-# executor and the shutdown need the rest.
+# A signal must end the node within two seconds. This wait is a quarter of that: on a busy machine,
+# the executor and the shutdown need the rest.
 JOIN_TIMEOUT_S = 0.5
 
 
@@ -94,7 +94,7 @@ class SegmentNode(ManagedNode):
             if self._stream.stop(POLL_S):
                 self._stream = None
             elif self.is_ending:
-                return  # `end` goes on with it, for as long as a signal allows.
+                return  # `end` continues to wait, for as long as a signal allows.
 
     def clean_up(self) -> None:
         """Remove the outputs, and free the device's memory."""

@@ -129,7 +129,7 @@ def _plain_value(parameter: RosParameter) -> Any:
 
 
 def _descriptor(parameter: Parameter) -> ParameterDescriptor:
-    # Never read-only: it would be so even while the node is unconfigured.
+    # Never read-only: the parameter could not be set even while the node is unconfigured.
     descriptor = ParameterDescriptor(
         description=parameter.description,
         additional_constraints=parameter.constraints,

@@ -227,7 +227,7 @@ _OF_ROS = ('use_sim_time', 'start_type_description_service')
 
 
 def is_known(name: str) -> bool:
-    """Return whether the node has a parameter `name`, or ROS may: its own or a QoS override."""
+    """Return whether `name` is a parameter of this node or of ROS itself, or a QoS override."""
     own = (parameter.name for parameter in PARAMETERS)
     return name in own or name in _OF_ROS or name.startswith(QOS_PREFIX)
 

@@ -69,7 +69,7 @@ LABEL_INFO = 'label_info'
 class Publishers:
     """Publishers of OUTPUTS and GROUND_OUTPUTS, of the relayed camera_info and the class names.
 
-    With `every_frame` a subscriber may lag behind by DEPTH_OF_EVERY_FRAME messages, not DEPTH.
+    With `every_frame` a subscriber may lag by DEPTH_OF_EVERY_FRAME messages instead of DEPTH.
     """
 
     def __init__(self, node: Node, class_names: Sequence[str], *, every_frame: bool) -> None:

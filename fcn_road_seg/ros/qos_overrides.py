@@ -1,4 +1,4 @@
-"""QoS overrides by parameters, of publishers and subscriptions that may be created again."""
+"""QoS overrides from parameters, for publishers and subscriptions that may be re-created."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def overriding_options(
 ) -> QoSOverridingOptions:
     """Return the options that let parameters override these policies of a topic.
 
-    `topic` may be relative; `entity` is publisher or subscription. rclpy declares a parameter for
-    each policy when the first publisher or subscription is created, with that one's value, which
-    would then hold for all later ones. So after that only those that were given count.
+    `topic` may be relative; `entity` is publisher or subscription. When the first publisher or
+    subscription is created, rclpy declares a parameter for each policy with its value, which
+    would then apply to all later ones. So from then on, only policies whose parameters were given
+    at the start can be overridden.
     """
     prefix = f'qos_overrides.{node.resolve_topic_name(topic)}.{entity}.'
     given = parameter_overrides(node)

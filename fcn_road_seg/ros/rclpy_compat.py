@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 RCLError = rclpy_implementation.RCLError
-# Whether a subscription's callback may have a second argument. In Humble it has the message only.
+# Whether a subscription's callback may take a second argument; in Humble it may not.
 PASSES_MESSAGE_INFO = hasattr(Subscription, 'CallbackType')
 
 
@@ -81,7 +81,7 @@ def _refusing_unknown_types(
 def guard_transitions(node: LifecycleNode, on_refused: Callable[[str], None]) -> None:
     """Refuse a request for a transition that is not possible in the current state.
 
-    rclpy raises, which would end the process. `on_refused` is called with the name of the
+    rclpy raises an error, which would end the process. `on_refused` is called with the name of the
     transition, or its number if the request has no name.
     """
     service = node._service_change_state

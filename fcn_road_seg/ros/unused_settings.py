@@ -59,7 +59,7 @@ def _parameter_files(node: Node, argv: Sequence[str]) -> Iterator[str]:
             with open(path, encoding='utf-8') as file:
                 sections = list(_sections(yaml.safe_load(file)))
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            continue  # ROS itself has read it.
+            continue  # ROS itself reads it, and reports such an error.
         if sections and not any(_matches(section, own) for section in sections):
             yield (
                 f'{path} has no effect: its parameters are for {", ".join(sections)}, and this '
@@ -107,7 +107,7 @@ def _sections(tree: Any, path: str = '') -> Iterator[str]:
 
 def _matches(section: str, name: str) -> bool:
     """Return whether a parameter file's section is for the node with this full name."""
-    # In rcl's patterns ** is any number of the name's parts, and * is one.
+    # In rcl's patterns, ** matches any number of the name's parts, and * matches one.
     parts = {'**': r'(/\w+)*', '*': r'/\w+'}
     pattern = ''.join(parts.get(part, f'/{re.escape(part)}') for part in section.split('/')[1:])
     return re.fullmatch(pattern, name) is not None

@@ -1,4 +1,4 @@
-"""The network on a CPU, by ncnn: float32, with Winograd's convolutions."""
+"""The network on a CPU, by ncnn: float32, with Winograd convolutions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fcn_road_seg.model.network_weights import NetworkWeights
 
 
 class NcnnError(RuntimeError):
-    """ncnn does not read the network, or cannot run it."""
+    """ncnn cannot read or run the network."""
 
 
 class NcnnBackend:
     """A folded network, in float32, on `num_threads` threads.
 
     Raises:
-        NcnnError: this version of ncnn does not read the network.
+        NcnnError: this version of ncnn cannot read the network.
     """
 
     info = BackendInfo('ncnn', ncnn.__version__)

@@ -84,7 +84,7 @@ class NcnnGraph:
         return blob, [skipped[pool] for pool in config.skips]
 
     def _context(self, blob: str) -> str:
-        """Add the block, its batch norm folded into the two convolutions before it."""
+        """Add the context block, its batch norm folded into the two convolutions before it."""
         gain, shift = self._network.gain_and_shift('context.norm')
         self._layer('Split', ['pool5_on', 'pool5_nearby', 'pool5_everywhere'], [blob])
         weight, bias = self._network.weight_and_bias('context.nearby')
@@ -93,8 +93,8 @@ class NcnnGraph:
         self._weights += [_RAW_FLOAT32, weight * gain[:, None, None, None], bias * gain + shift]
         nearby = self._layer('ConvolutionDepthWise', 'nearby', ['pool5_nearby'], options)
         mean = self._layer('Pooling', 'mean', ['pool5_everywhere'], '0=1 4=1')
-        # Three dimensions, with one value per channel: ncnn would take one dimension for a row of
-        # values, and add it to each row.
+        # Three dimensions, with one value per channel: ncnn would treat a single dimension as a
+        # row of values, and add it to each row.
         mean = self._layer('Reshape', 'mean_cell', [mean], f'0=1 1=1 2={len(bias)}')
         weight, bias = self._network.weight_and_bias('context.everywhere')
         weight, bias = weight * gain[:, None, None, None], bias * gain

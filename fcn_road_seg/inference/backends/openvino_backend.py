@@ -28,11 +28,11 @@ _FLOAT_TYPES = {'float32': openvino.Type.f32, 'bfloat16': openvino.Type.bf16}
 class OpenVinoBackend:
     """A folded network, in one of OpenVINO's precisions, on `num_threads` threads.
 
-    It is compiled for each new input size, which takes some tenths of a second and makes it a
+    It is compiled for each new input size, which takes a few tenths of a second and makes it a
     fifth faster; the last KEPT_SIZES sizes are kept. `activation_peaks` are the checkpoint's;
     only int8 and int8_avx2 need them. int8 on a CPU without VNNI or AMX, and int8_avx2 without
-    AVX2, are emulated: the numbers are rounded as in int8, but multiplied in float32, in the time
-    of float32.
+    AVX2, are emulated: the numbers are rounded as in int8, but multiplied in float32, which
+    takes as long as float32.
 
     Raises:
         SegmenterError: the CPU does not compute in bfloat16.
@@ -57,8 +57,8 @@ class OpenVinoBackend:
             raise SegmenterError(
                 "precision 'bfloat16' needs a CPU with AVX-512 for openvino; use float32"
             )
-        # The type of the layers that are not in int8. With AMX they would take a fifth of the time
-        # if they were in float32. Without AMX the CPU may emulate bfloat16.
+        # The type of the layers that are not in int8. With AMX, they would take a fifth of the
+        # whole time in float32. Without AMX the CPU may emulate bfloat16.
         beside_int8 = 'bfloat16' if has_fast_bfloat16() else 'float32'
         float_type = _FLOAT_TYPES[beside_int8 if in_int8 else precision]
         self._config = {
@@ -67,7 +67,7 @@ class OpenVinoBackend:
             'INFERENCE_NUM_THREADS': num_threads,
             # With pinning, two nodes would share the same cores.
             'ENABLE_CPU_PINNING': False,
-            # Otherwise sums would overflow on a CPU that adds up in 16 bits.
+            # Otherwise sums would overflow on a CPU that accumulates in 16 bits.
             'LP_TRANSFORMS_MODE': has_avx2() if bits == 7 else has_exact_int8(),
         }
         self._requests: OrderedDict[tuple[int, int], openvino.InferRequest] = OrderedDict()

@@ -89,7 +89,7 @@ class OpenVinoGraph:
     def _quantized_activation(self, x: openvino.Node, peak: float) -> openvino.Node:
         if self._activation_bits == 8:
             return _fake_quantize(x, 0.0, peak)
-        # OpenVINO takes 8 bits only: these are the lower half of their steps.
+        # OpenVINO supports only 8 bits; 7 bits are the lower half of their steps.
         return _fake_quantize(ops.clamp(x, 0.0, peak).output(0), 0.0, 2 * peak)
 
     def _context(self, x: openvino.Node) -> openvino.Node:
@@ -120,7 +120,7 @@ class OpenVinoGraph:
     def _head(self, y: openvino.Node) -> openvino.Node:
         """Add the last layer and the logit, with only one channel at the input's full size.
 
-        To apply the transposed convolution itself and then take maxima over half of the channels
+        Applying the transposed convolution itself and then taking maxima over half of the channels
         took a tenth longer in int8 at width 0.25, and 1 % longer at width 1.
         """
         # One convolution for each pair of candidates: splitting the channels of a single one takes
@@ -157,7 +157,7 @@ class OpenVinoGraph:
         return ops.add(y, _channels(bias))
 
     def _convolution_of_pixels(self, pixels: openvino.Node, layer: str) -> openvino.Node:
-        """Add the first convolution for pixels as they are, without rounding normalised ones.
+        """Add the first convolution, for unnormalised pixels: these need no rounding.
 
         The border, which is 0 after normalisation, has the whole pixel values nearest to the mean.
         """

@@ -1,4 +1,4 @@
-"""The decoder's layers in a form that libraries compute faster, with the same result but rounding.
+"""The decoder's layers in a form that libraries compute faster, the same up to rounding.
 
 A transposed convolution of kernel 2 and stride 2 is a 1x1 convolution to four times the channels
 and a pixel shuffle, as no two of its inputs reach the same output. For the same reason the batch

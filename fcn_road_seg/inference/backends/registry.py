@@ -49,7 +49,7 @@ def _build(
     precision: str,
     activation_peaks: tuple[float, ...] | None,
 ) -> CpuBackend:
-    """Raise ImportError if `backend` is not installed."""
+    """Return the backend; raise ImportError if it is not installed."""
     if backend == 'ncnn':
         from fcn_road_seg.inference.backends.ncnn_backend import NcnnBackend
 
@@ -58,7 +58,7 @@ def _build(
         from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
 
         return OpenVinoBackend(network, precision, activation_peaks, cpu_thread_count())
-    # It takes more than a second to import.
+    # PyTorch takes more than a second to import.
     from fcn_road_seg.inference.backends.torch_backend import TorchBackend
 
     return TorchBackend(network, precision)

@@ -12,7 +12,7 @@ from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 
 
 class TorchBackend:
-    """A folded network, channels_last, in a precision of floating-point numbers."""
+    """A folded network, channels_last, in a floating-point precision."""
 
     info = BackendInfo('torch', torch.__version__)
 
