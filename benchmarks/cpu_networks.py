@@ -3,8 +3,8 @@
     pip install onnx onnxscript onnxruntime
     PYTHONPATH=. python benchmarks/cpu_networks.py --data .../kitti_road_consensus .../camvid
 
-All run on the same frames, in turn on each frame, in the node's pipeline. onnxruntime's int8 is
-calibrated on training frames of the same data sets; OpenVINO's int8 uses the checkpoint's ranges.
+On each frame, all run in turn, in the node's pipeline. onnxruntime's int8 is calibrated on
+training frames of the same data sets; OpenVINO's int8 uses the checkpoint's ranges.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CALIBRATION_FRAMES = 64
 
 
 class OnnxBackend:
-    """An ONNX file that gives the logit, by onnxruntime."""
+    """An ONNX file that gives the logit, run by onnxruntime."""
 
     info = BackendInfo('onnxruntime', '')
 
@@ -62,7 +62,7 @@ def _nchw(frame_rgb: np.ndarray) -> np.ndarray:
 def build_backends(
     checkpoint: Checkpoint, calibration: list[np.ndarray], folder: Path
 ) -> Iterator[tuple[str, CpuBackend]]:
-    """Yield the name and the backend of each, the reference first."""
+    """Yield the name of each backend and the backend, the reference first."""
     folded = checkpoint.model.weights().folded()
     yield REFERENCE, ReferenceBackend(checkpoint.model)
     yield 'PyTorch folded, channels_last', TorchBackend(folded, 'float32')
@@ -116,7 +116,7 @@ def _quantise(source: Path, target: Path, calibration: list[np.ndarray]) -> None
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
-    """Return the pixels of the intersection and of the union."""
+    """Return the numbers of pixels in the intersection and in the union."""
     return np.count_nonzero(a & b), np.count_nonzero(a | b)
 
 

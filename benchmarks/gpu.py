@@ -72,7 +72,7 @@ VARIANTS = {
     'float16': Variant(torch.float16),
     'bfloat16': Variant(torch.bfloat16),
     'float16-no-search': Variant(torch.float16, WithoutSearch),
-    # The last, as it takes minutes.
+    # Last, as it takes minutes.
     'float16-compiled': Variant(torch.float16, change=compile_network),
 }
 
@@ -88,7 +88,7 @@ def make_pipeline(variant: Variant, checkpoint: Checkpoint) -> CudaPipeline:
 
 
 def release_memory() -> None:
-    """Release what the variant before used, so that the next one's memory is its own."""
+    """Release the previous variant's memory, so that the next one's figures are its own."""
     torch._dynamo.reset()
     gc.collect()
     torch.cuda.empty_cache()
@@ -141,7 +141,7 @@ def count_allocations() -> dict[str, int]:
 
 
 def graph_ms(work: Callable[[], Any], stream: torch.cuda.Stream, replays: int = 100) -> float:
-    """Return the median time of `work` as a CUDA graph of its own, by events."""
+    """Return the median time of `work` as a CUDA graph of its own, measured with events."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -262,7 +262,7 @@ class Reference:
         self.results = [pipeline.run(frame, request) for frame in frames]
 
     def compare(self, results: list[Segmentation]) -> dict[str, float]:
-        """Return the IoU of the masks, and differences: share of pixels, levels of the overlay."""
+        """Return the masks' IoU, pixels that differ, and the overlays' largest difference."""
         both = union = differing = total = levels = 0
         for found, expected in zip(results, self.results, strict=True):
             road, expected_road = found.mask > 0, expected.mask > 0
@@ -302,7 +302,7 @@ def logit_errors(
 
 @dataclass(frozen=True)
 class Task:
-    """What is measured: `frames` for the times, `pictures` and the CPU's results for them."""
+    """What is measured: times on `frames`, accuracy on `pictures` against the CPU's results."""
 
     checkpoint: Checkpoint
     frames: list[np.ndarray]
@@ -325,7 +325,7 @@ class Task:
 
 
 def measure(variant: Variant, task: Task, result: dict[str, Any]) -> None:
-    """Fill `result` step by step: it keeps the figures if a later step fails."""
+    """Fill `result` step by step, so that it keeps the earlier figures if a later step fails."""
     began_s = time.perf_counter()
     pipeline = make_pipeline(variant, task.checkpoint)
     sizes = result['sizes'] = {}
@@ -475,7 +475,7 @@ def main() -> None:
             with torch.inference_mode():
                 measure(VARIANTS[name], task, result)
         except Exception as error:
-            # A variant that fails on this machine must not cost the figures of the others.
+            # A variant that fails on this machine must not lose the figures of the others.
             traceback.print_exc()
             result['error'] = f'{type(error).__name__}: {error}'
         print(f'{name}: {result.get("took_s", math.nan):.0f} s', flush=True)

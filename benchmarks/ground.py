@@ -1,6 +1,6 @@
 """Print how accurate the road from above is on rendered drives, with exact and with real masks.
 
-py benchmarks/ground.py [--checkpoint FILE] [--drives 24]
+PYTHONPATH=. python benchmarks/ground.py [--checkpoint FILE] [--drives 24]
 
 Nothing hides the road in these drives. Cameras are calibrated at rest, but the vehicle bounces.
 """

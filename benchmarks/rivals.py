@@ -71,7 +71,7 @@ class RivalBackend:
 
 
 def _with_logit(model: openvino.Model, road_classes: Sequence[int]) -> openvino.Model:
-    """Return the model from uint8 NHWC RGB to the logit of the sum over `road_classes`."""
+    """Return a model that maps uint8 NHWC RGB to the logit of the sum over `road_classes`."""
     # Like ours, it is compiled for each size.
     model.reshape([1, 3, -1, -1])
     steps = openvino.preprocess.PrePostProcessor(model)

@@ -2,7 +2,7 @@
 
     PYTHONPATH=. OMP_NUM_THREADS=1 taskset -c 1 python benchmarks/teacher.py
 
-Each round runs both in turn, so that a load which comes and goes affects both.
+Each round runs both in turn, so that a varying load affects both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument('--batch', type=whole_number(1), default=STRONG.batch, metavar='N')
     parser.add_argument('--rounds', type=whole_number(1), default=20, metavar='N')
     args = parser.parse_args()
-    # As a training would by default.
+    # As `train` does by default.
     in_bfloat16 = has_bfloat16()
     teachers = {
         'PyTorch': load_teacher(args.checkpoint, lambda _: None),

@@ -2,9 +2,9 @@
 
 PYTHONPATH=. python benchmarks/training_memory.py [--frames 100000] FOLDER [OPTIONS OF train]
 
-64 rendered frames of 240 x 320 are linked under as many names as asked for; each counts as a frame
-of its own, which is decoded and cached. The memory is the sum of PSS: a page that processes share
-counts once.
+64 rendered frames of 240 x 320 are hard-linked under as many names as asked for; each counts as a
+frame of its own, which is decoded and cached. The memory is the sum of the processes' PSS, in
+which a shared page counts once.
 """
 
 import argparse
@@ -25,7 +25,7 @@ SIZE_HW = (240, 320)
 
 
 def write_frames(folder: Path, count: int) -> None:
-    """Write `count` frames and their masks in the layout images, masks."""
+    """Write `count` frames and their masks, in the folders images and masks."""
     for part in ('images', 'masks'):
         (folder / part).mkdir(parents=True)
     for number in range(count):

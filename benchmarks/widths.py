@@ -2,8 +2,8 @@
 
     PYTHONPATH=. taskset -c 1 python benchmarks/widths.py --input 160x512 --threads 1
 
-Each round runs every network once, and every second round in reverse order. The ratio is the
-median of each round's own, so that a load which comes and goes affects both sides.
+Each round runs every network once, every second round in reverse order. The ratio is the median of
+the rounds' ratios, so that a varying load affects both sides.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from fcn_road_seg.model.network_weights import NetworkWeights
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.utils.cpu_features import has_bfloat16, has_exact_int8, has_fast_bfloat16
 
-# Any range: the time does not depend on it.
+# Any values will do: the time does not depend on them.
 PEAKS = (3.0,) * 13
 PIECES = ({}, {'context': True}, {'context': True, 'overlap': True})
-# With AMX, int8 as on a CPU without AMX: the layers that are not in int8 are in float32.
+# On a CPU with AMX, int8 as without it: the layers that are not in int8 are in float32.
 BESIDE_FLOAT32 = 'int8 and float32'
 BY_NCNN = 'float32 (ncnn)'
 

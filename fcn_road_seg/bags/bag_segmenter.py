@@ -102,8 +102,8 @@ def camera_topics(topics: Mapping[str, Topic], names: Sequence[str]) -> list[str
 def output_topics(cameras: Sequence[str], outputs: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the topic of each output for each camera topic.
 
-    For one camera they are the node's, `/fcn_road_seg/mask`; for several they are prefixed with
-    the camera's topic.
+    For one camera they are the node's, such as `/fcn_road_seg/mask`; for several they are prefixed
+    with the camera's topic.
     """
     several = len(cameras) > 1
     return {
@@ -210,11 +210,11 @@ class BagSegmenter:
     def run_range(
         self, advance: Callable[[], object], first: int = 0, end: int | None = None
     ) -> None:
-        """Segment and copy the messages from number `first` to before `end` (None: to the last).
+        """Segment and copy messages `first` to `end`, the latter excluded (None: all remaining).
 
         All frames and copied messages are numbered together, in the order of their times. What
         is written for a message depends on no other message except the bag's CameraInfo, so
-        consecutive ranges make the whole bag. `advance` is called after each frame.
+        consecutive ranges add up to the whole bag. `advance` is called after each frame.
 
         Raises:
             BagError: the bag is damaged.

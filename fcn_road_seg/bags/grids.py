@@ -1,4 +1,4 @@
-"""The grids of a bag's cameras: the road from above, by each camera's own CameraInfo."""
+"""Occupancy grids for a bag's cameras: the road from above, using each camera's CameraInfo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRID = 'nav_msgs/msg/OccupancyGrid'
 class GridMaker:
     """Makes the grids of one camera, from the newest CameraInfo at the time of each frame.
 
-    Frames before the first CameraInfo use that one. `roi_top` is the segmenter's.
+    Frames before the first CameraInfo use the first one. `roi_top` is the segmenter's.
 
     Raises:
         BagError: the bag has no CameraInfo beside the images, or one is damaged.
@@ -45,7 +45,7 @@ class GridMaker:
     def message(self, time_ns: int, stamp: Any, road_probability: np.ndarray) -> Any:
         """Return the OccupancyGrid of a frame, given 255 * p(road) as (H, W) uint8.
 
-        `time_ns` is when the bag received the frame.
+        `time_ns` is when the frame was recorded.
 
         Raises:
             GroundError: the CameraInfo does not fit these frames, or the grid is not in view.
@@ -78,7 +78,7 @@ class GridMaker:
 
 
 def _is_same(info: Any, other: Any) -> bool:
-    """Return whether two CameraInfo have the same calibration."""
+    """Return whether two CameraInfo messages have the same calibration."""
     names = ('height', 'width', 'distortion_model', 'roi')
     return all(getattr(info, name) == getattr(other, name) for name in names) and all(
         np.array_equal(getattr(info, name), getattr(other, name)) for name in ('k', 'd')

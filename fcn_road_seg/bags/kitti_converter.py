@@ -49,7 +49,7 @@ class ConversionOptions:
 
     @property
     def written_image_topic(self) -> str:
-        """The topic of the images, named as image_transport does."""
+        """The topic of the images, as image_transport names it."""
         return f'{self.image_topic}/compressed' if self.compressed else self.image_topic
 
     @property
@@ -66,7 +66,7 @@ class ConversionOptions:
 
 @dataclass
 class ConversionCounts:
-    """Numbers and sizes of the frames written; `bad` has one line for each one left out.
+    """Numbers and sizes of the frames written; `bad` has one line for each frame left out.
 
     `calibrated_wh` is the frame size of the calibration, if frames differ from it.
     """
@@ -173,7 +173,7 @@ def _read(frame: KittiFrame, options: ConversionOptions) -> tuple[np.ndarray, An
     """Return the pixels of a frame, (H, W, 3) uint8 bgr, and its message."""
     try:
         data = frame.path.read_bytes()
-        # Decoded even if the bytes are kept as they are: whoever plays the bag must decode them.
+        # Decoded even if the bytes are kept: whoever plays the bag must be able to decode them.
         pixels = decode_picture(data)
     except OSError as error:
         raise FrameError(f'({frame.path}) cannot be read: {error.strerror}') from error

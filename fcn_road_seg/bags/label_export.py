@@ -1,4 +1,4 @@
-"""Frames of bags and folders, with the network's masks, for people who correct them."""
+"""Exports frames of bags and folders with the network's masks, for people to correct."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class NumberedFrame:
 
 @dataclass
 class ExportCounts:
-    """Numbers of frames: read, written, and bad ones of bags, by error."""
+    """Numbers of frames: read, written, and bad ones in bags, by error."""
 
     read: int = 0
     written: int = 0
@@ -87,7 +87,7 @@ class LabelExport:
     def _choose(self, count: int) -> list[set[int]]:
         """Return the numbers of the chosen frames of each input."""
         entropies: dict[int, float] = {}
-        # Numbers go on from one input to the next.
+        # Numbering continues from one input to the next.
         starts = [0]
         for path in self._inputs:
             end = starts[-1]

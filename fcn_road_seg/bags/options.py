@@ -1,4 +1,4 @@
-"""What to read from a bag and what to write about it, as plain values."""
+"""What to read from a bag and what to write for it, as plain values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fcn_road_seg.ground.mounting import Mounting
 
 @dataclass(frozen=True)
 class GridOptions:
-    """The mounting of the cameras, as `Mounting.from_angles` takes it, and the rows skipped."""
+    """The cameras' mounting, as for `Mounting.from_angles`, and the segmenter's `roi_top`."""
 
     height_m: float
     pitch_rad: float = 0.0
@@ -41,7 +41,7 @@ class GridOptions:
 class BagOptions:
     """Image topics to segment (empty: all), outputs by their names, and the storage format.
 
-    `originals` copies the input's topics; `grid` is None without grids.
+    `originals` copies the input's topics; if `grid` is None, no grids are written.
     """
 
     topics: tuple[str, ...] = ()

@@ -143,9 +143,9 @@ class BagReader:
 
 
 def is_bag_folder(folder: Path) -> bool:
-    """Return whether a folder has a metadata.yaml or files named after it, as a recorder does.
+    """Return whether a folder has a metadata.yaml, or files named as a recorder names them.
 
-    If they lack a metadata.yaml, the recorder was killed.
+    Such files without a metadata.yaml are what a killed recorder leaves.
     """
     name = re.compile(re.escape(folder.resolve().name) + r'_\d+')
     return (folder / 'metadata.yaml').exists() or any(
@@ -154,7 +154,7 @@ def is_bag_folder(folder: Path) -> bool:
 
 
 def _refuse_unmerged(path: Path) -> None:
-    """Raise BagError if sqlite3 keeps messages in a file beside the bag, as they would be lost."""
+    """Raise BagError if messages are still in sqlite3's write-ahead log: they would be lost."""
     logs = path.glob('*.db3-wal') if path.is_dir() else [path.with_name(f'{path.name}-wal')]
     for log in logs:
         if log.exists() and log.stat().st_size:
@@ -184,7 +184,7 @@ def _remedy(path: Path) -> str:
 
 
 def _lacks_end(file: Path) -> bool:
-    """Return whether an MCAP file begins as one, but does not end so."""
+    """Return whether a file has MCAP's magic bytes at its beginning, but not at its end."""
     try:
         with file.open('rb') as opened:
             begins = opened.read(len(_MCAP_MAGIC)) == _MCAP_MAGIC

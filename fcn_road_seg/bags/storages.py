@@ -1,4 +1,4 @@
-"""rosbags' readers of the files of a rosbag2, without their limits; import this lazily.
+"""rosbags' readers for the files of a rosbag2, without their limitations; import this lazily.
 
 rosbags opens an SQLite file by an unquoted URI: if the path has certain characters, it does not
 find the file, or opens another one. It refuses an MCAP file with any channel that is not ROS's,
@@ -43,12 +43,12 @@ class _UriPath(type(Path())):  # type: ignore[misc]
     """A path that is quoted when rosbags' SQLite reader puts it into a URI by an f-string."""
 
     def __format__(self, _spec: str) -> str:
-        # Two slashes at the beginning would be the name of a host.
+        # Two leading slashes would introduce a host name.
         return '/' + quote(os.fsencode(self.absolute())).lstrip('/')
 
 
 class SqliteStorage(Sqlite3Reader):
-    """An SQLite file of a rosbag2 at a path of any bytes."""
+    """An SQLite file of a rosbag2, at a path with any characters."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(_UriPath(path))
@@ -86,7 +86,7 @@ class McapStorage:
         """Yield the messages of these connections, with their times in ns.
 
         They come in the order of their times, or in the file's order if it has no index: sorting
-        would take as much memory as the file is large. `start` and `stop` are not used.
+        would need as much memory as the file's size. `start` and `stop` are not used.
         """
         chosen = {connection.id: connection for connection in connections}
         for _, channel, message in self._all({c.topic for c in connections}):

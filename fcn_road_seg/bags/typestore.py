@@ -21,7 +21,7 @@ class BagError(ValueError):
 
 
 def message(type_name: str, **fields: Any) -> Any:
-    """Return a message of `type_name`, such as IMAGE; all fields are given, arrays as numpy's."""
+    """Return a message of `type_name`, such as IMAGE; give all fields, arrays as NumPy arrays."""
     return typestore().types[type_name](**fields)
 
 

@@ -45,8 +45,8 @@ class BagWriter:
     def add_like(self, connection: Connection) -> bool:
         """Add a topic with its type and QoS in another bag; return whether it was added.
 
-        It is not if neither that bag nor ROS defines the type. (Bags that Humble records with
-        sqlite3 contain no definitions.)
+        It is not added if neither that bag nor ROS defines the type. (Bags that Humble records
+        with sqlite3 contain no definitions.)
         """
         definition = _definition(connection)
         if definition is None:

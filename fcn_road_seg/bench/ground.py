@@ -1,4 +1,4 @@
-"""The time of the road from above: the table of pixels, the grid of a frame and its corridor."""
+"""Times for the road from above: the pixel table, the grid of a frame and the corridor in it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DISTORTION = (-0.37, 0.2, 0.0014, 0.0006, -0.068)
 def measure_ground(frame_hw: tuple[int, int]) -> dict[str, dict[str, float]]:
     """Return the spreads (ms) of `table`, `grid` and `corridor` for the default grid.
 
-    The frames are of `frame_hw`, and half of what they show is road. `table` is made once for each
-    calibration, here with a distortion.
+    The frames are of size `frame_hw`, and half of what they show is road. `table` is made once for
+    each calibration, here one with lens distortion.
     """
     h, w = frame_hw
     camera = Camera(np.array([[w / 2, 0, w / 2], [0, w / 2, h / 2], [0, 0, 1]]), frame_hw)

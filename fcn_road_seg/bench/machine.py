@@ -25,12 +25,12 @@ QUIET_SHARE = 0.05
 # Large enough to reach the best rate of bfloat16, too.
 GEMM_SIDE = {'cpu': 3072, 'cuda': 8192}
 COPIED_MIB = {'cpu': 256, 'cuda': 1024}
-# Fields of psutil's cpu_times. It counts a guest's time in user and nice already.
+# Fields of psutil's cpu_times. Its user and nice already include the time of guests.
 BUSY = ('user', 'nice', 'system', 'irq', 'softirq', 'steal')
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Return names, sizes (GiB) and load of the machine, ready for JSON; `gpu` None on a CPU."""
+    """Return the machine's names, sizes (GiB) and load, ready for JSON; `gpu` is None on a CPU."""
     # Neither psutil nor, on Linux, `platform` knows the model.
     cpu = _proc_fields('/proc/cpuinfo').get('model name') or platform.machine()
     flags = cpu_flags()
@@ -99,9 +99,9 @@ def measure_copy(device: torch.device) -> Callable[[], float]:
 
 
 def peak_memory_mib(pid: int | str = 'self') -> float | None:
-    """Return a process's largest resident set size so far; None if the system does not tell."""
-    # psutil knows the current size only. getrusage's maximum begins with what the parent had when
-    # it started the process.
+    """Return a process's peak resident set size so far; None if the system does not report it."""
+    # psutil gives only the current size. getrusage's maximum starts at the size that the parent
+    # had when it started the process.
     field = _proc_fields(f'/proc/{pid}/status').get('VmHWM', '')
     return int(field.partition(' ')[0]) / 1024 if field else None
 
@@ -121,7 +121,7 @@ def _others_busy_s() -> float:
 
 
 def _proc_fields(path: str) -> dict[str, str]:
-    """Return the `name: value` lines of a file of /proc, the first of each name; {} without it."""
+    """Return the `name: value` lines of a /proc file, the first of each name; {} if absent."""
     fields: dict[str, str] = {}
     try:
         text = Path(path).read_text()

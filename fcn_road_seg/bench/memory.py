@@ -69,7 +69,7 @@ def _memory_mib(
         frame = _noise(frame_hw)
         segmenter = RoadSegmenter(subject.checkpoint_path, subject.device)
         segmenter.input_rule = InputRule(fixed_hw=input_hw)
-        # A GPU's second frame of a kind captures a graph, which has memory of its own.
+        # On a GPU, the second frame of a kind captures a CUDA graph, which has its own memory.
         for _ in range(2):
             segmenter(frame, confidence=False, overlay=True)
     else:

@@ -39,7 +39,7 @@ def measure_networks(
     """Return the figures of the networks `names` (of `LABELS`) and of the segmenter.
 
     They get `frame_bgr`, (H, W, 3) uint8, at each of `sizes_hw`. All of them run in each of at
-    most `rounds` rounds, which take about `budget_s`.
+    most `rounds` rounds, which take about `budget_s` in all.
     """
     device = torch.device(str(segmenter.device))
     networks = {name: variants.make_variant(name, checkpoint, device) for name in names}
@@ -57,8 +57,8 @@ def measure_networks(
         samples += [_network_sample(size_text(hw), name, run) for name, run in runs.items()]
         for overlay in (False, True):
             sample = _segmenter_sample(segmenter, hw, frame_bgr, overlay=overlay)
-            # A GPU captures the graph of a kind of frame with its second frame: in the round that
-            # does not count, if this is the first.
+            # On a GPU, the second frame of a kind captures its CUDA graph: after this first frame,
+            # that happens in the warm-up round.
             sample()
             samples.append(sample)
     others = machine.OtherProcesses()

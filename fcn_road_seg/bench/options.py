@@ -1,4 +1,4 @@
-"""What the bench can be asked for; nothing here imports PyTorch."""
+"""The options of the bench; nothing here imports PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timings that other processes disturb as little as possible: interleaved, by medians."""
+"""Timings that other processes disturb as little as possible: interleaved, with medians."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def interleave(
 ) -> dict[Key, list[float]]:
     """Take every sample once in each round; return the values of each key, round by round.
 
-    A pause of `pause_s` precedes each sample, so that the threads of the one before it come to
-    rest. A first round warms up and does not count. Its duration decides how many of the `rounds`
-    fit into `budget_s`, but at least `MIN_ROUNDS` are taken (or `rounds`, if these are fewer).
+    A pause of `pause_s` precedes each sample, so that the threads of the one before it become
+    idle. A first round warms up and does not count. Its duration decides how many of the `rounds`
+    fit into `budget_s`, but at least `MIN_ROUNDS` are taken (or `rounds`, if that is less).
     """
     began_s = time.monotonic()
     for sample in tqdm(samples, desc='warming up', unit='call', leave=False):
@@ -57,8 +57,8 @@ def interleave(
     fitting = int(budget_s / (time.monotonic() - began_s))
     taken: dict[Key, list[float]] = {}
     for index in tqdm(range(min(rounds, max(fitting, MIN_ROUNDS))), desc='timing', unit='round'):
-        # Every second round runs backwards, so that a sample does not always find the data of the
-        # same other sample in the caches.
+        # Every second round runs in reverse order, so that a sample does not always find the data
+        # of the same other sample in the caches.
         for sample in samples[:: -1 if index % 2 else 1]:
             time.sleep(pause_s)
             for key, value in sample().items():

@@ -60,7 +60,7 @@ def make_variant(name: str, checkpoint: Checkpoint, device: torch.device) -> Var
         precision, peaks = name.removeprefix('openvino_'), checkpoint.activation_peaks
 
         def at(frame_rgb: np.ndarray) -> Callable[[], Tensor]:
-            # One for each size: a network keeps few sizes, and would compile again in every round.
+            # One for each size: a backend keeps few sizes, and would recompile in every round.
             network = OpenVinoBackend(folded, precision, peaks, torch.get_num_threads())
             return _on_cpu(network)(frame_rgb)
 

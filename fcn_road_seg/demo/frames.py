@@ -33,7 +33,7 @@ class DemoError(RuntimeError):
 
 
 def rendered_messages(count: int, seed: int) -> list[CameraMessage]:
-    """Render `count` frames at RATE_HZ, with their labels, calibrations and roads from above.
+    """Render `count` frames at RATE_HZ, with their labels, calibrations and true road cells.
 
     Every FRAMES_PER_DRIVE frames a new drive begins; the first one's seed is `seed`, the next
     one's `seed` + 1, and so on.

@@ -1,4 +1,4 @@
-"""The road from above in the demo: the rendered cameras' calibration, the truth, the pictures."""
+"""The road from above in the demo: calibration of rendered cameras, ground truth, pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fcn_road_seg.viz.contact_sheet import write_png
 from fcn_road_seg.viz.ground_panel import draw_grid, ground_panel
 from fcn_road_seg.viz.video import atomic_video_writer
 
-# All rendered drives have the same camera height, as of one vehicle.
+# All rendered drives have the same camera height, as if from one vehicle.
 CAMERA_HEIGHT_M = 1.65
 PICTURE_ROWS = 4
 PANEL_HEIGHT = 480
@@ -28,7 +28,7 @@ MAX_DISTANCE_M = 20.0
 
 
 def camera_info_of(drive: SyntheticDrive, frame_hw: tuple[int, int]) -> bytes:
-    """Return the serialised CameraInfo of a drive, for its camera at rest, which looks level."""
+    """Return the serialised CameraInfo of a drive, for its camera at rest, which is level."""
     h, w = frame_hw
     focal = drive.camera(0.0).focal
     msg = CameraInfo(height=h, width=w, distortion_model='plumb_bob')
@@ -38,13 +38,13 @@ def camera_info_of(drive: SyntheticDrive, frame_hw: tuple[int, int]) -> bytes:
 
 
 def road_cells(drive: SyntheticDrive, t_s: float) -> np.ndarray:
-    """Return which cells of GRID are road at `t_s` seconds, (H, W) bool, even if hidden."""
+    """Return which cells of GRID are road at `t_s` seconds, (H, W) bool, including hidden ones."""
     x, y = np.broadcast_arrays(*GRID.centres_m())
     return drive.is_road(t_s, x, -y)
 
 
 def grid_iou(messages: Sequence[CameraMessage], recording: Recording) -> float | None:
-    """Return the IoU of the grids' road with the exact one, over the seen cells to MAX_DISTANCE_M.
+    """Return the IoU of the grids' road with the exact one, over cells seen up to MAX_DISTANCE_M.
 
     A cell is road if p(road) is above 0.5. None without grids or exact roads.
     """

@@ -72,7 +72,7 @@ def play(
     Raises:
         LiveError: the node or the camera did not start, or ended early.
     """
-    # With reliable transport, frames are only dropped for newer ones, never lost by a full socket.
+    # With reliable transport, frames are dropped only for newer ones, never lost to a full socket.
     parameters = ['input_reliability:=reliable', *parameters]
     topics = ['mask', 'overlay']
     if all(message.camera_info is not None for message in messages):

@@ -32,8 +32,8 @@ def _blur(frame_rgb: np.ndarray, _: int) -> np.ndarray:
 
 
 # Each takes an (H, W, 3) uint8 RGB frame and a seed, and returns the corrupted frame. Shadows are
-# random, by the seed; light is halved, or doubled and clipped; blur is Gaussian with a sigma of
-# 1/256 of the frame's width.
+# drawn at random from the seed; light is halved, or doubled and clipped; blur is Gaussian with a
+# sigma of 1/256 of the frame's width.
 CORRUPTIONS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     'shadows': _shadows,
     'half light': _half_light,

@@ -24,7 +24,7 @@ from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.viz.contact_sheet import draw_errors
 
 WORST_COUNT = 12
-# A mask is a p(road) of 0 and 255; any threshold between them separates the two.
+# A mask counts as a p(road) of 0 and 255; any threshold between them separates the two.
 MASK_THRESHOLD = 128
 
 
@@ -175,7 +175,7 @@ def _rounded(value: Any) -> Any:
 
 
 def measure(segmenter: RoadSegmenter, examples: Iterable[Example], *, stress: bool) -> Evaluation:
-    """Segment all examples, with `stress` also under each of `CORRUPTIONS`, and count."""
+    """Return the counts over all examples, with `stress` also under each of `CORRUPTIONS`."""
     evaluation = Evaluation()
     for number, example in enumerate(examples):
         segmentation = segmenter(

@@ -22,7 +22,7 @@ class BagJob:
 def is_one_bag(source: Path) -> bool:
     """Return whether `source` is to be read as a bag, and not searched for bags.
 
-    These are read as a bag: a file, a path that does not exist and is no pattern, and a folder
+    These are read as a bag: a file, a path that does not exist and is not a pattern, and a folder
     for which `is_bag_folder` holds.
     """
     if source.is_dir():
@@ -38,7 +38,7 @@ def find_bags(sources: Sequence[Path], out: Path) -> list[BagJob]:
 
     Raises:
         BagError: a source does not exist, a source or pattern has no bags, or two bags would get
-            one name.
+            the same name.
     """
     names: dict[Path, Path] = {}
     for source in sources:
@@ -77,7 +77,7 @@ def _search(folder: Path, within: Path, out: Path) -> Iterator[tuple[Path, Path]
         if path.name.startswith('.') or path.resolve() == out:
             continue
         if path.is_dir() and not is_one_bag(path):
-            # Links can lead in circles.
+            # Links can form cycles.
             if not path.is_symlink():
                 yield from _search(path, within / path.name, out)
         elif path.is_dir() or path.suffix in BAG_SUFFIXES:

@@ -1,4 +1,4 @@
-"""Segments one bag after another with one network, in a worker's process."""
+"""Segments one bag after another with one network, in a worker process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ MAX_ATTEMPTS = 3
 class Outcome(NamedTuple):
     """A finished bag: its manifest, or why there is none.
 
-    `is_fatal` if all bags would fail, `ends_process` if all others in the same process would.
+    `is_fatal` means that all bags would fail, `ends_process` that all further bags in the same
+    process would.
     """
 
     job: BagJob
@@ -42,14 +43,14 @@ def reason_of(error: ValueError | OSError | RuntimeError) -> str:
     """Return why a bag failed, with the advice to run it again where that can help.
 
     Raises:
-        RuntimeError: `error` itself, unless it is a GPU's.
+        RuntimeError: `error` itself, unless it is a GPU error.
     """
     if isinstance(error, RuntimeError):
         line = gpu_error_line(error)
         if line is None:
             raise error
         return line
-    # The disk or the network may be mended; what is wrong with the bag or an option stays so.
+    # A fault of the disk or the network may be repaired; a bad bag or option stays bad.
     return f'{error}; mend that and run it again' if isinstance(error, OSError) else str(error)
 
 
@@ -62,7 +63,7 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Assignment:
-    """What is the same for all bags and is sent to each worker; they are written to `out`."""
+    """What is the same for all bags and is sent to each worker; bags are written to `out`."""
 
     out: Path
     options: BagOptions
@@ -75,7 +76,7 @@ def _ignore() -> None:
 
 
 class Labeller:
-    """Segments bags as `segment_bag` does one; a bag gets its name when it is complete.
+    """Segments bags as `segment_bag` does a single one; a bag gets its name once it is complete.
 
     Raises:
         BagError, CheckpointError, SegmenterError, ValueError: as `make_segmenter`, or the
@@ -104,7 +105,7 @@ class Labeller:
         }
 
     def label(self, job: BagJob, advance: Callable[[], object] = _ignore) -> dict[str, Any]:
-        """Write the bag of `job`, unless it is there, and return its manifest.
+        """Write the bag of `job`, unless it exists, and return its manifest.
 
         `advance` is called after each frame.
 

@@ -21,13 +21,13 @@ FILE_NAME = 'segment_bag.json'
 
 @dataclass(frozen=True)
 class Request:
-    """What decides the content of every bag: the checkpoint and the options, ready for JSON."""
+    """What determines the content of every bag: the checkpoint and the options, ready for JSON."""
 
     checkpoint_sha256: str
     options: Mapping[str, Any]
 
     def of(self, job: BagJob) -> dict[str, Any]:
-        """Return what decides the content of one bag; the input is known by its name and size.
+        """Return what determines one bag's content; the input is identified by name and size.
 
         Raises:
             OSError: the input does not exist.

@@ -32,7 +32,7 @@ class _Worker:
 
     def give(self, job: BagJob) -> None:
         self.job = job
-        with suppress(OSError):  # it has died, which `recv` will say
+        with suppress(OSError):  # it has died, which `recv` will report
             self.link.send(job)
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ def _work(assignment: Assignment, link: Connection) -> None:
         except (ValueError, OSError) as error:
             outcome = Outcome(job, error=reason_of(error))
         except RuntimeError as error:
-            # A GPU that has failed stays lost for the process.
+            # After a GPU error, this process cannot use the GPU any more.
             outcome = Outcome(job, error=reason_of(error), ends_process=True)
         try:
             link.send(outcome)
@@ -105,7 +105,7 @@ def _work(assignment: Assignment, link: Connection) -> None:
 
 
 class _Reporter:
-    """Sends the number of frames done, now and then.
+    """Sends the number of frames done, at most every PROGRESS_PERIOD_S.
 
     Raises:
         OSError: the process at the other end is gone, so nobody needs this bag any more.

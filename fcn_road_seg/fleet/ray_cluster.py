@@ -1,4 +1,4 @@
-"""Bags segmented by the machines of a Ray cluster, whose tasks Ray places and repeats."""
+"""Bags segmented on the machines of a Ray cluster; Ray schedules and retries the tasks."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from fcn_road_seg.fleet.labeller import (
 from fcn_road_seg.fleet.ranges import Range
 
 LOCAL = 'local'
-# A longer bag is split into tasks of about this size at most: a minute of one CPU with AMX.
+# A longer bag is split into tasks of at most about this size: a minute on one CPU with AMX.
 TASK_FRAMES = 2000
-# Ray is given this many tasks for each that can run, so that no process waits for the driver.
+# Ray is given this many times the tasks that can run at once, so that no process waits for the
+# driver.
 TASKS_A_SLOT = 2
 
 
 @contextmanager
 def ray_cluster(address: str) -> Iterator[ModuleType]:
-    """Yield ray, connected to the cluster at `address`; LOCAL starts one, which ends here.
+    """Yield ray, connected to the cluster at `address`; LOCAL starts one for the block.
 
     Raises:
         BagError: ray is not installed, or there is no such cluster.
@@ -68,7 +69,7 @@ def task_resources(ray: ModuleType, device: str, cpus: int) -> dict[str, int]:
     `device` is auto (a GPU if the cluster has any), cpu or cuda.
 
     Raises:
-        BagError: no machine of the cluster has as much, or `device` is none of these.
+        BagError: no machine of the cluster has these resources, or `device` is none of these.
     """
     if device not in ('auto', 'cpu', 'cuda'):
         raise BagError(f'device {device!r}: Ray chooses the GPU of each task; use cuda')
@@ -93,7 +94,7 @@ def label_on_ray(
     """Segment bags in Ray's tasks; yield their progress, and each bag's outcome once.
 
     A bag of more than `task_frames` frames is split; 0 splits none. If a task's process or
-    machine dies, Ray repeats the task; it is tried at most MAX_ATTEMPTS times.
+    machine dies, Ray retries the task; it is tried at most MAX_ATTEMPTS times.
     """
     options = {**resources, 'max_retries': MAX_ATTEMPTS - 1}
     label, label_range, merge = (
@@ -117,7 +118,7 @@ def label_on_ray(
     waiting = list(reversed(jobs))
     frames: Counter[BagJob] = Counter()
     while waiting or last:
-        # Ray merges a bag only when no ranges wait for a process, so only few may wait at a time.
+        # Ray merges a bag only when no range waits for a process, so only a few may wait at once.
         limit = TASKS_A_SLOT * _slots(ray, resources)
         while waiting and len(parts) + len(last) < limit:
             submit(waiting.pop())
@@ -128,7 +129,7 @@ def label_on_ray(
             result = f'{_last_line(error)}; run it again to retry'
         if reference in parts:
             job = parts.pop(reference)
-            # If it is an error, the task that merges the bag will have it as its outcome.
+            # An error becomes the outcome of the task that merges the bag.
             if isinstance(result, Range):
                 frames[job] += result.counts.segmented + result.counts.errors.total()
                 yield Progress(job, frames[job])

@@ -1,4 +1,4 @@
-"""A run over many bags: those that are finished are skipped, and one display shows all."""
+"""A run over many bags: finished ones are skipped, and one progress bar shows them all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fcn_road_seg.fleet.staging import clear_abandoned
 
 @dataclass
 class RunCounts:
-    """Numbers of bags, and of frames in those that were finished; `failures` by the bag's path."""
+    """Numbers of bags, and of frames in those written; `failures` are reasons by input path."""
 
     written: int = 0
     skipped: int = 0
@@ -38,7 +38,7 @@ def segment_bags(
     """Let `work` do those jobs whose bags are not finished yet; return the counts.
 
     Raises:
-        BagError: no bag could be segmented, for a reason that is not the bag's.
+        BagError: no bag can be segmented, for a reason that affects all bags.
     """
     counts = RunCounts()
     clear_abandoned(assignment.out)

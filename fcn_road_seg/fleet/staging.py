@@ -40,7 +40,7 @@ def publish(bag: Path, out: Path) -> bool:
     """Move a complete bag to its final name; return False if something else has that name.
 
     Raises:
-        OSError: the file system refuses.
+        OSError: the bag cannot be moved.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     try:

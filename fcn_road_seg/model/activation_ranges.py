@@ -24,7 +24,7 @@ def measure_activation_ranges(
     """Return the largest activation after each convolution of the encoder, in the layers' order.
 
     Each is the mean, over the (H, W, 3) uint8 frames, of the largest activation on a frame at the
-    network's input size, with batch norm folded. (Percentiles, which cut off more, changed more
+    network's input size, with batch norm folded. (Percentiles, which clip more, changed more
     pixels of the mask.) If the network has activation caps, these are returned instead.
 
     Raises:

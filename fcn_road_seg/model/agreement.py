@@ -1,4 +1,4 @@
-"""How far the masks of a precision agree with those of float32."""
+"""How well the masks of a precision agree with those of float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints as PyTorch's networks: what is trained, converted and written."""
+"""Checkpoints that hold a PyTorch network, for training, conversion and writing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fcn_road_seg.model.network_config import OUTPUT_STRIDE
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.utils.atomic_write import atomic_write
 
-# A checkpoint whose model is PyTorch's, in evaluation mode.
+# A checkpoint whose model is a PyTorch module, in evaluation mode.
 Checkpoint = CheckpointOf[RoadFCN]
 
 

@@ -26,7 +26,7 @@ from fcn_road_seg.model.network_weights import NetworkWeights
 FORMAT = 'fcn_road_seg'
 FORMAT_VERSION = 1
 CLASS_NAMES = ('background', 'road')
-# As safetensors names them. I64 is for batch norm's counters of batches.
+# As safetensors names them. I64 is for batch norm's batch counters.
 DTYPES = ('F32', 'F16', 'I64')
 # Four times the size of the widest network. A larger file is not read, whatever its header says.
 MAX_FILE_BYTES = 1 << 30
@@ -64,10 +64,10 @@ class CheckpointOf(Generic[Model]):
         threshold: lowest p(road), in (0, 1), that counts as road.
         provenance: training data, their licence, and metrics.
         package_version: version of this package that wrote the file.
-        sha256: hash of the tensors' names, types, shapes and bytes as stored; '' before that.
+        sha256: hash of the tensors' names, types, shapes and bytes as stored; '' if not stored.
         activation_peaks: largest activation after each convolution of the encoder, in the
             layers' order, which int8 needs; None if they were not measured.
-        agreements: how far the masks of each precision that was measured agree with float32's.
+        agreements: how well the masks of each measured precision agree with float32's.
 
     Raises:
         ValueError: the threshold is out of range, or the peaks do not fit the network.
@@ -89,7 +89,7 @@ class CheckpointOf(Generic[Model]):
             _check_peaks(self.activation_peaks)
 
     def with_model(self, model: Other) -> CheckpointOf[Other]:
-        """Return a copy that has this network, in either form."""
+        """Return a copy with this network, in either form."""
         others = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return CheckpointOf(**{**others, 'model': model})
 
@@ -155,11 +155,11 @@ def _read(path: Path, file: Any) -> StoredCheckpoint:
 
 @contextmanager
 def open_safetensors(path: Path, framework: str = 'np') -> Iterator[Any]:
-    """Open any .safetensors file, whose tensors are those of `framework`: np or pt.
+    """Open any .safetensors file; its tensors are read as those of `framework`, np or pt.
 
     Raises:
         CheckpointError: the file does not exist, is not readable, or has more than
-            MAX_FILE_BYTES or MAX_TENSORS.
+            MAX_FILE_BYTES bytes or MAX_TENSORS tensors.
     """
     if path.is_dir():
         raise CheckpointError(f'{path} is a folder; give the path of a .safetensors file')
@@ -244,5 +244,5 @@ def sha256_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def sha256_of_content(content: str) -> str:
-    """Return the hash of a file's description."""
+    """Return the hash of `content`, the JSON text in a file's metadata."""
     return hashlib.sha256(content.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""From a frame to the network's input size, and from its logit back to a mask of the frame."""
+"""Resizes a frame to the network's input size, and the network's logit back to the frame's."""
 
 from __future__ import annotations
 

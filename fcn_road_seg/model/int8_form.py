@@ -12,14 +12,15 @@ from fcn_road_seg.model.network_weights import NetworkWeights, convolution_names
 
 # -128 is not used: the range is symmetric, and 0 stays 0.
 LARGEST_INT8 = 127
-# Lower caps halve the steps, but begin to cost IoU with the labels (benchmarks/accuracy.md).
+# Lower caps reduce the steps further, but begin to cost IoU with the labels
+# (benchmarks/accuracy.md).
 CAP_SHARE = 0.7
 
 
 def quantized_layers(folded: RoadFCNConfig) -> Iterator[tuple[str, int]]:
     """Yield the layers that compute in int8, and the axis of the output channels of their weights.
 
-    They read an activation of the encoder, whose range is known. What comes out of a context
+    These layers read an activation of the encoder, whose range is known. The output of a context
     block may be negative and has no known range.
     """
     for name in convolution_names(folded):
@@ -31,7 +32,7 @@ def quantized_layers(folded: RoadFCNConfig) -> Iterator[tuple[str, int]]:
 
 
 def int8_weights(weight: np.ndarray, output_axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return whole numbers in [-127, 127] and the steps by which they are multiplied, float64.
+    """Return integers in [-127, 127] and the steps by which they are multiplied, both float64.
 
     There is one step for each index of `output_axis`; the steps' other axes have length 1.
     """

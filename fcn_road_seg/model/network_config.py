@@ -9,25 +9,25 @@ ENCODERS = ('vgg16', 'vgg16_bn')
 SKIPS = ('pool4', 'pool3')
 WIDTHS = (1.0, 0.5, 0.25)
 
-# No weight of a trained network comes near it, and a few layers of larger ones overflow float32.
+# No weight of a trained network comes near this, and a few layers of larger ones overflow float32.
 LARGEST_NUMBER = 1e12
 
-# Both sides of the network's input are multiples of it.
+# Both sides of the network's input are multiples of this.
 OUTPUT_STRIDE = 32
 # Channels of the convolutions in the encoder's stages at width 1.
 STAGE_CHANNELS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 STAGES = len(STAGE_CHANNELS)
 CONVOLUTIONS = sum(len(stage) for stage in STAGE_CHANNELS)
-# Of each transposed convolution, from its input to its output, and of each skip.
+# Channels from each transposed convolution to the next, and (input, output) channels of each skip.
 DECODER_CHANNELS = (512, 256, 128, 64, 32, 16)
 SKIP_CHANNELS = {'pool4': (512, 256), 'pool3': (256, 128)}
 CONTEXT_CELLS = 11
-# How many transposed convolutions have kernel 4 with `overlap`: those from cells of 32 pixels down
-# to 4. The blocks of the last two are too small to be seen, and the wider kernel would cost most
-# there.
+# How many transposed convolutions have kernel 4 with `overlap`: those that refine cells of 32
+# pixels down to 4. The blocks of the last two are too small to be seen, and the wider kernel would
+# cost most there.
 OVERLAPPING = 3
-# The minimum of every layer at any width. 8 in the last layer would save 3 to 7 % of the time at
-# width 0.25, but leave 4 candidates for each class instead of 8.
+# The minimum for every layer at any width. 8 in the last layer would save 3 to 7 % of the time at
+# width 0.25, but leave the maximum over 4 channels for each class instead of 8.
 _LEAST_CHANNELS = 16
 
 

@@ -1,6 +1,7 @@
 """A network as NumPy arrays: what a checkpoint stores and every library can read.
 
-PyTorch takes more than a second to import. On a CPU, what runs the network does without it.
+PyTorch takes more than a second to import. On a CPU, the code that runs the network does without
+it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class NetworkWeights:
         return gain, bias - gain * mean
 
     def normalise_table(self) -> np.ndarray:
-        """Return (1, 256, 3) float32: the normalised value of each of the values of R, G, B."""
+        """Return (1, 256, 3) float32: the normalised value of each 8-bit value of R, G and B."""
         mean, std = (np.array(v, np.float32) for v in (self.config.mean, self.config.std))
         values = np.arange(256, dtype=np.float32)[None, :, None] / np.float32(255)
         return (values - mean) / std
@@ -68,7 +69,7 @@ class NetworkWeights:
         return NetworkWeights(config, arrays)
 
     def check(self) -> None:
-        """Accept arrays that are all there, in the shapes of the config, and usable.
+        """Check that all arrays are present, have the config's shapes and hold usable values.
 
         Raises:
             ValueError: the message names the arrays and what is wrong with them.
@@ -81,7 +82,7 @@ class NetworkWeights:
         for name, array in self.arrays.items():
             if array.shape != shapes[name]:
                 raise ValueError(f'size mismatch: {name} is {array.shape}, not {shapes[name]}')
-            # The network would silently find no road: NaN is below every threshold.
+            # The network would silently find no road, as no comparison with NaN is true.
             if not (np.abs(array) <= LARGEST_NUMBER).all():
                 raise ValueError(
                     f'{name} holds values that are not finite or too large; train it again, with '

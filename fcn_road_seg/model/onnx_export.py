@@ -65,7 +65,7 @@ def export_onnx(checkpoint: Checkpoint, path: str | Path) -> float | None:
         part.write_bytes(model.SerializeToString())
         onnx.checker.check_model(str(part), full_check=True)
         difference = _difference(checkpoint.model, part)
-        # Not `>`, which would accept nan.
+        # Not `>`, which would accept NaN.
         if difference is not None and not difference <= LARGEST_DIFFERENCE:
             raise ExportError(
                 f'p(road) in ONNX differs by {difference:.2g}, more than {LARGEST_DIFFERENCE}; '
@@ -75,7 +75,7 @@ def export_onnx(checkpoint: Checkpoint, path: str | Path) -> float | None:
 
 
 def _onnx_model(checkpoint: Checkpoint) -> onnx.ModelProto:
-    # Not at the top: they are optional, and most errors are reported without them.
+    # Not imported at the top: they are optional, and most errors can be reported without them.
     try:
         import onnx
         import onnxscript  # noqa: F401  (PyTorch's exporter needs it)
@@ -115,10 +115,10 @@ def _onnx_model(checkpoint: Checkpoint) -> onnx.ModelProto:
 def _tidy(model: onnx.ModelProto) -> None:
     graph = model.graph
     frames, p_road = (v.type.tensor_type.shape.dim for v in (graph.input[0], graph.output[0]))
-    # The exporter numbers them, and does not know that cropping restores the frame's size.
+    # The exporter numbers dimensions, and does not know that cropping restores the frame's size.
     for dim, name in zip((frames[0], *frames[2:], *p_road), 'NHWNHW', strict=True):
         dim.dim_param = name
-    # The shapes of inner values use the exporter's numbers as well; every reader can infer them.
+    # The shapes of intermediate values use these numbers, too; every reader can infer the shapes.
     graph.ClearField('value_info')
     # These contain stack traces, which name folders of the exporting machine.
     for part in (graph, *graph.node, *graph.input, *graph.output):

@@ -72,12 +72,12 @@ class VGG16Encoder(nn.Module):
 
 
 class ContextBlock(nn.Module):
-    """A residual block that shows pool5 the whole scene; it is the identity until it is trained.
+    """A residual block that gives pool5 the whole scene as context; the identity until trained.
 
-    A cell of pool5 sees 212 pixels, but what tells grey road from grey pavement is often farther
-    away. A depthwise convolution of 11 x 11 cells (352 pixels) and the mean of all cells
-    are added, normalised and brought back by a 1x1 convolution. It costs 0.2 % of the network's
-    multiply-adds.
+    The receptive field of a pool5 cell is 212 pixels, but what tells grey road from grey pavement
+    is often farther away. A depthwise convolution of 11 x 11 cells (352 pixels) and a 1x1
+    convolution of the mean of all cells are added, normalised and projected by a 1x1 convolution.
+    The block costs 0.2 % of the network's multiply-adds.
     """
 
     def __init__(self, channels: int = DECODER_CHANNELS[0]) -> None:
@@ -97,9 +97,9 @@ class ContextBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Five transposed convolutions, joined by pool4 and pool3.
+    """Five transposed convolutions, with skip connections from pool4 and pool3.
 
-    FCN-8 at width 1 has 864,080 parameters here, without `overlap`.
+    In FCN-8 at width 1 without `overlap`, it has 864,080 parameters.
     """
 
     def __init__(

@@ -15,29 +15,31 @@ from fcn_road_seg.datasets.labels import BACKGROUND, VOID
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.synthetic.cast_shadows import cast_shadows, draw_chosen
 
-# A whole frame at a zoom below 1 leaves a margin of the crop without pixels.
+# At a zoom below 1, a whole frame does not fill its crop: the margin is void.
 LOWEST_WHOLE_ZOOM = 0.85
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crops with random geometry, occluders and light; labels take the nearest pixel.
+    """Random crops with random geometry, occluders and light.
 
-    Pixels outside the frame are void. A value of 0 (for `zoom`, (1, 1)) switches a part off.
+    Labels are resampled by nearest neighbour; pixels outside the frame are void. A value of 0 (for
+    `zoom`, (1, 1)) disables that augmentation.
 
     Attributes:
-        crop_hw: size of the crops, at the scale at which the network sees a frame; None is the
-            size at which it sees the frame.
-        input_rule: the rule that gives this scale.
-        zoom: range of the factor by which a crop is enlarged; if `crop_hw` is None, at least
-            LOWEST_WHOLE_ZOOM.
-        stretch: a crop gets wider or narrower by a factor of up to exp(stretch), mostly far less.
+        crop_hw: size of the crops, at the scale of the network's input; None is the network's
+            input size for the frame.
+        input_rule: the rule that gives the network's input size for a frame.
+        zoom: range of the factor by which a crop is enlarged; if `crop_hw` is None, both ends are
+            at least LOWEST_WHOLE_ZOOM.
+        stretch: a crop is made wider or narrower by a factor of up to exp(stretch), usually far
+            less.
         rotation_deg: largest rotation to either side.
         mirror: whether each crop is mirrored with a probability of 1/2.
         light: exposure, contrast, saturation, colour cast and gamma each change by a random
             factor whose logarithm is at most `light` times its usual range; sensor noise is added.
         shadows: probability that shadows are cast on a crop.
-        occluders: probability that an object from another crop is pasted.
+        occluders: probability that an object from another crop is pasted onto a crop.
         blur: probability that a crop is blurred.
     """
 
@@ -55,9 +57,9 @@ class Augmentation:
     def __call__(
         self, frames: Sequence[Tensor], labels: Sequence[Tensor]
     ) -> list[tuple[Tensor, Tensor]]:
-        """Return ([N, 3, h, w] float RGB in [0, 1], [N, h, w] uint8 labels) per size of crops.
+        """Return ([N, 3, h, w] float RGB in [0, 1], [N, h, w] uint8 labels) for each crop size.
 
-        `frames` are [3, H, W] uint8 RGB of any sizes, `labels` [H, W] uint8, all on one device.
+        `frames` are [3, H, W] uint8 RGB of any size, `labels` [H, W] uint8, all on one device.
         """
         pairs_by_hw: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
         for frame, label in zip(frames, labels, strict=True):
@@ -85,7 +87,7 @@ class Augmentation:
         crop = functional.grid_sample(
             frame[None].float() / 255, grid, padding_mode='reflection', align_corners=False
         )
-        # Labels plus 1, so that the zeros that grid_sample gives outside the frame are recognised.
+        # Labels are shifted by 1, since grid_sample returns 0 outside the frame.
         shifted = label[None, None].float() + 1
         shifted = functional.grid_sample(shifted, grid, mode='nearest', align_corners=False)
         cropped = torch.where(shifted == 0, float(VOID), shifted - 1)
@@ -102,7 +104,7 @@ class Augmentation:
         crop_w = crop_hw[1] * w / seen_w / zoom
         # Cubed, so that half of the crops are stretched by less than exp(stretch / 8).
         crop_w *= math.exp(self.stretch * _uniform(-1, 1) ** 3)
-        # The centre varies as far as the smaller of crop and frame stays inside the larger.
+        # The centre varies only so far that the smaller of crop and frame stays inside the larger.
         x = _uniform(-1, 1) * abs(w - crop_w) / w
         y = _uniform(-1, 1) * abs(h - crop_h) / h
         angle = math.radians(_uniform(-self.rotation_deg, self.rotation_deg))
@@ -136,8 +138,8 @@ def paste_occluders(x: Tensor, y: Tensor, chosen: Tensor) -> tuple[Tensor, Tenso
     """Return crops and labels with a piece of another crop pasted onto each of the `chosen`.
 
     `x` is [N, 3, H, W], `y` [N, H, W] uint8, `chosen` [N, 1, 1, 1] bool. A piece is a rounded box
-    from the next crop, without its road and void pixels. It comes from higher up, where there
-    are vehicles and people rather than pavement, and is labelled background.
+    from the previous crop, without its road and void pixels. It is taken from higher up in that
+    crop, where there are vehicles and people rather than pavement, and is labelled background.
     """
     n, _, h, w = x.shape
     down = int(h * _uniform(0.15, 0.4))
@@ -165,5 +167,5 @@ def _blur(crop: Tensor) -> Tensor:
 
 
 def _uniform(low: float, high: float) -> float:
-    # On the CPU for every device: a scalar drawn on a GPU would cost a synchronisation.
+    # Always drawn on the CPU: a scalar drawn on a GPU would cost a synchronisation.
     return low + (high - low) * torch.rand(()).item()

@@ -1,4 +1,4 @@
-"""Lightning callbacks of a training: weight average, atomic checkpoints, progress pictures."""
+"""Lightning callbacks for training: weight average, atomic checkpoints, progress pictures."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from fcn_road_seg.viz.plots import plot_curves
 def weight_average(decay: float) -> WeightAveraging:
     """Return the callback that keeps an exponential moving average of the weights.
 
-    Its decay is (1 + n) / (10 + n) at step n, at most `decay` in [0, 1), so that the average soon
-    forgets the initial weights.
+    At step n, its decay is (1 + n) / (10 + n), but at most `decay` in [0, 1), so that the average
+    soon forgets the initial weights.
     """
 
     def average(averaged: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
@@ -48,10 +48,10 @@ def weight_average(decay: float) -> WeightAveraging:
 
 
 class SigtermInterrupts(Callback):
-    """Makes SIGTERM a KeyboardInterrupt, as SIGINT is.
+    """Turns SIGTERM into a KeyboardInterrupt, like SIGINT.
 
-    Lightning's own handler, set shortly before, exchanges a tensor with the other processes of the
-    training. They are in the middle of other exchanges, and all of them would wait forever.
+    It replaces Lightning's own handler, which broadcasts a tensor among the training processes.
+    The others are in the middle of other collective operations, so all would wait forever.
     """
 
     def __init__(self) -> None:
@@ -67,15 +67,15 @@ class SigtermInterrupts(Callback):
         raise KeyboardInterrupt
 
     def on_train_batch_start(self, *_: object) -> None:
-        # While an object is finalized or a process forked, Python drops the exception.
+        # Python discards an exception raised while it finalizes an object or forks a process.
         if self._came:
             raise KeyboardInterrupt
 
 
 class DataWait(Callback):
-    """Logs `train/data_wait`, the share of an epoch's time in which the step waited for frames.
+    """Logs `train/data_wait`, the share of an epoch's time spent waiting for frames.
 
-    At the end it reports the share over all epochs, without validation, and the speed.
+    At the end it reports this share over all epochs, excluding validation, and the speed.
     """
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ def _waited_s(trainer: lightning.Trainer) -> float:
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints that replace an earlier file only when they are complete."""
+    """Writes checkpoints that replace an earlier file only once they are complete."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -135,7 +135,7 @@ class WholeCheckpoints(TorchCheckpointIO):
                 torch.save(checkpoint, file)
         # PyTorch's own writer reports a full disk as a RuntimeError.
         except (OSError, RuntimeError) as error:
-            # An interrupt while it writes becomes a RuntimeError, too.
+            # An interrupt during writing becomes a RuntimeError, too.
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise error.__context__ from None
             raise full_disk_error(Path(path), Path(path).parent, error) from error
@@ -143,7 +143,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = 'cpu', weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Return the content of the file `path`; Lightning's own reader takes some paths for URLs.
+        """Return the content of the file `path`; Lightning's reader mistakes some paths for URLs.
 
         Raises:
             ValueError: the file is damaged, or not a checkpoint of a run.
@@ -154,8 +154,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 class RunCheckpoint(ModelCheckpoint):
     """Keeps one file of a run: the latest state, or the one with the highest `monitor`.
 
-    The score that a resumed run has to beat is the one in the file. Lightning keeps its own copy
-    in last.ckpt, where it is one validation old and no longer valid if the run has been moved.
+    A resumed run reads the score to beat from the file itself. Lightning's own copy, in last.ckpt,
+    is one validation out of date, and is invalid if the run has been moved.
     """
 
     def __init__(self, out: Path, name: str, monitor: str | None = None) -> None:
@@ -180,7 +180,7 @@ class RunCheckpoint(ModelCheckpoint):
             return
         assert self.dirpath is not None
         score = best_score(Path(self.dirpath)) if trainer.is_global_zero else None
-        # Machines may have no disk in common, and all processes must decide alike.
+        # The machines may share no disk, but all processes must decide alike.
         score = trainer.strategy.broadcast(score)
         if score is not None:
             self.best_model_path = self.kth_best_model_path = self.format_checkpoint_name({})
@@ -189,7 +189,7 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's progress bar, which ends before an error is printed and not after it."""
+    """Lightning's progress bar, but closed before an error is printed, not after it."""
 
     def on_exception(self, *_: object) -> None:
         for bar in (self._train_progress_bar, self._val_progress_bar):

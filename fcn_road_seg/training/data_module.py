@@ -16,10 +16,10 @@ from fcn_road_seg.training.sources import Source
 
 
 class ShareSampler(Sampler[int]):
-    """Draws `count` frames per epoch from `sources` by their shares, with replacement.
+    """Draws `count` frames per epoch, with replacement, from `sources` according to their shares.
 
-    The draws depend on `seed`, the process's `rank` and the epoch only, so that a resumed
-    training sees the same frames as an uninterrupted one.
+    The draws depend only on `seed`, the process's `rank` and the epoch, so that a resumed run sees
+    the same frames as an uninterrupted one.
     """
 
     def __init__(self, sources: Sequence[Source], count: int, seed: int, rank: int = 0) -> None:
@@ -55,9 +55,9 @@ Batch = tuple[list[Tensor], list[Tensor]]
 
 
 class FrameLoader(DataLoader[object]):
-    """A loader whose batches are lists of frames and of labels, as `RoadFrames` has them.
+    """A loader whose batches are lists of frames and of labels, as `RoadFrames` returns them.
 
-    It measures how long its consumer has waited for batches: `waited_s` seconds.
+    `waited_s` is the time, in seconds, for which its consumer has waited for batches.
     """
 
     waited_s = 0.0
@@ -77,7 +77,7 @@ class FrameLoader(DataLoader[object]):
 def _pack(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[torch.Size]]:
     """Return the bytes of all frames and labels in one tensor, and the labels' sizes.
 
-    Each tensor sent between processes takes a file descriptor, of which a process has 1024.
+    Each tensor sent between processes takes a file descriptor, and a process may have only 1024.
     """
     parts = [part.ravel() for frame, label in samples for part in (frame.permute(1, 2, 0), label)]
     return torch.cat(parts), [label.shape for _, label in samples]
@@ -97,7 +97,7 @@ def train_loader(
 ) -> FrameLoader:
     """Return a loader of `steps` batches per epoch, in which each source has its share.
 
-    Batches do not depend on the number of `workers`, the processes that read frames.
+    The batches do not depend on `workers`, the number of processes that read frames.
     """
     return FrameLoader(
         ConcatDataset([source.train for source in sources]),
@@ -109,7 +109,7 @@ def train_loader(
 
 
 class RoadData(lightning.LightningDataModule):
-    """Training batches from `sources` by their shares, and their validation frames.
+    """Training batches from `sources` according to their shares, and their validation frames.
 
     An epoch has `steps_per_epoch` batches of `batch` frames, which `workers` processes read.
     """

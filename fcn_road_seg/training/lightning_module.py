@@ -28,21 +28,21 @@ PREVIEWS_A_SOURCE = 4
 
 
 class RoadTraining(lightning.LightningModule):
-    """The training and validation steps of `net` by `recipe`.
+    """The training and validation steps of `net`, as `recipe` describes them.
 
-    Validation makes masks as `RoadSegmenter` does: frames resized by OpenCV to the size that the
-    recipe's input rule gives, the logit resized back, road where p(road) >= `threshold`.
+    Validation makes masks as `RoadSegmenter` does: OpenCV resizes each frame to the size that the
+    recipe's input rule gives and the logit back, and road is where p(road) >= `threshold`.
 
     Args:
         net: the network to train.
         recipe: how to train it.
         val_names: names of the sources that have validation frames, in the data module's order.
-        freeze_steps: steps at the start during which the encoder stays as it is, its batch norm
-            statistics included.
+        freeze_steps: number of initial steps in which the encoder is frozen, including its batch
+            norm statistics.
         threshold: lowest p(road), in (0, 1), that counts as road.
-        seed: with the step and the process's rank, it determines all randomness.
-        teachers: networks whose mean p(road) is learnt along with the labels; with none, labels
-            alone are learnt.
+        seed: together with the step and the process's rank, it determines all randomness.
+        teachers: networks whose mean p(road) is learnt along with the labels; if there are none,
+            only the labels are learnt.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class RoadTraining(lightning.LightningModule):
         generator = seeded_generator(self.seed, self.trainer.global_rank, self.trainer.global_step)
         # The augmentation draws from the global generators of the CPU and of its device.
         torch.manual_seed(generator.initial_seed())
-        # The encoder is frozen by a learning rate of 0, since DDP does not support a change of
+        # The encoder is frozen by a learning rate of 0, since DDP does not support changing
         # requires_grad. Batch norm statistics stay unchanged only in evaluation mode.
         self.net.encoder.train(self.trainer.global_step >= self.freeze_steps)
         self.net.encoder.first_stages(self.recipe.frozen_stages).eval()
@@ -98,7 +98,7 @@ class RoadTraining(lightning.LightningModule):
         return loss
 
     def _loss(self, crops: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Return the loss over all pixels of `crops`, which `Augmentation` has returned."""
+        """Return the loss over all pixels of `crops`, as `Augmentation` returns them."""
         frames = [x.contiguous(memory_format=torch.channels_last) for x, _ in crops]
         labels = torch.cat([y.flatten() for _, y in crops])
         logit = torch.cat([road_logit(self.net.scores(x)).flatten() for x in frames])

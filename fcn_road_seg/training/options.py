@@ -14,7 +14,7 @@ from fcn_road_seg.utils.cpu_features import usable_cpus
 # Lightning's names. Its other precisions store the weights in a type that the network cannot take.
 PRECISIONS = ('auto', '32-true', 'bf16-mixed', '16-mixed')
 MAX_SEED = 2**32 - 1
-# More would help only a machine that trains at hundreds of frames a second without a cache.
+# More would help only a machine that trains on hundreds of frames a second without a cache.
 MAX_DEFAULT_WORKERS = 8
 
 
@@ -25,19 +25,20 @@ class TrainingOptions:
     Attributes:
         data: data set folders, each DIR or DIR=SHARE (`find_sources`).
         rendered: scenes to render, COUNT or COUNT=SHARE; None renders none.
-        split: which frames validate.
+        split: which frames are used for validation.
         few_frames: whether only a few frames of each data set are used, for a dry run.
         cache: folder of the decoded frames (`FrameCache`); None is `default_cache_folder`.
-        cache_gb: its largest size in 1e9 bytes; 0 keeps no frames.
+        cache_gb: its maximum size in units of 1e9 bytes; 0 disables the cache.
         workers: number of processes that read frames, for each device; None is `default_workers`.
         network: the network to build.
         weights: its initial weights (`load_weights`).
-        teachers: checkpoints to also learn from (`load_teacher`); with none, labels alone are
-            learnt.
+        teachers: checkpoints to also learn from (`load_teacher`); if there are none, only the
+            labels are learnt.
         steps: optimizer steps, at least 1; rounded up to a multiple of `val_every`.
         val_every: steps between two validations; each of them writes checkpoints.
-        freeze_steps: steps at the start during which the encoder stays as it is.
-        patience: validations without a better IoU after which the run ends early; None: never.
+        freeze_steps: number of initial steps in which the encoder is frozen.
+        patience: number of validations without a better IoU after which the run ends early; None:
+            it never does.
         precision: one of PRECISIONS; auto is bf16-mixed if recipe and hardware allow it.
         accelerator: Lightning's name, such as auto, cpu or gpu.
         devices: Lightning's count or list of devices, or auto.

@@ -14,7 +14,7 @@ from fcn_road_seg.model.checkpoint_file import open_safetensors
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.training.hed_weights import INSTALL, hed_encoder_state
 
-# The named weights, which leave the decoder as it is.
+# The named weights, none of which initialises the decoder.
 WITHOUT_DECODER = ('none', 'imagenet', 'hed')
 
 
@@ -76,7 +76,7 @@ def load_weights(net: RoadFCN, weights: str) -> None:
 
 def _load_safetensors(net: RoadFCN, path: Path) -> None:
     with open_safetensors(path, framework='pt') as file:
-        # The names of a checkpoint's tensors begin with encoder. and decoder.
+        # The names of a checkpoint's tensors begin with encoder., decoder. or context.
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         features = _strip_prefix(tensors, 'features.')
         is_checkpoint = 'format' in (file.metadata() or {})
@@ -87,10 +87,9 @@ def _load_safetensors(net: RoadFCN, path: Path) -> None:
 
 
 def _load_network(net: RoadFCN, state: dict[str, Tensor]) -> None:
-    """Load a whole network; parts of `net` that it lacks start without effect.
+    """Load a whole network; parts of `net` that `state` lacks start without effect.
 
-    A context block stays the identity, and kernels of 4 start as those of 2 with zeros around
-    them.
+    A context block starts as the identity, and a kernel of 4 as one of 2 padded with zeros.
     """
     for name, tensor in net.decoder.deconvs.state_dict(prefix='decoder.deconvs.').items():
         if name in state and name.endswith('weight') and tensor.shape[-1] > state[name].shape[-1]:

@@ -10,7 +10,7 @@ from typing import Any
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import STAGES
 
-# Each piece of a recipe that can be left out, with the values of its fields without it.
+# Each piece of a recipe that can be left out, with the field values that leave it out.
 PIECES: dict[str, dict[str, Any]] = {
     'warm-up': {'warm_up': 0.0},
     'cosine': {'cosine': False},
@@ -35,21 +35,21 @@ class Recipe:
 
     Attributes:
         optimizer: adam or adamw.
-        learning_rate: the decoder's highest one.
+        learning_rate: the decoder's peak learning rate.
         weight_decay: the optimizer's.
         warm_up: share of the steps, in [0, 1), in which the learning rate rises.
-        cosine: whether the learning rate falls to 0 after the warm-up.
+        cosine: whether the learning rate falls along a cosine to 0 after the warm-up.
         clip_norm: upper bound of the gradient's norm; None leaves it unbounded.
-        ema_decay: decay per step of the average of the weights that is validated and written;
-            0 uses the weights themselves.
+        ema_decay: decay per step of the weights' exponential moving average, which is validated
+            and written; 0 uses the weights themselves.
         dice: whether the Dice loss is added to the cross-entropy.
         smoothing: label smoothing of the cross-entropy, in [0, 1).
         teacher_weight: factor, above 0, of the `distillation_loss` of a run with a teacher.
         encoder_rate: learning rate of an encoder with initial weights, relative to the decoder's.
         frozen_stages: number of the encoder's five stages, from the first, that keep their initial
             weights. With two, a step takes a quarter less time on a CPU.
-        freeze_norms: whether the batch norms keep their initial statistics. Those of few crops of
-            one size would differ from the statistics of all data.
+        freeze_norms: whether the batch norms keep their initial statistics. Those of a few crops
+            of one size would differ from those of all data.
         mixed_precision: whether bfloat16 may be used where it is fast.
         batch: crops per step and device.
 
@@ -121,7 +121,7 @@ STRONG = Recipe(
     dice=True,
     smoothing=0.05,
     # The teacher counts as much as the labels, whose loss is a cross-entropy plus Dice. Hinton et
-    # al. found it best to weigh the teacher higher than the labels; here it has not been tuned.
+    # al. found it best to weight the teacher more than the labels; here it has not been tuned.
     teacher_weight=2.0,
     encoder_rate=0.1,
     frozen_stages=0,

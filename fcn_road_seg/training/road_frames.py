@@ -1,4 +1,4 @@
-"""Labelled frames as tensors, decoded once and then drawn from the cache."""
+"""Labelled frames as tensors, decoded once and then read from the cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fcn_road_seg.training.frame_cache import FrameCache, frame_key
 
 
 class Frame(Protocol):
-    """A frame that is read, or rendered, when it is asked for."""
+    """A frame that is read or rendered on demand."""
 
     def load(self) -> Sample:
         """Return (frame_rgb (H, W, 3) uint8, label (H, W) uint8 of BACKGROUND, ROAD, VOID)."""
@@ -55,15 +55,16 @@ class RoadFrames(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(frame_rgb).permute(2, 0, 1), torch.from_numpy(label)
 
     def missing(self) -> list[int]:
-        """Return the indices of the frames that are not in the cache, which keeps the others."""
+        """Return the indices of the frames not in the cache; the others are kept in it."""
         return [index for index, key in enumerate(self._keys) if not self._cache.use(key)]
 
     def decode_missing(self, text: str, workers: int, begin: float = 0.0) -> None:
         """Decode the frames that the cache lacks, with a progress bar labelled `text`.
 
-        `workers` processes do this; with 0, this process does. Trainings that begin at different
-        places, `begin` in [0, 1), share the work. Afterwards every frame has been read, and so
-        checked, once: by this training or another. `decoded` counts those that this one has read.
+        `workers` processes do this, or this process if `workers` is 0. Training processes that
+        begin at different places, `begin` in [0, 1), share the work. Afterwards every frame has
+        been read, and so checked, once, by this run or another. `decoded` is then the number of
+        frames that the cache lacked.
 
         Raises:
             DatasetError: the first error in the data; the message names the file.
@@ -95,7 +96,7 @@ class RoadFrames(Dataset[tuple[Tensor, Tensor]]):
 
 
 class _Decoded(Dataset[str]):
-    """Decodes a frame unless another process has; an item is the text of its error, or ''."""
+    """Decodes a frame unless another process already has; an item is the error text, or ''."""
 
     def __init__(self, frames: RoadFrames) -> None:
         self._frames = frames
@@ -104,20 +105,20 @@ class _Decoded(Dataset[str]):
         try:
             self._frames[index]
         except DatasetError as error:
-            # As an exception, it would leave its process with a traceback as its text.
+            # The text of an exception from a worker process would be its traceback.
             return str(error)
         return ''
 
 
 @contextmanager
 def frame_readers() -> Iterator[None]:
-    """Prepare this process for others that read its frames, and report in a line if one is killed.
+    """Prepare this process for workers that read its frames; report in one line if one is killed.
 
     Raises:
-        TrainingError: one was killed, by lack of memory for example.
+        TrainingError: one was killed, for example because memory ran out.
         KeyboardInterrupt: a signal ended them and this process.
     """
-    # A process forked from one that has OpenCV's thread pool can wait for the threads forever.
+    # A process forked while OpenCV's thread pool exists can wait for those threads forever.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -52,8 +52,8 @@ from fcn_road_seg.training.trainer import build_trainer, quieten_lightning
 from fcn_road_seg.utils.atomic_write import atomic_write
 from fcn_road_seg.utils.sampling import evenly_spaced
 
-# Takes a trained network and (H, W, 3) uint8 RGB training frames, and returns it with what smaller
-# precisions need.
+# Takes a trained network and (H, W, 3) uint8 RGB training frames, and returns the network with
+# what lower precisions need.
 Calibrate = Callable[[Checkpoint, Sequence[np.ndarray]], Checkpoint]
 
 
@@ -65,9 +65,9 @@ def train(
 ) -> dict[str, dict[str, float]] | None:
     """Train a network, write it to `options.out` and return its metrics, {data set: {'iou': ...}}.
 
-    The caller gives `calibrate` and `fast_road_logit_of`: the trainer knows the network, not how
-    it is run. If there are several processes, the first one writes the network, and the others
-    return None.
+    The caller passes `calibrate` and `fast_road_logit_of`, since the trainer knows the network but
+    not how it is run. If there are several processes, the first one writes the network, and the
+    others return None.
 
     Raises:
         ValueError: weights, data, hardware, the output folder or the run to resume cannot be
@@ -104,7 +104,7 @@ def train(
     teachers = [load_teacher(checkpoint, logit_of) for checkpoint in options.teachers]
     _say_what_does_not_validate(found)
     if options.weights == 'none':
-        # The smaller rate is for an encoder that has already learnt.
+        # The smaller rate is for a pretrained encoder.
         recipe = replace(recipe, encoder_rate=1.0)
     # More pixels than the network sees would only take memory and cause aliasing.
     seen_pixels = recipe.input_rule.pixels or math.prod(recipe.input_rule.fixed_hw or ())
@@ -128,7 +128,7 @@ def train(
 
 @contextmanager
 def _interrupt_told(trainer: lightning.Trainer, out: Path) -> Iterator[None]:
-    """Raise a KeyboardInterrupt again with a text: at which step, and how to continue."""
+    """Re-raise a KeyboardInterrupt with a text that says at which step, and how to continue."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -163,7 +163,7 @@ def fit(
             read.
         KeyboardInterrupt: a signal ended the training.
     """
-    # Absolute: Lightning takes some relative paths for URLs.
+    # Absolute: Lightning mistakes some relative paths for URLs.
     resume = options.resume and options.resume.absolute()
     try:
         trainer.fit(training, datamodule=data, ckpt_path=resume)
@@ -173,7 +173,7 @@ def fit(
     except torch.cuda.OutOfMemoryError as error:
         raise TrainingError(f'{error}; lower --batch or --crop') from error
     except DatasetError as error:
-        # The error follows the traceback of the process that reads frames.
+        # The text begins with the traceback of the worker process; its last line is the error.
         *_, last_line = str(error).splitlines()
         raise TrainingError(last_line.partition('DatasetError: ')[2] or last_line) from error
     except MisconfigurationException as error:
@@ -191,7 +191,7 @@ def write_checkpoint(
     sources: Sequence[Source],
     calibrate: Calibrate,
 ) -> dict[str, dict[str, float]]:
-    """Write the network of best.ckpt to CHECKPOINT_NAME with its metrics, and return these."""
+    """Write the network of best.ckpt to CHECKPOINT_NAME with its metrics; return the metrics."""
     best = read_run_checkpoint(options.out / BEST_NAME)
     training.load_state_dict(best['state_dict'])
     metrics = {name: {'iou': round(iou, 4)} for name, iou in best[VAL_IOU_KEY].items()}

@@ -20,7 +20,7 @@ CHECKPOINT_NAME = 'road_fcn.safetensors'
 CURVES_NAME, PREDICTIONS_NAME = 'curves.png', 'predictions.png'
 # The key in a Lightning checkpoint for the IoU of its weights by source.
 VAL_IOU_KEY = 'val_iou_by_source'
-# Lightning's key for the current weights, if those that it writes as weights are their average.
+# Lightning's key for the current weights, if it writes their average in place of the weights.
 _CURRENT_WEIGHTS_KEY = 'current_model_state'
 
 
@@ -35,7 +35,7 @@ def full_disk_error(path: Path, out: Path, error: Exception) -> TrainingError:
 
 
 def check_run_folder(out: Path, resume: Path | None) -> None:
-    """Check that a run may write to `out`, and continue `resume`.
+    """Check that a run may write to `out` and, unless it is None, continue `resume`.
 
     If the run is continued, files that it left unfinished when it was killed are removed.
 
@@ -65,7 +65,7 @@ def check_run_folder(out: Path, resume: Path | None) -> None:
 
 
 def _refuse_odd_path(out: Path) -> None:
-    """Raise ValueError for a path at which Lightning or TensorBoard would write elsewhere."""
+    """Raise ValueError for a path for which Lightning or TensorBoard would write elsewhere."""
     text = str(out.absolute())
     if '::' in text or os.path.expandvars(text) != text:
         raise ValueError(f'--out {out} has a variable or :: in its path; use another folder')
@@ -104,13 +104,13 @@ def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool)
 
 
 def read_run_checkpoint(path: Path, device: str = 'cpu') -> dict[str, Any]:
-    """Return the content of a run's .ckpt file, its tensors on `device`; meta reads no tensors.
+    """Return the content of a run's .ckpt file with its tensors on `device`; meta reads none.
 
     Raises:
         ValueError: the file is damaged, or not a checkpoint of a run.
     """
     try:
-        # An open file: PyTorch would take some files for another kind by their names.
+        # An open file: by their names, PyTorch would mistake some files for another kind.
         with path.open('rb') as file:
             content = torch.load(file, map_location=device, weights_only=True)
         if content['state_dict'] and content['optimizer_states'] and content['global_step']:

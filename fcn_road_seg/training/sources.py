@@ -1,4 +1,4 @@
-"""The data sets and rendered scenes of a training: found, read once, and their shares."""
+"""Finds and reads the data sets and rendered scenes of a training run, with their shares."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class FoundSource:
         return FoundSource(self.name, share, self.train[:8], self.val[:2])
 
     def read(self, cache: FrameCache, max_pixels: int, workers: int, begin: float = 0.0) -> Source:
-        """Decode what `cache` lacks, in `workers` processes and beginning at `begin` in [0, 1).
+        """Decode the frames that `cache` lacks (`workers`, `begin`: see `decode_missing`).
 
         Training frames are reduced to at most `max_pixels`; validation frames keep their size.
         The share, if none was given, is the number of training frames.
@@ -64,7 +64,7 @@ class FoundSource:
 
 
 def find_sources(data: Iterable[str], rendered: str | None, rule: SplitRule) -> list[FoundSource]:
-    """Find all data sets `data` (DIR or DIR=SHARE) and scenes `rendered` (COUNT or COUNT=SHARE).
+    """Find the data sets `data` (DIR or DIR=SHARE) and scenes `rendered` (COUNT or COUNT=SHARE).
 
     Raises:
         DatasetError: a data set, a share or the number of scenes is invalid.

@@ -1,4 +1,4 @@
-"""A trained network whose p(road) another one learns."""
+"""A trained network whose p(road) another network learns."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 # The logit of p(road), (H, W) float32, for (H, W, 3) uint8 RGB on a CPU; the next call may
 # overwrite it. H and W are multiples of OUTPUT_STRIDE.
 RoadLogit = Callable[[np.ndarray], np.ndarray]
-# Takes a teacher's checkpoint; None if PyTorch is to compute.
+# Takes a teacher's checkpoint, and returns None if PyTorch is to compute the logit.
 FastRoadLogitOf = Callable[[Checkpoint], RoadLogit | None]
 
 
 class Teacher:
     """The network of a checkpoint, which gives its p(road) for training crops.
 
-    `fast_road_logit`, if there is one, computes it instead of PyTorch; all crops are then on the
-    CPU.
+    If `fast_road_logit` is given, it computes p(road) instead of PyTorch; all crops must then be
+    on the CPU.
 
     It is not an nn.Module, and so not part of the module that holds it: the optimizer, the weight
     average, the run's checkpoints and training mode do not affect it. Its input rule does not
@@ -41,7 +41,7 @@ class Teacher:
         )
 
     def __deepcopy__(self, memo: object) -> Teacher:
-        # The weight average starts as a deep copy of the training; this network never changes.
+        # The weight average starts as a deep copy of the training module; teachers never change.
         return self
 
     @torch.no_grad()

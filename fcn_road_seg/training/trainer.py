@@ -1,4 +1,4 @@
-"""Lightning's trainer, and which of its messages are shown."""
+"""Builds Lightning's trainer, and chooses which of its messages are shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fcn_road_seg.training.recipes import Recipe
 from fcn_road_seg.training.run_folder import BEST_NAME, LAST_NAME
 from fcn_road_seg.utils.cpu_features import has_bfloat16
 
-# Messages of Lightning before each training that do not help the user.
+# Messages that Lightning logs before training and that do not help the user.
 _NOISE = ('💡', 'TPU available', 'Loading `train_dataloader`', 'Seed set to')
 
 
@@ -38,7 +38,7 @@ def say(line: str) -> None:
 
 
 def quieten_lightning() -> None:
-    """Hide Lightning's advertisement and its hints for programmers."""
+    """Hide Lightning's advertisements and its hints for programmers."""
     warnings.filterwarnings('ignore', module=r'lightning\.')
     for name in (
         'pytorch.utilities.rank_zero',
@@ -58,7 +58,7 @@ def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> 
     Raises:
         ValueError: accelerator, devices, strategy or precision cannot be used on this machine.
     """
-    # Absolute: Lightning takes some relative paths for URLs.
+    # Absolute: Lightning mistakes some relative paths for URLs.
     out = options.out.absolute()
     on_cpu = options.accelerator == 'cpu' or not torch.cuda.is_available()
     try:
@@ -80,7 +80,7 @@ def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> 
             enable_model_summary=False,
             default_root_dir=out,
         )
-    # Lightning reports that there is no such accelerator, or not that many devices.
+    # Lightning raises these if there is no such accelerator, or there are too few devices.
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
         raise ValueError(
             f'--accelerator {options.accelerator} --devices {options.devices} --strategy '
@@ -90,17 +90,17 @@ def build_trainer(options: TrainingOptions, recipe: Recipe, validates: bool) -> 
 
 
 def build_callbacks(options: TrainingOptions, recipe: Recipe, validates: bool) -> list[Callback]:
-    """Return the callbacks: checkpoints, progress and pictures, weight average, early end."""
+    """Return the callbacks: checkpoints, progress and pictures, weight average, early stopping."""
     out = options.out.absolute()
     callbacks: list[Callback] = [
         SigtermInterrupts(),
-        # Two of them: with a single one, `save_last` only writes when there is a new best.
-        # The best one first: a run that is killed between them validates the same weights again.
+        # Two of them: a single one with `save_last` would write only when there is a new best.
+        # The best one first: a run killed between the two then validates the same weights again.
         RunCheckpoint(out, BEST_NAME, 'val/iou' if validates else None),
         RunCheckpoint(out, LAST_NAME),
         LearningRateMonitor('step'),
         DataWait(),
-        # Lightning would use rich if it is installed, which shows nothing in a log file.
+        # If rich is installed, Lightning would use it, and it shows nothing in a log file.
         ProgressBar(),
         ProgressPictures(out),
     ]
@@ -112,7 +112,7 @@ def build_callbacks(options: TrainingOptions, recipe: Recipe, validates: bool) -
 
 
 def lightning_precision(name: str, recipe: Recipe, on_cpu: bool) -> str:
-    """Return Lightning's name of a precision; 'auto' is bf16-mixed where that is fast.
+    """Return Lightning's name for a precision; 'auto' is bf16-mixed where that is fast.
 
     Raises:
         ValueError: the precision needs a GPU.

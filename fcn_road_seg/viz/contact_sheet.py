@@ -1,4 +1,4 @@
-"""Contact sheets: frames beside their masks and overlays, and frames painted by their errors."""
+"""Contact sheets: frames beside their masks and overlays, or painted with the masks' errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOUND_RGB, MISSED_RGB, INVENTED_RGB = (0, 200, 0), (0, 60, 255), (255, 0, 0)
 
 
 def draw_errors(frame_rgb: np.ndarray, road: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Return the frame with its errors painted over it, (H, W, 3) uint8 BGR.
+    """Return the frame with the errors of `road` painted over it, (H, W, 3) uint8 BGR.
 
     Road that was found is green, missed road blue, and background taken for road red; void is
     darkened. `frame_rgb` is (H, W, 3) uint8, `road` (H, W) bool, and `label` (H, W) uint8 with
@@ -33,9 +33,9 @@ def draw_errors(frame_rgb: np.ndarray, road: np.ndarray, label: np.ndarray) -> n
 
 
 def letterbox(picture_bgr: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """Return an (H, W, 3) uint8 picture scaled to fit, centred, into a black one of `size_hw`."""
+    """Return an (H, W, 3) uint8 picture scaled to fit and centred in a black one of `size_hw`."""
     if picture_bgr.shape[:2] == (1, 1):
-        # As in resize_to_input.
+        # OpenCV 4.5.4 (Ubuntu 22.04) refuses a picture of one pixel.
         picture_bgr = np.tile(picture_bgr, (2, 2, 1))
     h, w = size_hw
     scale = min(h / picture_bgr.shape[0], w / picture_bgr.shape[1])

@@ -23,8 +23,9 @@ def draw_grid(
     """Return a grid as a picture, (height, w, 3) uint8 BGR: ahead is up, left is left.
 
     `cells` (H, W) int8 are those of an OccupancyGrid: rows from the right, columns from `x_min_m`
-    ahead, 0 road to 100 not road, -1 unseen. `lines` are drawn on it: x and y, (N,) each, in
-    metres ahead and to the left of the grid's middle. White lines every 10 m show the distance.
+    ahead, from 0 (road) to 100 (not road), -1 if unseen. `lines` are drawn on it: x and y, (N,)
+    each, in metres ahead and to the left of the grid's middle. White lines every 10 m show the
+    distance.
     """
     share = (cells.clip(0, 100) / 100)[..., None]
     painted = (1 - share) * _ROAD_BGR + share * np.array(_OTHER_BGR)

@@ -31,7 +31,7 @@ class TimeBar:
 
 @dataclass(frozen=True)
 class TimePanel:
-    """Bars to compare with one another and with vertical lines, at `lines_ms` by their labels."""
+    """Bars to compare with one another and with vertical lines, at `lines_ms` by label."""
 
     title: str
     bars: Sequence[TimeBar]
@@ -122,7 +122,7 @@ def _dress(axes: Axes, x_text: str, y_text: str) -> None:
         for text, line in zip(legend.get_texts(), axes.lines, strict=True):
             # Set here, since Matplotlib before 3.10 leaves out names like _road.
             text.set_text(str(line.get_label()))
-            # A dollar sign in the name of a data set does not start a formula.
+            # A dollar sign in the name of a data set must not start a formula.
             text.set_parse_math(False)
 
 

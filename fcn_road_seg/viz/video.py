@@ -14,8 +14,8 @@ from fcn_road_seg.utils.atomic_write import atomic_write
 from fcn_road_seg.viz.contact_sheet import letterbox
 
 SUFFIX = '.mp4'
-# What MPEG-4 and OpenCV's choice of a time base hold, given four significant digits. OpenCV 4.5.4
-# (Ubuntu 22.04) writes wrong times at 1000 Hz and more.
+# The range that MPEG-4, with the time base that OpenCV chooses, can represent to four significant
+# digits. OpenCV 4.5.4 (Ubuntu 22.04) writes wrong times at 1000 Hz and more.
 RATES_HZ = (0.01, 999.0)
 
 
@@ -29,8 +29,8 @@ def atomic_video_writer(
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Yield a function that adds a picture, (H, W, 3) uint8 BGR, to the video `path`.
 
-    The first picture decides the video's size (sides rounded down to even numbers); others are
-    scaled to fit into it. The file holds `rate_hz`, in pictures per second, rounded to four
+    The first picture decides the video's size (sides rounded down to even numbers); the others are
+    scaled to fit into it. The file stores `rate_hz`, in pictures per second, rounded to four
     significant digits and limited to RATES_HZ.
 
     Raises:
