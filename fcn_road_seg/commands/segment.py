@@ -135,7 +135,12 @@ def _spin(node: SegmentNode) -> bool:
             warn_of_unused_qos_overrides(node)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        executor.spin_until_future_complete(node.ending)
+        # Not spin_until_future_complete: Jazzy's adds a callback to the future for each message (a
+        # gigabyte a day), and Humble's waits for the next message after the future is done.
+        wake = node.create_guard_condition(lambda: None)
+        node.ending.add_done_callback(lambda _: wake.trigger())
+        while not node.is_ending:
+            executor.spin_once()
     except (RCLError, ExternalShutdownException):
         # Calls of rclpy end like this when another thread shuts the context down.
         if rclpy.ok():

@@ -81,8 +81,9 @@ def _refusing_unknown_types(
 def guard_transitions(node: LifecycleNode, on_refused: Callable[[str], None]) -> None:
     """Refuse a request for a transition that is not possible in the current state.
 
-    rclpy raises an error, which would end the process. `on_refused` is called with the name of the
-    transition, or its number if the request has no name.
+    rclpy would raise, which would end the process, or (since Kilted) log only internal numbers.
+    `on_refused` is called with the name of the transition, or its number if the request has no
+    name.
     """
     service = node._service_change_state
     change_state = service.callback
@@ -90,12 +91,15 @@ def guard_transitions(node: LifecycleNode, on_refused: Callable[[str], None]) ->
     def guarded(
         request: ChangeState.Request, response: ChangeState.Response
     ) -> ChangeState.Response:
-        try:
+        wanted = request.transition
+        if any(
+            wanted.label == label if wanted.label else wanted.id == number
+            for number, label, *_ in node._state_machine.available_transitions
+        ):
             return change_state(request, response)
-        except RCLError:
-            on_refused(request.transition.label or _transition_name(request.transition.id))
-            response.success = False
-            return response
+        on_refused(wanted.label or _transition_name(wanted.id))
+        response.success = False
+        return response
 
     service.callback = guarded
 

@@ -41,10 +41,13 @@ def bonds(monkeypatch):
 def node():
     rclpy.init()
     node = ManagedNode('managed')
-    # What the stand-in for a bond has is not of ROS.
     node.destroyed = []
-    node.destroy_publisher = node.destroy_subscription = node.destroyed.append
-    yield node
+    with pytest.MonkeyPatch.context() as patch:
+        # What the stand-in for a bond has is not of ROS.
+        patch.setattr(node, 'destroy_publisher', node.destroyed.append)
+        patch.setattr(node, 'destroy_subscription', node.destroyed.append)
+        yield node
+    # Kilted's destroys the node, and goes on until it has no publisher left.
     rclpy.try_shutdown()
 
 

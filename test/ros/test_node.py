@@ -252,14 +252,16 @@ def test_refusal_of_a_node_that_starts_by_itself_names_the_parameter(
     node = start_node('-p', f'checkpoint:={random_checkpoint_path}')
     peer = Peer(topics=())
     assert peer.state() == 'active'
-    assert not peer.call(ChangeState, 'change_state', transition=Transition(id=1)).success
+    for transition in (Transition(id=1), Transition(label='configure')):
+        assert not peer.call(ChangeState, 'change_state', transition=transition).success
     assert peer.state() == 'active'
     peer.close()
     assert node.end(signal.SIGTERM, timeout_s=5) == 0
-    assert (
+    refusal = (
         'transition configure refused: the node is active; '
         'set autostart to false if a lifecycle manager starts it'
-    ) in node.log
+    )
+    assert node.log.count(refusal) == 2
 
 
 def test_configuring_that_fails_is_a_failed_transition_and_can_be_tried_again(
