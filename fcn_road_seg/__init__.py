@@ -1,6 +1,6 @@
 """Road segmentation of camera frames for ROS 2.
 
-The names of `__all__` are the package's Python API. Each is imported on first use (PEP 562):
+The names in `__all__` are the package's Python API. Each is imported on first use (PEP 562):
 OpenCV and PyTorch take time to import, and the node refuses bad parameters before that.
 """
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from fcn_road_seg.model.road_fcn import RoadFCN
     from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 
-# Set here, because GNU OpenMP reads it when PyTorch or ncnn loads it. By default its threads spin
-# for milliseconds when they wait: beside one busy process, a frame then takes twice as long, and
-# twice the CPU time (see benchmarks/README.md).
+# Set here, because GNU OpenMP reads this variable when PyTorch or ncnn loads the library. By
+# default its threads busy-wait for milliseconds: beside one busy process, a frame then takes twice
+# as long, and twice the CPU time (see benchmarks/README.md).
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 __version__ = '0.1.0'

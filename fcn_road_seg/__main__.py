@@ -26,8 +26,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names, with the other arguments.
 
-    Returns its exit status; 2 for an unknown command. SIGINT or SIGTERM during its imports end it
-    as later on: with 0 the node, with INTERRUPTED the other commands.
+    Returns its exit status; 2 for an unknown command. SIGINT or SIGTERM during its imports ends it
+    as it does later on: the node with 0, the other commands with INTERRUPTED.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ('-h', '--help'):
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return import_module(f'fcn_road_seg.commands.{argv[0]}').main() or 0
     except KeyboardInterrupt:
-        # A command that has begun catches it, and says what is left.
+        # Only during the imports: a command that has begun catches it, and says what it leaves.
         from fcn_road_seg.commands.cli import INTERRUPTED
 
         return 0 if argv[0] == 'segment' else INTERRUPTED

@@ -28,7 +28,7 @@ def _module_of(name: str, parent: pytest.Collector, **where: object) -> pytest.M
     """Return pytest's own module for every test file but the launch test.
 
     launch_testing, whose plugin pytest loads if a ROS 2 is sourced, imports every module to look
-    for launch tests; one that skips itself would then skip its whole folder.
+    for launch tests; a module that skips itself would then skip its whole folder.
     """
     if name == LAUNCH_TEST or not name.startswith('test_'):
         return None
@@ -50,10 +50,10 @@ else:  # Humble's pytest 6.
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return the number of test processes: `-n auto`.
+    """Return the number of test processes for `-n auto`.
 
-    One more than cores, as a test waits for other processes for a part of its time; at most 4, to
-    fit into the memory of a small machine.
+    One more than there are cores, as tests partly wait for other processes; at most 4, to fit into
+    the memory of a small machine.
     """
     return min(len(usable_cpus()) + 1, 4)
 
@@ -62,7 +62,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_runtest_makereport():
     outcome = yield
     report = outcome.get_result()
-    # pytest-xdist cannot send what a test printed of a path that is not UTF-8.
+    # pytest-xdist cannot send printed text that contains a path that is not UTF-8.
     report.sections = [
         (title, text.encode(errors='backslashreplace').decode()) for title, text in report.sections
     ]
@@ -71,7 +71,7 @@ def pytest_runtest_makereport():
 @pytest.fixture(autouse=True, scope='session')
 def _own_ros_domain() -> Iterator[None]:
     # Tests must not hear, nor be heard by, a vehicle (mostly in domain 0) or another test run on
-    # this machine. The ports of domains 102 to 214 are Linux's ephemeral ones.
+    # this machine. The ports of domains 102 to 214 are in Linux's ephemeral range.
     for number in range(os.getpid(), os.getpid() + 101):
         domain = str(1 + number % 101)
         try:
@@ -137,7 +137,7 @@ class NodeProcess:
     log: str = ''
 
     def end(self, signal_number: int, timeout_s: float) -> int:
-        """Send a signal and return the exit status; fails if that takes too long."""
+        """Send a signal and return the exit status; fail if the process takes too long."""
         self.process.send_signal(signal_number)
         return self.wait(timeout_s)
 
@@ -149,12 +149,12 @@ class NodeProcess:
 
 @contextmanager
 def node_starter() -> Iterator[Callable[..., NodeProcess]]:
-    """Give a function that starts the real node in a process of its own; kill them all after."""
+    """Yield a function that starts the real node in its own process; kill all nodes afterwards."""
     started: list[NodeProcess] = []
 
     def start(*ros_args: str, command: tuple[str, ...] = ()) -> NodeProcess:
         command = command or (sys.executable, '-m', 'fcn_road_seg', 'segment')
-        # No pipe: one that nobody reads would stop the node after 64 KiB of libjpeg's lines.
+        # No pipe: unless it is read, it would block the node after 64 KiB of libjpeg's warnings.
         log_path = Path(folder) / f'{len(started)}.log'
         with log_path.open('wb') as log:
             process = subprocess.Popen(

@@ -39,7 +39,7 @@ def is_bdd100k(root: Path) -> bool:
 
 
 def find_bdd100k_frames(root: Path, split: str) -> list[LabelledFrame]:
-    """Return the frames that have masks: those of drivable areas if present, else semantic ones.
+    """Return the frames that have masks: drivable-area masks if present, else semantic ones.
 
     Raises:
         DatasetError: a mask has no frame.

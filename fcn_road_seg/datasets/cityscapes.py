@@ -58,12 +58,12 @@ _CLASSES = (
 CITYSCAPES_CLASSES = tuple(name for name, _ in _CLASSES)
 _COLOURS = np.array([colour for _, colour in _CLASSES], np.float32)
 _ROAD_ID = CITYSCAPES_CLASSES.index('road')
-# A licence plate's id is -1, which 8 bits hold as 255.
+# The id of licence plates is -1, which is 255 in an 8-bit image.
 _LICENCE_PLATE = 255
 
 
 def cityscapes_label(label_ids: np.ndarray) -> np.ndarray:
-    """Decode (H, W) uint8 Cityscapes label ids 0..33: 7 is road, those below it are void.
+    """Decode (H, W) uint8 Cityscapes label ids, 0..33 and 255: 7 is road, 0..6 are void.
 
     Raises:
         ValueError: there is an unknown id, or the label is not one 8-bit channel.
@@ -76,10 +76,10 @@ def cityscapes_label(label_ids: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CityscapesPair(LabelledFrame):
-    """One picture of the *image pairs*: frame and coloured label side by side, each squeezed.
+    """One picture of the *image pairs*: frame and coloured label side by side, each square.
 
-    Frame and label are returned at an aspect ratio of 2:1. Label pixels beside another class are
-    void, as JPEG mixes the colours there.
+    Frame and label are stretched back to an aspect ratio of 2:1. Label pixels next to another
+    class are void, as JPEG mixes the colours there.
     """
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +95,7 @@ class CityscapesPair(LabelledFrame):
         return cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2RGB), label
 
     def load_raw_label(self) -> np.ndarray:
-        """Return the label ids, (H, W) uint8; pixels beside another class are 0, unlabelled.
+        """Return the label ids, (H, W) uint8; pixels next to another class are 0, unlabelled.
 
         Raises:
             DatasetError: the file is not a picture of two halves.
@@ -124,7 +124,7 @@ def is_image_pairs(root: Path) -> bool:
 
 
 def find_image_pairs(root: Path, split: str) -> list[LabelledFrame]:
-    """Return the pairs in a folder of `root` by number, an order that keeps cities together."""
+    """Return the pairs of a split, sorted by number, which keeps each city together."""
     return [
         CityscapesPair(path, path, cityscapes_label, classes=CITYSCAPES_CLASSES)
         for path in sorted(find_images(root / split), key=_number)

@@ -10,7 +10,7 @@ import numpy as np
 from fcn_road_seg.datasets.frames import LabelledFrame, find_images, pair_with_label
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, UNMATCHED, match_colours
 
-# RGB, as its README has them: road, lane markings; undrivable, movable, the own car.
+# RGB, from comma10k's README: road, lane markings; undrivable, movable, ego car.
 _ROAD_COLOURS = ((0x40, 0x20, 0x20), (0xFF, 0x00, 0x00))
 _COLOURS = (*_ROAD_COLOURS, (0x80, 0x80, 0x60), (0x00, 0xFF, 0x66), (0xCC, 0x00, 0xFF))
 
@@ -37,7 +37,7 @@ def _hex(colour: Iterable[int]) -> str:
 
 
 def find_comma10k_frames(root: Path) -> list[LabelledFrame]:
-    """Return the frames of `imgs`, each with the mask of its name.
+    """Return the frames of `imgs`, each with the mask of the same name.
 
     Raises:
         DatasetError: a frame has no mask.

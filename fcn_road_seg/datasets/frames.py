@@ -118,7 +118,7 @@ class UnlabelledFrame:
 
     @property
     def submission_name(self) -> str:
-        """The name of its result on the benchmark's server: um_road_000000.png and so on."""
+        """The name of the frame's result on the benchmark's server, such as um_road_000000.png."""
         category, _, number = self.frame_path.stem.partition('_')
         return f'{category}_road_{number}.png'
 
@@ -166,7 +166,7 @@ def pair_with_label(
 def find_images(folder: Path) -> list[Path]:
     """Return the PNG and JPEG files in `folder` and below, sorted.
 
-    This is the rule of every reader of the package: symlinks to files and to folders are
+    This is the rule for every reader of the package: symlinks to files and to folders are
     followed; names that begin with a dot are skipped (`._*` of macOS, `.ipynb_checkpoints`).
 
     Raises:

@@ -24,7 +24,7 @@ def plain_label(mask: np.ndarray) -> np.ndarray:
 
 
 def find_image_mask_frames(root: Path) -> list[LabelledFrame]:
-    """Return all frames of `root/images`, with their labels of `root/masks`.
+    """Return all frames in `root/images`, with their labels in `root/masks`.
 
     Raises:
         DatasetError: there is no frame, or a frame has no label.

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class CalibrationError(ValueError):
-    """A calibration file cannot be read or lacks a value; the text says which in one line."""
+    """A calibration file is unreadable, or a value is missing or invalid; its text is one line."""
 
 
 def read_calibration(path: str | Path) -> dict[str, np.ndarray]:
@@ -55,7 +55,7 @@ def matrix(calibration: dict[str, np.ndarray], key: str, shape: tuple[int, int])
     """Return the vector of `key` as a float64 matrix of `shape` (rows, columns), row-major.
 
     Raises:
-        CalibrationError: the key is missing, or has another number of values.
+        CalibrationError: the key is missing, or has a wrong number of values.
     """
     rows, columns = shape
     if key not in calibration:
@@ -81,13 +81,13 @@ def road_to_image(calibration: dict[str, np.ndarray]) -> np.ndarray:
     Kuehnl, Geiger 2013, and the KITTI road development kit).
 
     Raises:
-        CalibrationError: one of the three matrices is missing or has another number of values,
+        CalibrationError: one of the three matrices is missing or has a wrong number of values,
             or the homography is not finite (`Tr_cam_to_road` is singular, for example).
     """
     projection = matrix(calibration, 'P2', (3, 4))
     rectification = _rigid(matrix(calibration, 'R0_rect', (3, 3)))
     cam_to_road = _rigid(matrix(calibration, 'Tr_cam_to_road', (3, 4)))
-    # Because of rounding, inv returns huge numbers for many singular matrices.
+    # Because of rounding, inv returns huge numbers for many singular matrices, without an error.
     if np.linalg.matrix_rank(cam_to_road[:3, :3]) < 3:
         raise CalibrationError(
             'Tr_cam_to_road is singular; it must be a rotation and a translation'
@@ -113,7 +113,7 @@ def read_road_to_image(path: str | Path) -> np.ndarray:
 
 
 def _entry(line: str) -> tuple[str, np.ndarray | None]:
-    """Return the key and numbers of a line; None if its value is text."""
+    """Return the key and the numbers of a line; None instead of numbers if the value is text."""
     key, colon, value = (part.strip() for part in line.partition(':'))
     tokens = value.split()
     if not (key and colon and tokens):

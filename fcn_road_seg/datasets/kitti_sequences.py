@@ -27,7 +27,7 @@ _TIMESTAMP = re.compile(r'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.(\d{1,9})', re.ASCII
 
 
 class SequenceError(ValueError):
-    """A folder is not of KITTI's three layouts, or lacks a part; the text says which part."""
+    """A folder has none of the three layouts, or is incomplete or invalid; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class KittiFrame:
 
 @dataclass(frozen=True)
 class KittiSequence:
-    """All frames of a folder in the order of their numbers, also those with a problem.
+    """All frames of a folder in the order of their numbers, including those with a problem.
 
     `kind` is a name for humans. `one_size` says whether all frames must have the same size.
     """
@@ -75,12 +75,12 @@ class KittiSequence:
 def find_sequence(folder: Path, rate_hz: float | None = None) -> KittiSequence:
     """Return the sequence in `folder`, without reading a frame.
 
-    `rate_hz` is for the road benchmark, whose frames have no times; None is 10 Hz.
+    `rate_hz` is for the road benchmark, whose frames have no times; None means 10 Hz.
 
     Raises:
         SequenceError: the folder has none of the three layouts, lacks a part, or has times and
             `rate_hz` is given, too.
-        CalibrationError: the calibration of all frames is missing or damaged.
+        CalibrationError: the calibration that all frames share is missing or damaged.
     """
     if (folder / 'image_02').is_dir():
         if any(re.fullmatch('[0-9]{4}', path.name) for path in (folder / 'image_02').iterdir()):
@@ -119,7 +119,7 @@ def parse_timestamp(text: str) -> int:
 
 
 def parse_seconds(text: str) -> int:
-    """Return an odometry sequence's '1.037513e-01' (s) as ns, rounded from its exact decimals.
+    """Return an odometry sequence's '1.037513e-01' (s) as ns, rounded from its exact value.
 
     Raises:
         ValueError: the text is not such a time.
@@ -258,7 +258,7 @@ def _numbered(folder: Path) -> dict[int, Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    """Return what `find_images` finds."""
+    """Return what `find_images` finds; its errors become SequenceErrors."""
     if not folder.is_dir():
         raise SequenceError(
             f'{folder} does not exist; unpack the images of the left colour camera there'

@@ -15,7 +15,7 @@ import numpy as np
 
 
 class LabelFolder(ABC):
-    """Adds frames to the folder `root`; each format says where they go and how masks are kept.
+    """Adds frames to the folder `root`; each subclass says where they go and how masks are kept.
 
     `name` is the name that the folder will have.
     """
@@ -29,9 +29,10 @@ class LabelFolder(ABC):
         (root / self.images).mkdir()
 
     def add(self, name: str, picture: bytes, suffix: str, mask: np.ndarray) -> None:
-        """Write a frame, the bytes of a file with this suffix, and its (H, W) mask, 0 or 255.
+        """Write a frame and its (H, W) mask, 0 or 255.
 
-        The file gets the name in plain ASCII, with a number if that name is taken.
+        `picture` holds the bytes of an image file with this suffix. The file gets the name in
+        plain ASCII, with a number appended if that name is taken.
         """
         plain = stem = re.sub(r'[^\w.-]', '_', name, flags=re.ASCII)
         number = 0
@@ -48,7 +49,7 @@ class LabelFolder(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Write the files that the folder has only once."""
+        """Write the files that describe the whole folder, after the last frame."""
 
 
 @contextmanager

@@ -1,9 +1,9 @@
-"""Label Studio's run lengths of a mask's RGBA bytes: thi.ng's rle-pack (version 1).
+"""Label Studio's run-length encoding of a mask's RGBA bytes: thi.ng's rle-pack (version 1).
 
-The data are a sequence of bits. They begin with the number of bytes (32 bits), 8 - 1 (5 bits) and
-four sizes - 1 (4 bits each). Runs follow. Each has a flag (1 bit), the index of a size (2 bits)
-and its length - 1 (as many bits as that size says). If the flag is 1, one byte follows, which is
-repeated; if it is 0, all bytes of the run follow.
+The data are a sequence of bits. They begin with the number of bytes (32 bits), the word size of 8
+minus 1 (5 bits), and four sizes minus 1 (4 bits each). Runs follow. Each has a flag (1 bit), the
+index of a size (2 bits), and its length minus 1 (as many bits as that size says). If the flag is
+1, one byte follows, which is repeated; if it is 0, all bytes of the run follow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MAX_RUN = 1 << _SIZES[-1]
 
 
 def encode_mask(mask: np.ndarray) -> bytes:
-    """Return the run lengths of an (H, W) uint8 mask, 0 or 255, in all four channels."""
+    """Encode an (H, W) uint8 mask, 0 or 255, which all four channels repeat."""
     flat = mask.ravel()
     starts = np.flatnonzero(np.diff(flat, prepend=~flat[:1]))
     lengths = np.diff(starts, append=flat.size) * _CHANNELS

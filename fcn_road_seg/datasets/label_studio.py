@@ -30,7 +30,7 @@ _CONFIG = f"""<View>
 class LabelStudioFolder(LabelFolder):
     """A folder with tasks for Label Studio, in which the masks are predictions to correct.
 
-    The frames' addresses are those of *local files* in a storage whose root holds this folder.
+    The tasks refer to the frames as *local files* in a storage whose root contains this folder.
     """
 
     images = 'images'
@@ -68,7 +68,7 @@ class LabelStudioFolder(LabelFolder):
 
 @dataclass(frozen=True)
 class LabelStudioFrame(LabelledFrame):
-    """A frame with the masks that a person drew: `rles`, whose union is road."""
+    """A frame with masks that a person drew, run-length encoded; the union of `rles` is road."""
 
     rles: tuple[bytes, ...] = ()
     label_hw: tuple[int, int] = (0, 0)
@@ -94,7 +94,7 @@ def is_label_studio(root: Path) -> bool:
 
 
 def find_label_studio_frames(root: Path) -> list[LabelledFrame]:
-    """Return the frames with an annotation that was not skipped; the last one of a frame counts.
+    """Return the frames with an annotation that was not skipped; of several, the last one counts.
 
     Raises:
         DatasetError: there is no export, it is not from Label Studio, a frame is not in this
@@ -133,14 +133,14 @@ def _read_task(task: dict[str, Any], root: Path) -> LabelStudioFrame | None:
         label_hw = region['original_height'], region['original_width']
         rles.append(bytes(region['value']['rle']))
     if label_hw is None:
-        # Nothing is road, and the size, which is that of the frame, is only in the frame's file.
+        # Nothing is road, and without regions, only the frame's file tells the size.
         label_hw = read_image(path).shape[:2]
-    # The frame's file also stands for the label file, as the export has the labels of many frames.
+    # The frame's file also serves as the label file, as the export has the labels of many frames.
     return LabelStudioFrame(path, path, plain_label, rles=tuple(rles), label_hw=label_hw)
 
 
 def _frame_path(address: str, root: Path) -> Path:
-    """Return a frame's file by its address; an upload puts a number in front of the file name."""
+    """Return a frame's file by its URL; an upload puts 8 hex digits and '-' before its name."""
     name = unquote(address).rpartition('/')[2]
     images = root / LabelStudioFolder.images
     for candidate in (name, re.sub(r'^[0-9a-f]{8}-', '', name)):

@@ -16,9 +16,9 @@ Sample = tuple[np.ndarray, np.ndarray]
 
 RENDERED_SIZES_HW = ((375, 1242), (360, 480), (240, 320), (288, 512))
 RENDERED_FRAMES_A_DRIVE = 4
-# At 8 m/s or more, this is far enough for the surroundings to change.
+# Long enough for the surroundings to change at 8 m/s or more.
 RENDERED_SPACING_S = 7.0
-# Far from the seeds of training, which count from 0.
+# Far from the seeds of training, which start at 0.
 RENDERED_VAL_SEED = 1_000_000
 RENDERED_VAL_COUNT = 60
 
@@ -34,7 +34,7 @@ class RenderedFrame:
     def load(self) -> Sample:
         """Render (frame_rgb (H, W, 3) uint8, label (H, W) uint8, 1 = road).
 
-        The next frame of the same drive takes a tenth of the time.
+        If the next frame is of the same drive, it takes only a tenth of the time.
         """
         frame_bgr, label = _drive(self.seed, self.frame_hw).render(self.t_s)
         return np.ascontiguousarray(frame_bgr[..., ::-1]), label
@@ -45,10 +45,10 @@ class RenderedFrame:
 
 
 def find_rendered_frames(count: int, first_seed: int) -> list[RenderedFrame]:
-    """Return `count` frames in the sizes of several cameras; those of a drive are adjacent.
+    """Return `count` frames in the sizes of several cameras; those of one drive are adjacent.
 
-    Each drive, with seeds from `first_seed` on, gives four frames, since setting one up costs as
-    much as rendering ten.
+    Each drive, with seeds from `first_seed` on, gives four frames, since setting up a drive costs
+    as much as rendering ten frames.
     """
     frames = []
     for index in range(count):

@@ -1,4 +1,4 @@
-"""Data sets by their layout on disk, and which of their frames validate."""
+"""Data sets by their layout on disk, and which of their frames are for validation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fcn_road_seg.datasets.voc import find_voc_frames, is_voc
 _Reader = Callable[[str], list[LabelledFrame]]
 
 SPLITS = ('train', 'val', 'all')
-# The name of the rendered scenes beside those of data sets.
+# The name of the rendered scenes, used beside the names of data sets.
 RENDERED_NAME = 'rendered'
 # Short enough to be part of a file name.
 MAX_NAME_LENGTH = 60
@@ -37,17 +37,17 @@ MAX_NAME_LENGTH = 60
 
 @dataclass(frozen=True)
 class SplitRule:
-    """Which frames of a data set validate and are not trained on.
+    """Which frames of a data set are for validation, not for training.
 
     Data sets with a split of their own (CamVid, IDD Lite, Cityscapes, BDD100K) keep it.
-    Neighbouring frames of a sequence do not get into both splits, since the validation frames
-    are contiguous.
+    The validation frames are contiguous, to keep neighbouring frames of a sequence in the same
+    split.
 
     Attributes:
-        val_fraction: share of each category, from its end, that validates, in [0, 1).
-        fold: (k, n): the k-th of n contiguous blocks of each category validates instead.
-        hold_out: in a data set with frames whose names begin with one of these prefixes (a
-            drive), these frames validate and no others do.
+        val_fraction: share of each category, at its end, that is for validation, in [0, 1).
+        fold: (k, n): the k-th of n contiguous blocks of each category is for validation instead.
+        hold_out: prefixes of frames' names (such as a drive). In a data set with such frames,
+            these alone are for validation.
 
     Raises:
         ValueError: the fraction or the fold is out of range.
@@ -66,7 +66,7 @@ class SplitRule:
                 raise ValueError(f'invalid fold {k}/{n}: K must be between 1 and {n}')
 
     def is_val(self, index: int, count: int) -> bool:
-        """Return whether the `index`-th of a category's `count` frames validates."""
+        """Return whether frame `index` of the `count` frames of a category is for validation."""
         if self.fold is None:
             return index >= count - round(count * self.val_fraction)
         k, n = self.fold
@@ -85,7 +85,7 @@ def find_frames(
     in `train` Cityscapes image pairs.
 
     Raises:
-        DatasetError: the layout is unknown, a frame has no label, or two share one.
+        DatasetError: the layout is unknown, a frame has no label, or two frames share one.
         ValueError: the split is unknown.
     """
     if split not in SPLITS:
@@ -96,10 +96,10 @@ def find_frames(
 
 
 def refuse_unknown_hold_outs(roots: Iterable[str | Path], rule: SplitRule) -> None:
-    """Refuse a prefix of `rule.hold_out` with which no frame's name in any data set begins.
+    """Refuse a prefix in `rule.hold_out` with which no frame's name in any data set begins.
 
     Raises:
-        DatasetError: there is one (misspelt, it would hold out nothing), or as `find_frames`.
+        DatasetError: there is such a prefix, which would hold out nothing, or as `find_frames`.
     """
     if not rule.hold_out:
         return
@@ -165,7 +165,7 @@ def _is_data_set(root: Path) -> bool:
 
 
 def _reader(root: Path, rule: SplitRule) -> _Reader | None:
-    """Return what finds the frames of a split, by the layout of `root`; None if it is unknown."""
+    """Return the function that finds the frames of a split; None if the layout is unknown."""
     if (root / 'training' / 'image_2').is_dir():
         has_road = (root / 'training' / 'gt_image_2').is_dir()
         has_semantics = (root / 'training' / 'semantic').is_dir() and not has_road

@@ -30,8 +30,8 @@ _IGNORED = '__ignore__'
 class VocFrame(LabelledFrame):
     """A frame whose label is a PNG with one palette index, or one colour, for each class.
 
-    `colours` are the classes' RGB colours, in their order; without any, the palette's indices are
-    the classes' numbers.
+    `colours` are the RGB colours of `classes`, in that order; if there are none, the palette's
+    indices are the classes' numbers.
     """
 
     colours: tuple[tuple[int, int, int], ...] = ()

@@ -9,13 +9,14 @@ import numpy as np
 from fcn_road_seg.datasets.label_folder import LabelFolder, png
 from fcn_road_seg.datasets.voc import ROAD_CLASS
 
-# Cityscapes' colour (RGB); black is what CVAT takes for background.
+# Cityscapes' colour for road (RGB); CVAT takes black for background.
 ROAD_RGB = (128, 64, 128)
 _LABEL_MAP = (
     '# label:color_rgb:parts:actions\n'
     f'background:0,0,0::\n{ROAD_CLASS}:{",".join(map(str, ROAD_RGB))}::\n'
 )
-# The first instance in VOC's palette (RGB). Without instances, the background would become one.
+# The first instance's colour in VOC's palette (RGB). Without any instance, the background would
+# become one.
 _INSTANCE_RGB = (128, 0, 0)
 _MASKS, _INSTANCES = 'SegmentationClass', 'SegmentationObject'
 _LIST = 'ImageSets/Segmentation/default.txt'

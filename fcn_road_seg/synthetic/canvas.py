@@ -13,7 +13,7 @@ NEAR_M, FAR_M = 0.5, 250.0
 
 @dataclass(frozen=True)
 class Camera:
-    """The camera at one instant: position `s`, `d` in metres, focal and horizon in pixels."""
+    """The camera at one instant: `s`, `d`, `height` in metres, `focal` and `horizon` in pixels."""
 
     s: float
     d: float
@@ -55,7 +55,7 @@ class Camera:
     ) -> list[np.ndarray]:
         """Return polygons of `sizes` corners in 1/16 pixels below row `top`, times `scale`.
 
-        One projection of all polygons is much cheaper than one for each.
+        Projecting all polygons at once is much cheaper than projecting each.
         """
         uv = (self.project(points) - (0, top)) * (16 * scale)
         # The limits keep OpenCV's 16.16 fixed-point arithmetic from overflowing.
@@ -100,9 +100,9 @@ class Canvas:
         end: tuple[float, float],
         height: float,
     ) -> None:
-        """Paint an upright rectangle between two (metres ahead, d), as background.
+        """Paint an upright rectangle between two points (metres ahead, d), as background.
 
-        `mips` are its picture, (h, w, 4) uint8 BGRA, and the reduced copies of it.
+        `mips` are its picture, (h, w, 4) uint8 BGRA, and reduced copies of that (mipmaps).
         """
         near = max(start[0], 1.0)
         skipped = (near - start[0]) / max(end[0] - start[0], 1e-6)

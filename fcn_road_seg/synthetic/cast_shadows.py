@@ -10,10 +10,10 @@ from torch.nn import functional
 
 
 def cast_shadows(frames: Tensor) -> Tensor:
-    """Return `frames` [N, 3, H, W] in [0, 1] with random soft shadows, different ones on each.
+    """Return `frames` [N, 3, H, W] in [0, 1] with random soft shadows, different on each.
 
-    Bands and edges at any angle stand for poles, walls and vehicles, dapples for foliage. The
-    shade keeps 25 to 70 % of the light, a little more of the blue, as the sky still lights it.
+    Bands and edges at any angle imitate poles, walls and vehicles; dapples imitate foliage. Shade
+    keeps 25 to 70 % of the light, and a little more of the blue, as the sky still lights it.
     """
     n, _, h, w = frames.shape
     y = torch.linspace(-0.5, 0.5, h, device=frames.device)[:, None]
@@ -41,7 +41,7 @@ def cast_shadows(frames: Tensor) -> Tensor:
     return frames * (1 - shade * (1 - kept))
 
 
-# Red loses and blue gains.
+# Shade has less red and more blue.
 _WARM_TO_COLD = torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1)
 
 

@@ -1,8 +1,8 @@
 """Rendered driving scenes with exact road labels and a moving camera.
 
-The texture of the ground, with the coverage by road as its fourth channel, is drawn once per seed.
-Each frame samples it through the camera, so that frame and label have the same geometry. Upright
-things are painted over it from far to near, in the label as background.
+The texture of the ground, whose fourth channel is the share of road, is drawn once per seed. Each
+frame samples it through the camera, so that frame and label have the same geometry. Upright things
+are painted over the ground from far to near, and are background in the label.
 """
 
 from dataclasses import replace
@@ -29,9 +29,9 @@ from fcn_road_seg.synthetic.world import (
 class SyntheticDrive:
     """A drive along an endless road, which `seed` determines.
 
-    A frame is a pure function of (seed, frame_hw, camera_height_m, t_s); without a height, in
-    metres, the seed determines that, too. The constructor draws the textures, which takes as long
-    as about ten frames.
+    A frame is a pure function of (seed, frame_hw, camera_height_m, t_s). If no height is given,
+    the seed determines that, too. The constructor draws the textures, which takes as long as
+    rendering about ten frames.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SyntheticDrive:
         self.world = draw_world(rng)
         if camera_height_m is not None:
             self.world = replace(self.world, camera_height=camera_height_m)
-        # Random numbers of their own, so that roads without such ways stay as they were before.
+        # A separate generator: drives without side ways stay as they were before these were added.
         self.world = draw_side_ways(np.random.default_rng([seed, 3]), self.world)
         self.things = (*draw_roadside(rng, self.world), *draw_traffic(rng, self.world))
         self._hw = frame_hw
@@ -89,8 +89,9 @@ class SyntheticDrive:
     def is_road(self, t_s: float, ahead_m: np.ndarray, right_m: np.ndarray) -> np.ndarray:
         """Return whether points of the ground are road at `t_s` seconds, whatever stands on them.
 
-        The points are (...) metres ahead and to the right of the camera, which looks level along
-        the road: its pixel (u, v) shows the point `focal` * `height` / (v - `horizon`) ahead.
+        The points are (...) metres ahead of and to the right of the camera, which looks
+        horizontally along the road: its pixel (u, v) shows the point that is
+        `focal` * `height` / (v - `horizon`) metres ahead.
         """
         return self._ground.is_road(self.camera(t_s), ahead_m, right_m)
 
@@ -110,7 +111,7 @@ class SyntheticDrive:
             canvas.rectangle(mips, (z, d), (z, d + np.sign(d) * 12), thing.height)
 
     def _develop(self, frame: np.ndarray, t_s: float) -> np.ndarray:
-        """Return the frame as from a real camera: exposure, contrast, blur, vignette, noise."""
+        """Return the frame as a camera records it: exposure, contrast, blur, vignette, noise."""
         world, (height, width) = self.world, self._hw
         gain = world.gain * (1 + 0.05 * np.sin(0.23 * t_s))
         curve = np.linspace(0, 1, 256)[:, None] ** world.gamma * gain
@@ -118,14 +119,14 @@ class SyntheticDrive:
         frame = cv2.LUT(frame, (curve * 255).clip(0, 255).astype(np.uint8)[None])
         frame = cv2.GaussianBlur(frame, (0, 0), max(world.blur * height / 375, 0.35))
         frame = cv2.multiply(frame, self._vignette, scale=1 / 255)
-        # The section of noise depends on the time only: frames are reproducible in any order.
+        # Which noise is used depends only on the time: frames are reproducible in any order.
         top, left = round(t_s * 1000) * 7919 % 61, round(t_s * 1000) * 104729 % 59
         noise = self._noise[top : top + height, left : left + width]
         return cv2.add(frame, noise, dtype=cv2.CV_8U)
 
 
 def _paint_order(placed: Placed) -> float:
-    # Long things are the outermost, so whatever is beside them is in front of them.
+    # Long things are farthest from the road, so whatever is beside them is in front of them.
     z, thing = placed
     return -z if thing.faces else -(z + thing.length)
 

@@ -18,7 +18,7 @@ Polygon = list[tuple[float, float]]
 
 
 class Ground:
-    """The ground as a texture (BGR and coverage by road), with reduced copies for far rows."""
+    """The ground as a texture (BGR and share of road), with reduced copies for distant rows."""
 
     def __init__(self, world: World, rng: Generator, focal: float) -> None:
         self._per_m = np.array([24.0, 48.0]) * (0.9 if focal > 350 else 0.5)  # texels along s, d
@@ -94,7 +94,7 @@ class Ground:
     ) -> np.ndarray:
         """Return the light on the pixels of the ground, (rows, W) float32 around 1."""
         camera, (rows, columns) = canvas.camera, (len(z), len(across))
-        # Shadows are soft, so a quarter of the pixels is enough.
+        # Shadows are soft, so computing them for a quarter of the pixels is enough.
         x = z[::2, None] * across[::2] - camera.centre(z[::2])[:, None]
         y = _as_columns((camera.s + z[::2]) % 80 * (256 / 80), x.shape[1])
         light = _wrapped(self._blotches, x * (256 / 40), y)
@@ -112,7 +112,7 @@ class Ground:
 def _shadows(
     camera: Camera, world: World, things: list[Placed], size: tuple[int, ...]
 ) -> np.ndarray:
-    """Return the light that shadows remove at every second ground pixel, float32 in [0, 1]."""
+    """Return the share of light that shadows take, for every second row and column, float32."""
     shadows: list[tuple[Polygon, int]] = []
     if world.weather.sun:
         depth = int(255 * world.weather.sun)

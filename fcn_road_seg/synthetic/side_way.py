@@ -1,4 +1,4 @@
-"""Paved ways beside the road that are not road: cycle paths, parking bays, tram beds."""
+"""Ways beside the road that are not road: cycle paths, parking bays, tram beds."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ RAIL_M = 0.08
 class SideWay(NamedTuple):
     """A way along one side of the road, and its verge: their widths, in metres, and surfaces.
 
-    `tone` is its brightness relative to its surface's.
+    `tone` is the factor for the brightness of the way's surface.
     """
 
     kind: str  # 'cycle path', 'parking bays' or 'tram bed'
@@ -31,7 +31,7 @@ class SideWay(NamedTuple):
 
     @property
     def adjoins_road(self) -> bool:
-        """Whether it has no verge, so that the kerb is at its outer edge, as with parking bays."""
+        """Whether the way has no verge, so that the kerb is at its outer edge (parking bays)."""
         return not self.verge_m
 
     @property

@@ -8,7 +8,7 @@ from fcn_road_seg.synthetic.canvas import Canvas
 from fcn_road_seg.synthetic.texture import blend, fractal
 from fcn_road_seg.synthetic.world import World
 
-MARGIN_RAD = 0.6  # headings on both sides that the panorama covers before it repeats
+MARGIN_RAD = 0.6  # extent of the panorama to each side of the frame before it repeats
 
 
 class Sky:

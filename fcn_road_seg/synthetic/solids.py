@@ -1,7 +1,7 @@
 """Solid things (vehicles and street lamps) as painted polygons.
 
-Points are in metres (beyond the near end of the solid, right, up). Only the sides seen from behind
-and from the right have faces; things on the other side are mirrored when painted.
+Points are (beyond the near end of the solid, right, up), in metres. Only the near and the right
+side have faces; things to the right of the camera are mirrored when they are painted.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ SHAPES = {
 
 
 class Face(NamedTuple):
-    """A polygon of a solid: (N, 3) points and a BGR colour 0..255; details are painted if near."""
+    """A polygon of a solid: (N, 3) points and a BGR colour 0..255; details only show if near."""
 
     points: np.ndarray
     colour: np.ndarray
@@ -48,7 +48,7 @@ class Face(NamedTuple):
 
 
 def vehicle_faces(kind: str, paint: np.ndarray, oncoming: bool) -> tuple[Face, ...]:
-    """Return the faces of a vehicle painted in `paint` (3,) BGR, hidden ones first."""
+    """Return the faces of a vehicle in the colour `paint`, (3,) BGR; those in front come last."""
     if kind == 'motorcycle':
         return _motorcycle(paint)
     shape = SHAPES[kind]
@@ -144,7 +144,7 @@ def _face(points: Sequence[Point], colour: np.ndarray, detail: bool = False) -> 
 
 
 def _across(low: Point, high: Point, colour: np.ndarray, detail: bool = False) -> Face:
-    """Return a face between two edges across the solid, each (beyond, half its width, up)."""
+    """Return a face between two edges across the solid, each given as (beyond, half width, up)."""
     (a0, b0, y0), (a1, b1, y1) = low, high
     return _face([(a0, -b0, y0), (a0, b0, y0), (a1, b1, y1), (a1, -b1, y1)], colour, detail)
 

@@ -11,7 +11,7 @@ from fcn_road_seg.synthetic.texture import fractal, shrink
 
 
 def draw_sprites(rng: Generator) -> dict[str, list[list[np.ndarray]]]:
-    """Return the pictures by kind of thing: a list of variants, each with its reduced copies."""
+    """Return the pictures by kind of thing: a list of variants, each with reduced copies."""
     bare = rng.random() < 0.2
     images = {
         'tree': [_tree(rng, bare) for _ in range(4)],

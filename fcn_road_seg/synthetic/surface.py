@@ -1,4 +1,4 @@
-"""One period of the ground as a picture with its label: road, kerbs, shoulders, wear, marks."""
+"""One period of the ground, a picture with its label: road, kerbs, shoulders, wear, markings."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ KERB_M = 0.28
 
 
 class Surface(NamedTuple):
-    """A material: BGR colour, 0..255, and the relative contrast of its patches and grains."""
+    """A material: BGR colour, 0..255, and the relative contrast of its patches and grain."""
 
     colour: Colour
     coarse: float
@@ -77,7 +77,7 @@ def _draw_side_way(
     out: np.ndarray,
     per_m: np.ndarray,
 ) -> None:
-    """Draw a way and its verge onto `strip`, `out` (N,) metres from the road's edge, in place."""
+    """Draw a way and its verge onto `strip` in place, `out` (N,) metres from the road's edge."""
     if not way.adjoins_road:
         verge = _surface(rng, way.verge_surface, strip.shape[:2], world)
         kerb = KERB_M if world.kerbs else 0.0
@@ -90,7 +90,7 @@ def _draw_side_way(
 def _draw_asphalt(
     world: World, rng: Generator, rows: int, d: np.ndarray, per_m: np.ndarray
 ) -> np.ndarray:
-    """Return the surface of the road with wear and marks, (rows, len(d), 3) float32 BGR."""
+    """Return the surface of the road with wear and markings, (rows, len(d), 3) float32 BGR."""
     tone = _surface(rng, 'asphalt', (rows, len(d)), world)
     lane = (d + world.half_road) / world.lane_width % 1
     tracks = np.exp(-(((np.abs(lane - 0.5) - 0.25) / 0.1) ** 2))

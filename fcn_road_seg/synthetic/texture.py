@@ -1,4 +1,4 @@
-"""Arithmetic shared by all textures: noise, blending, soft edges, reduction."""
+"""Arithmetic shared by all textures: noise, blending, soft edges, downscaling."""
 
 import cv2
 import numpy as np
@@ -8,9 +8,9 @@ from numpy.random import Generator
 def fractal(
     rng: Generator, size: tuple[int, int], cells: tuple[int, ...], fall: float = 0.8
 ) -> np.ndarray:
-    """Return value noise, `size` float32, mean 0, deviation 1, periodic along its rows.
+    """Return value noise, `size` float32: mean near 0, standard deviation 1, periodic in axis 0.
 
-    Octave i has `cells[i]` cells over the size and the amplitude `fall` ** i.
+    Octave i has `cells[i]` cells along each axis and the amplitude `fall` ** i.
     """
     total = np.zeros(size, np.float32)
     for i, n in enumerate(cells):
@@ -31,7 +31,10 @@ def blend(image: np.ndarray, other: np.ndarray, share: np.ndarray) -> None:
 
 
 def cover(inside_m: np.ndarray, per_m: float) -> np.ndarray:
-    """Return the share of a texel that lies inside an edge `inside_m` metres away, float32."""
+    """Return the share of a texel that lies inside an edge, float32.
+
+    `inside_m` is the distance in metres of its centre from the edge, negative outside.
+    """
     return np.clip(inside_m * per_m + 0.5, 0, 1).astype(np.float32)
 
 

@@ -1,7 +1,7 @@
-"""The world of a seed: the road, its surroundings, the light, and all things beside and on it.
+"""The world that a seed determines: the road, all things on and beside it, and the light.
 
 The ground is flat and addressed by (s, d): metres along the road and metres to the right of its
-centre line. The order in which random numbers are drawn is part of what a seed means.
+centre line. The world of a seed depends on the order in which random numbers are drawn.
 """
 
 from dataclasses import dataclass, replace
@@ -120,10 +120,11 @@ class World:
 
 @dataclass(frozen=True)
 class Thing:
-    """An upright thing: the (s, d) of its near end, its sizes in metres.
+    """An upright thing: the (s, d) of its near end, and its size, in metres.
 
-    A standing thing has no `speed`. A moving one has a speed in m/s relative to the camera, and
-    `s` is its distance ahead at t = 0. Solids have faces; all others are textured rectangles.
+    A stationary thing has no `speed`. A moving one has a speed in m/s relative to the camera, and
+    its `s` is relative to the camera at t = 0. Solids have faces; other things are textured
+    rectangles.
     """
 
     kind: str
@@ -139,7 +140,7 @@ class Thing:
         """Return the distance from the camera to the near end, in metres, at `t_s` seconds."""
         if self.speed is None:
             z = (self.s - camera_s) % LOOP_M
-            # Things that the camera is passing begin behind it.
+            # The near end of a thing that the camera is passing is behind the camera.
             return z - LOOP_M if z + self.length > LOOP_M else z
         if self.speed == 0.0:
             return self.s + 2 * float(np.sin(0.3 * t_s + self.s))
@@ -225,7 +226,7 @@ def draw_traffic(rng: Generator, world: World) -> list[Thing]:
 
 
 def _one_side(rng: Generator, world: World, side: int) -> list[Thing]:
-    """Draw the right (`side` 1) or left (-1) roadside; some things are beyond the loop."""
+    """Draw the right (`side` 1) or left (-1) roadside; some things lie beyond the loop's end."""
     theme, kerb = world.theme, world.kerb_m(side)
     walk = kerb + world.walk_width
     verge = (kerb + 0.8, max(kerb + 0.9, walk + theme.set_back - 0.3))

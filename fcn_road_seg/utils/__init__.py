@@ -1,1 +1,1 @@
-"""Atomic writes, CPU features, child processes, percentiles, picture files."""
+"""Atomic writes, child processes, CPU features, near names, percentiles, pictures, sampling."""

@@ -16,13 +16,13 @@ def atomic_write(path: str | Path, durable: bool = True) -> Iterator[Path]:
 
     An earlier file of that name stays unchanged until then, and also after an error (e.g. a full
     disk). The unfinished file is removed after an error, unless the process was killed. If not
-    `durable`, the file is written faster, but a power cut soon afterwards can leave it cut off.
+    `durable`, the file is written faster, but a power cut soon afterwards can leave it truncated.
 
     Raises:
         OSError: the folder does not exist or is not writable, or the disk is full.
     """
     path = Path(path)
-    # A unique name: another writer, of this process or another, may be at work on `path`.
+    # A unique name, as another thread or process may be writing `path`, too.
     descriptor, name = tempfile.mkstemp('.part', f'{path.name}.', path.parent)
     os.close(descriptor)
     part = Path(name)
@@ -40,9 +40,9 @@ def atomic_write(path: str | Path, durable: bool = True) -> Iterator[Path]:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove the unfinished files that killed processes left when they wrote `path`.
+    """Remove the unfinished files that processes left when they were killed writing `path`.
 
-    Call it only while nobody writes `path`.
+    Call it only while nothing writes `path`.
     """
     for part in path.parent.glob(f'{glob.escape(path.name)}.*.part'):
         part.unlink(missing_ok=True)
@@ -51,13 +51,13 @@ def remove_unfinished(path: Path) -> None:
 def refuse_unwritable_folder(folder: Path) -> None:
     """Raise ValueError if `folder` cannot be created, or written to; leave no trace.
 
-    Hours of work should not be lost for that reason.
+    Call it before hours of work whose result would be lost for that reason.
     """
     try:
         there = folder
         while not there.exists():
             there = there.parent
-        # Permissions do not tell: root may write everywhere, except to a file system like /proc.
+        # Permissions do not tell: root may write despite them, except to file systems like /proc.
         with tempfile.TemporaryDirectory(dir=there):
             pass
     except OSError as error:
@@ -69,7 +69,7 @@ def refuse_unwritable_folder(folder: Path) -> None:
 def refuse_to_overwrite(path: Path, other: str = 'name') -> None:
     """Raise ValueError, with the advice to use another `other`, if `path` exists.
 
-    Also raise it if its folder cannot be written to. Call this before the hours of work.
+    Also raise it if the folder of `path` cannot be written to. Call it before hours of work.
     """
     # Path.exists() overlooks a dangling link.
     if os.path.lexists(path):

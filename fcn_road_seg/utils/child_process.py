@@ -25,7 +25,7 @@ def child_process(target: Callable[..., None], *args: object) -> Iterator[Connec
         child.start()
     finally:
         signal.signal(signal.SIGINT, handler)
-    # While this end is open here, `recv` would not notice that the process ended.
+    # While the child's end is open here, too, `recv` would not notice that the process ended.
     child_link.close()
     try:
         yield link

@@ -13,7 +13,7 @@ _CPU_INFO = Path('/proc/cpuinfo')
 def has_bfloat16(cpu_info: Path = _CPU_INFO) -> bool:
     """Return whether the CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX).
 
-    With either, PyTorch and OpenVINO take at most half of their time in float32; without them,
+    With either, PyTorch and OpenVINO take at most half as long as in float32; with neither,
     bfloat16 is emulated, which is slower. False if the system has no /proc/cpuinfo.
     """
     return not cpu_flags(cpu_info).isdisjoint({'avx512_bf16', 'amx_bf16'})
@@ -31,7 +31,7 @@ def has_fast_bfloat16(cpu_info: Path = _CPU_INFO) -> bool:
 def has_exact_int8(cpu_info: Path = _CPU_INFO) -> bool:
     """Return whether the CPU sums products of 8-bit numbers in 32 bits (VNNI or AMX).
 
-    Without these they are summed in 16 bits, which overflow. False if the system has no
+    Without either, they are summed in 16 bits, which overflows. False if the system has no
     /proc/cpuinfo.
     """
     return not cpu_flags(cpu_info).isdisjoint({'avx512_vnni', 'avx_vnni', 'amx_int8'})
@@ -47,7 +47,7 @@ def has_avx2(cpu_info: Path = _CPU_INFO) -> bool:
 
 
 def cpu_flags(cpu_info: Path = _CPU_INFO) -> set[str]:
-    """Return the CPU's flags by Linux's names (x86 or Arm); empty without /proc/cpuinfo."""
+    """Return the CPU's flags under Linux's names (x86 or Arm); empty without /proc/cpuinfo."""
     try:
         found = re.search(r'^(?:flags|Features)\s*:(.*)$', cpu_info.read_text(), re.MULTILINE)
     except OSError:

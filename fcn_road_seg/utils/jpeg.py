@@ -28,15 +28,15 @@ _ARITHMETIC = frozenset(range(0xC9, 0xD0))
 _RESTARTS = frozenset(range(0xD0, 0xD8))
 _WITHOUT_LENGTH = _RESTARTS | {0x01, 0xD9}
 _END_OF_IMAGE, _SCAN, _RESTART_INTERVAL = 0xD9, 0xDA, 0xDD
-# libjpeg fills in zeros where bits are missing; no Huffman table decodes these bits alike.
+# libjpeg fills in zeros for missing bits; with any Huffman table, these bits decode differently.
 _MORE_BITS = bytes([0xAA, 0xF6, 0x5B, 0xC9, *range(1, 125)])
-# Each scan passes over the whole picture, even if it is a few bytes long. With 16 scans (encoders
-# write up to 10) of 64 million pixels, a picture costs about 10 s.
+# Decoding a scan passes over the whole picture, even if the scan is a few bytes long. With 16
+# scans (encoders write up to 10) of 64 million pixels, a picture costs about 10 s.
 _MAX_SCANNED_PIXELS = 16 * 64_000_000
 # The brightness of a block whose data are missing.
 _GREY = 128
 _BGR_TO_LUMA = np.array([0.114, 0.587, 0.299])
-# Size in bytes up to which a second decoding costs next to nothing.
+# Decoded size in bytes up to which decoding a second time costs next to nothing.
 _ALWAYS_CHECKED = 1 << 16
 
 
@@ -62,7 +62,7 @@ class JpegHeader:
 
     @property
     def has_one_scan(self) -> bool:
-        """Whether all components are Huffman-coded, from the top to the bottom, in one scan."""
+        """Whether one scan has all components, Huffman-coded and sequential (not progressive)."""
         return self.kind in _SEQUENTIAL and self.scan_components == self.components
 
 
@@ -93,7 +93,7 @@ def decode_whole_jpeg(
     The end marker may be missing, as some cameras never send it; `decode` then runs twice. Damage
     that does not change the number of blocks in a scan goes unnoticed, and so does the loss of the
     last block or two of a picture that has an end marker. None is also returned for a picture with
-    so many scans that it would cost more than that of any encoder.
+    so many scans that decoding it would take longer than decoding any encoder's output.
     """
     w, h = header.size_wh
     if not header.has_one_scan and _scans(data, header) * w * h > _MAX_SCANNED_PIXELS:
@@ -111,8 +111,8 @@ def decode_whole_jpeg(
     if header.has_one_scan:
         small = pixels.size < _ALWAYS_CHECKED
         if not has_end or small or header.components > 3 or _ends_grey(pixels):
-            # More bits at the end change the picture only if there were too few. Without an end
-            # marker, libjpeg does not warn about them.
+            # More bits at the end change the picture only if there were too few. As the end marker
+            # is left out, libjpeg does not warn about them.
             more = data[:end].rstrip(b'\xff') + _MORE_BITS
             again = decode(more)
             if again is None or not np.array_equal(again, pixels):
@@ -133,12 +133,12 @@ def _ends_grey(pixels: np.ndarray) -> bool:
 
 def _is_grey(pixels: np.ndarray) -> bool:
     luma = pixels @ _BGR_TO_LUMA if pixels.ndim == 3 else pixels
-    # The colour of the previous block can mix in, and be rounded differently.
+    # Colour of the previous block can mix in, which leaves the luma grey up to rounding.
     return bool((abs(luma - float(_GREY)) <= 2).all())
 
 
 def _has_grey_block(pixels: np.ndarray) -> bool:
-    """Return whether a block anywhere may have been made up: a restart marker ends the loss."""
+    """Return whether any block may have been made up: a restart marker ends the loss."""
     h, w = pixels.shape[0] // 8, pixels.shape[1] // 8
     blocks = pixels[: h * 8, : w * 8].reshape(h, 8, w, 8, pixels[0, 0].size)
     # One byte of each block rules most of them out.
@@ -152,7 +152,7 @@ def _lacks_bits(data: bytes, header: JpegHeader) -> bool:
     if _has_more_restarts_than_blocks(data, header):
         # Adding bits to each interval would take a hundred times the memory of the message.
         return True
-    # For every complete picture, OpenCV would print a warning about the bits that are added.
+    # Not with OpenCV, which would warn about the added bits for every complete picture.
     try:
         from PIL import Image
     except ImportError:

@@ -13,6 +13,6 @@ def nearest_rank(values: Sequence[float], p: int) -> float | None:
     """
     if not values:
         return None
-    # Whole numbers, so that no rounding moves the rank.
+    # In integers, so that no rounding error changes the rank.
     rank = -(-p * len(values) // 100)
     return sorted(values)[rank - 1]

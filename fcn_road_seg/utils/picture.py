@@ -1,4 +1,4 @@
-"""Picture files (JPEG, PNG) -> uint8 arrays, with all checks of untrusted data.
+"""Decodes pictures (JPEG, PNG) to arrays, with all checks of untrusted data.
 
 All parts of the package read pictures with this module, so that they accept and refuse the same
 ones: frames and labels on disk as well as compressed messages.
@@ -16,7 +16,7 @@ from fcn_road_seg.utils.jpeg import JPEG_START, decode_whole_jpeg, jpeg_header
 MAX_PIXELS = 64_000_000
 _PNG_START = b'\x89PNG\r\n\x1a\n'
 _IHDR_START = b'\x00\x00\x00\x0dIHDR'
-# Bytes of a chunk's length and name, before its data, and of its checksum, after them.
+# Bytes of a chunk besides its data: length and type before them, checksum after them.
 _CHUNK_FRAME = 12
 
 
@@ -25,7 +25,7 @@ class PictureError(ValueError):
 
 
 def decode_picture(data: bytes, unchanged: bool = False) -> np.ndarray:
-    """Return the (H, W, 3) uint8 bgr picture of a JPEG or PNG; the data decide which it is.
+    """Return the (H, W, 3) uint8 BGR picture of a JPEG or PNG; the data decide which it is.
 
     The pixels are those that the file stores: an EXIF orientation is never applied, since masks
     and ROS messages have none. 16-bit values are reduced to their high byte, and alpha is dropped.

@@ -145,7 +145,7 @@ def claim_messages(bag: Path, count: int, claimed: int) -> None:
 
 
 def write_compressed_bag(path: Path, mode: str, images: Iterable[object]) -> Path:
-    """Write images of /image, compressed with zstd by FILE, MESSAGE or (mcap) STORAGE."""
+    """Write images to /image, compressed with zstd per FILE, per MESSAGE or by (mcap) STORAGE."""
     store = get_typestore(Stores.ROS2_JAZZY)
     writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
     writer.set_compression(CompressionMode[mode], CompressionFormat.ZSTD)
@@ -157,7 +157,7 @@ def write_compressed_bag(path: Path, mode: str, images: Iterable[object]) -> Pat
 
 
 def write_damaged_bag(path: Path) -> Path:
-    """Write five images of /image, of which the third and with it the rest cannot be read."""
+    """Write five images to /image; the third and those after it cannot be read."""
     large = np.random.default_rng(1).integers(0, 256, (600, 600, 3), np.uint8)
     # Each message is a chunk of 1.1 MB.
     write_compressed_bag(path, 'STORAGE', [image(pixels=large)] * 5)

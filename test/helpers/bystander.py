@@ -22,7 +22,7 @@ from fcn_road_seg.messages.image import image_msg
 def running_bystander(*words: object) -> Iterator[subprocess.Popen[str]]:
     """Run `camera TOPIC --stamp S` or `listener TOPIC`; kill it after the block.
 
-    A camera publishes at 20 Hz, reliably, under the stamps S, S + 1 ... (s). A listener prints a
+    A camera publishes at 20 Hz, reliably, with the stamps S, S + 1 ... (s). A listener prints a
     line for each message, and then does nothing for `--pause` s.
     """
     command = [sys.executable, '-m', __name__, *map(str, words)]

@@ -1,4 +1,4 @@
-"""Runs over many bags whose workers and driver are killed: every message is there once."""
+"""Runs over many bags whose workers and driver are killed; every message must survive once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KILLS = [pytest.param(8, 3, id='8-bags'), FULL]
 
 
 class _Chaos:
-    """A driver that is started again when it has been killed, and the workers of all its runs."""
+    """A driver that is restarted after it was killed, and the workers of all its runs."""
 
     def __init__(self, command, out, worker_word, cluster=None):
         self._command, self.out = command, out
@@ -67,7 +67,7 @@ class _Chaos:
         return found
 
     def end(self):
-        """Run on until no bag fails; a bag whose workers were killed too often is told as such."""
+        """Run until no bag fails; the driver reports bags whose workers were killed too often."""
         for _ in range(3):
             printed, _ = self.driver.communicate(timeout=200)
             if self.driver.returncode == 0:
@@ -102,7 +102,7 @@ def check_survival(
         for index in range(kills):
             who = 'driver' if index % 3 == 1 else 'worker'
             chaos.kill_when(index * bag_count // (kills + 1), who)
-            # Whatever has its final name is complete.
+            # Each bag that has its final name is complete.
             for name, messages in contents(out).items():
                 assert messages == expected[name]
         chaos.end()

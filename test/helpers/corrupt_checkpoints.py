@@ -25,7 +25,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def write_narrow_checkpoint(path: Path) -> Path:
-    """Write a checkpoint of a network of random weights in 4 MB, and return `path`."""
+    """Write a checkpoint of 4 MB, of a network with random weights, and return `path`."""
     torch.manual_seed(1)
     model = RoadFCN(RoadFCNConfig(width=0.25)).eval()
     save_checkpoint(Checkpoint(model, InputRule(pixels=6144)), path)
@@ -61,13 +61,13 @@ def longer(stored: bytes, random: Random) -> bytes:
 
 
 def block_lost(stored: bytes, random: Random) -> bytes:
-    """Overwrite a block of the disk with zeros."""
+    """Overwrite 4096 bytes, as many as a disk block has, with zeros."""
     at = random.randrange(len(stored) - 4096)
     return stored[:at] + bytes(4096) + stored[at + 4096 :]
 
 
 def swapped(stored: bytes, random: Random) -> bytes:
-    """Exchange the names of two tensors of weights, which are all different."""
+    """Swap the names of two weight tensors, all of which differ."""
     header, _ = header_of(stored)
     shapes = {name: tensor.get('shape', ()) for name, tensor in header.items()}
     first, second = random.sample(sorted(n for n, shape in shapes.items() if len(shape) > 1), 2)
@@ -81,7 +81,7 @@ def header_length(stored: bytes, random: Random) -> bytes:
 
 
 def huge_header(stored: bytes, random: Random) -> bytes:
-    """Begin with 20 MB of a header that is nested, has many names, or one long text."""
+    """Make the header huge: deeply nested, with many names, or with one long text."""
     header, start = header_of(stored)
     name = random.choice(['nested', 'many', 'long'])
     if name == 'many':
@@ -96,7 +96,7 @@ def huge_header(stored: bytes, random: Random) -> bytes:
 
 
 def described_otherwise(stored: bytes, random: Random) -> bytes:
-    """Change type, shape or place of a tensor."""
+    """Change the type, shape or position that the header states for a tensor."""
     header, _ = header_of(stored)
     tensor = header[random.choice(sorted(header.keys() - {'__metadata__'}))]
     begin, end = tensor['data_offsets']
@@ -173,7 +173,7 @@ FORGERIES: dict[str, Callable[[Content, Tensors], None]] = {
 
 
 def forge(path: Path, change: Callable[[Content, Tensors], object], source: Path) -> None:
-    """Write a changed copy of a checkpoint under digests that match what was changed."""
+    """Write a changed copy of a checkpoint, with digests that match the changed content."""
     with safe_open(source, framework='pt') as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -11,7 +11,7 @@ PERIOD_S = 0.125
 
 
 class ManualClock:
-    """A steady clock that a test moves; it starts anywhere, as a real one does."""
+    """A monotonic clock that a test moves; like a real one, it does not start at 0."""
 
     def __init__(self) -> None:
         self.s = 4096.0
@@ -26,7 +26,7 @@ def run_camera(
     seconds: float,
     outcomes: Sequence[str] = ('segmented',),
 ) -> None:
-    """Receive a frame each PERIOD_S, the first one now, with `outcomes` in turn."""
+    """Receive a frame every PERIOD_S, the first one now, with `outcomes` in turn."""
     for index in range(int(seconds / PERIOD_S)):
         statistics.count_received()
         outcome = outcomes[index % len(outcomes)]

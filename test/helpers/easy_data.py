@@ -1,4 +1,4 @@
-"""A road segmentation task, and the arguments of a training that learns it at once."""
+"""An easy road segmentation task, and the arguments of a training that learns it quickly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-# A quarter of the channels: a step and a checkpoint take a tenth.
+# With a quarter of the channels, a step and a checkpoint take a tenth of the time.
 TINY = [
     *('--encoder=vgg16_bn', '--weights=none', '--pixels=6144', '--batch=4'),
     *('--accelerator=cpu', '--devices=1', '--width=0.25', '--workers=0', '--precision=32-true'),
@@ -15,7 +15,7 @@ TINY = [
 
 
 def write_easy_data(root: Path, frame_hw: tuple[int, int] = (64, 96)) -> Path:
-    """Write frames whose lower part is grey road under a green background; return `root`."""
+    """Write frames with a grey rectangle of road below a green background; return `root`."""
     for folder in ('images', 'masks'):
         (root / folder).mkdir()
     rng = np.random.default_rng(0)

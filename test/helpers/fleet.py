@@ -1,4 +1,4 @@
-"""Many small bags, runs over them, and what tests compare of them."""
+"""Many small bags, the jobs to label them, and their contents, for comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from test.helpers.bag_files import drive_images, messages_of, write_bag
 
 
 def write_drives(folder: Path, count: int, frames: int = 4) -> list[Path]:
-    """Write bags of different frames and return them."""
+    """Write bags with different frames and return their paths."""
     images = drive_images(20)
     folder.mkdir(exist_ok=True)
     starts = [index % (20 - frames) for index in range(count)]
@@ -27,7 +27,7 @@ def jobs_of(drives: list[Path], out: Path) -> list[BagJob]:
 
 
 def contents(out: Path) -> Mapping[str, list[BagMessage]]:
-    """Return all messages of each bag in a folder, by its name; fails if one is not readable."""
+    """Return all messages of each bag in a folder, by its name; fail if one is unreadable."""
     return {
         bag.name: messages_of(bag, ['/image', '/fcn_road_seg/mask'])
         for bag in sorted(out.glob('*'))

@@ -1,6 +1,6 @@
-"""A run over many bags, by segmenters that start at once, as a program that can be killed.
+"""A run over many bags, with segmenters that load instantly, as a program that can be killed.
 
-Arguments: the folder of the bags, that of the new ones, and a Ray cluster's address or ''. The
+Arguments: the folder of the bags, the folder for the new ones, a Ray cluster's address or ''. The
 exit status is the number of bags that failed.
 """
 
@@ -26,7 +26,7 @@ def main(drives: Path, out: Path, address: str) -> int:
             yield from label_in_processes(assignment, jobs, 2)
             return
         with ray_cluster(address) as ray:
-            # Every bag of 4 frames in two ranges.
+            # Divides every bag, of 4 frames, into two ranges.
             yield from label_on_ray(ray, assignment, jobs, {'num_cpus': 1}, task_frames=2)
 
     counts = segment_bags(assignment, find_bags([drives], out), work)

@@ -1,4 +1,4 @@
-"""Fuzzes what becomes of an image message before the node uses it, by atheris.
+"""Fuzzes, with atheris, how an image message is checked and decoded before the node uses it.
 
 `python -m test.helpers.fuzz_messages CORPUS -runs=1000`: the arguments are libFuzzer's. It ends
 with an error at the first message that is neither decoded nor refused as it should be.
@@ -15,8 +15,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from fcn_road_seg.utils import jpeg
 
-# A comparison of arrays in instrumented code leaks its result (atheris 3.0): the functions that
-# compare pixels are left out.
+# A comparison of arrays in instrumented code leaks its result (atheris 3.0), so the functions
+# that compare pixels are left out.
 for name, function in vars(jpeg).items():
     if isfunction(function) and function.__module__ == jpeg.__name__ and 'grey' not in name:
         atheris.instrument_func(function)
@@ -45,7 +45,7 @@ def _image(provider: atheris.FuzzedDataProvider) -> Image:
     msg.is_bigendian = provider.ConsumeIntInRange(0, 255)
     size = provider.remaining_bytes()
     if is_small:
-        # Mostly as many bytes as it takes, of packed pixels or of luma and chroma.
+        # Mostly as many bytes as needed, for packed pixels or for luma and chroma.
         msg.step += msg.width * provider.ConsumeIntInRange(0, 4)
         rows = msg.height + provider.ConsumeBool() * (msg.height + 1) // 2
         size = rows * msg.step + provider.ConsumeIntInRange(0, 1)

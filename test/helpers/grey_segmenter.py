@@ -1,4 +1,4 @@
-"""A segmenter that starts at once, for workers that are killed and started again."""
+"""A segmenter that loads instantly, for workers that are killed and restarted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHA256 = 'c0ffee' * 10
 
 
 class GreySegmenter:
-    """Says that what is dark is road, as `RoadSegmenter` would; each frame takes `pause_s`."""
+    """Replaces `RoadSegmenter`: whatever is dark is road; each frame takes `pause_s`."""
 
     device = SimpleNamespace(type='cpu')
     precision, backend = 'float32', 'grey'
@@ -38,7 +38,7 @@ class GreySegmenter:
 
 
 class LostGpu(GreySegmenter):
-    """Fails as on a GPU, with an error of several lines, in the first process that makes one."""
+    """Fails like a full GPU, with an error of several lines; only the first instance does."""
 
     def __init__(self, marker: Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Cameras above rendered roads: what their geometry says, worked out apart from the package."""
+"""Cameras above rendered roads, and their geometry, computed independently of the package."""
 
 from functools import cache
 
@@ -30,7 +30,7 @@ def empty_drive(seed: int, frame_hw: tuple[int, int] = (375, 1242)) -> Synthetic
 
 
 def camera_of(drive: SyntheticDrive, frame_hw: tuple[int, int]) -> tuple[Camera, Mounting]:
-    """Return the camera of a drive, without the bouncing of the vehicle: level, at its height."""
+    """Return the camera of a drive, without the vehicle's bounce: level, at its height."""
     world = drive.world
     focal = drive.camera(0.0).focal
     matrix = np.array(
@@ -49,7 +49,7 @@ def ground_seen(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return x ahead and y to the left, (H, W) in metres, of the ground at each pixel.
 
-    NaN above the horizon. The directions are those of OpenCV's own inverse of the lens.
+    NaN above the horizon. OpenCV's own undistortion gives the directions.
     """
     model, distortion = LENSES[lens]
     v, u = np.mgrid[0 : frame_hw[0], 0 : frame_hw[1]].astype(np.float64)
@@ -66,7 +66,7 @@ def ground_seen(
     else:
         rays = cv2.undistortPoints(pixels, matrix, None)
     right, down = rays.reshape(*frame_hw, 2).transpose(2, 0, 1)
-    # First the roll about the axis ahead, which lowers the right side, then the pitch.
+    # First the roll about the forward axis, which lowers the right side, then the pitch.
     ahead = np.ones_like(right)
     right, down = (
         np.cos(roll) * right - np.sin(roll) * down,

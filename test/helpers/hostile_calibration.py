@@ -1,4 +1,4 @@
-"""A camera whose camera_info is hostile, beside a live node that looks for the ground by it."""
+"""A camera with a hostile camera_info, and a live node that finds the ground from it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from test.helpers.peer import Peer, iou_of, pixels_of, values_of
 from test.ros.test_camera_mounting import DEFAULTS
 
 HW = (240, 320)
-# Of images of any size, as those with which a peer connects are smaller ones.
+# For images of any size, as those with which a peer connects are smaller than the others.
 ANY_SIZE = CameraInfo(k=(16.0, 0.0, 16.0, 0.0, 16.0, 8.0, 0.0, 0.0, 1.0))
 GOOD = CameraInfo(height=48, width=64, k=(50.0, 0.0, 32.0, 0.0, 50.0, 18.0, 0.0, 0.0, 1.0))
 
 
 class _Camera:
-    """Gives the node calibrations and frames; knows by a GroundStage of its own what to expect."""
+    """Sends the node calibrations and frames; a GroundStage of its own tells what to expect."""
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
@@ -48,12 +48,12 @@ class _Camera:
         self._peer.node.destroy_timer(timer)
 
     def use(self, msg: CameraInfo) -> tuple[int, GroundView | None]:
-        """Return the stamp of a frame that the node saw after this calibration, and its view."""
+        """Send a calibration; return the stamp of a frame that got it, and its expected view."""
         self._number += 1
         msg.header.frame_id = f'{self._number} {msg.header.frame_id}'
         self.stage.add_camera_info(msg)
         relayed = ''
-        # It is best effort, and may come after the frame.
+        # The node receives camera_info as best effort, and perhaps after the frame.
         while relayed != msg.header.frame_id:
             self._infos.publish(msg)
             relayed = self._answer()[1].header.frame_id
@@ -95,10 +95,10 @@ class _Camera:
 
 
 def throw_camera_infos(start_node: Callable[..., NodeProcess], count: int) -> Outcome:
-    """Start a node; give it `count` calibrations, each with frames, and a good one after a batch.
+    """Send a node `count` calibrations, each with frames, and a good one after each batch.
 
-    Fails unless every frame gets the same mask, which is right, and those frames get a grid whose
-    calibration has a view of the ground; the others must be counted, with the reason.
+    Fails unless every frame gets the same, correct mask, exactly those frames get a grid whose
+    calibration gives a view of the ground, and the others are counted, with the reason.
     """
     node = start_node(*NODE, '-p', 'input_reliability:=reliable', '-p', 'camera_height:=1.5')
     process = psutil.Process(node.process.pid)
@@ -118,7 +118,7 @@ def throw_camera_infos(start_node: Callable[..., NodeProcess], count: int) -> Ou
 
         draw_each(camera_infos(), min(BATCH, count - begin), number, take)
         assert totals(peer)[1] == (camera.stage.problem or 'none')
-        # As this grid comes last, all others have come.
+        # As the grid of this calibration comes last, all others have arrived.
         camera.check_good()
         with_grid = camera.stamps_with_grid()
         assert {stamp: stamp in with_grid for stamp in has_view} == has_view

@@ -17,7 +17,7 @@ from test.helpers import hostile_messages
 from test.helpers.message_checks import is_readable
 from test.helpers.peer import Peer, iou_of, pixels_of, values_of
 
-# Small, as some messages are readable and are segmented.
+# A small network input, as some messages are readable and are segmented.
 NODE = ('-p', 'process_every_frame:=true', '-p', 'input_height:=96', '-p', 'input_width:=128')
 COUNTED = ('received', 'segmented', 'refused', 'dropped', 'too old', 'ignored')
 BATCH = 1000
@@ -35,7 +35,7 @@ class Outcome:
 def draw_each(
     strategy: SearchStrategy, count: int, number: int, take: Callable[[object], None]
 ) -> None:
-    """Give `count` messages to `take`, the same for the same `number`."""
+    """Pass `count` messages to `take`; the same `number` gives the same messages."""
 
     @seed(number)
     @settings(
@@ -52,11 +52,10 @@ def draw_each(
 
 
 def throw_at_node(node: NodeProcess, peer: Peer, name: str, count: int) -> Outcome:
-    """Send `count` messages of a strategy of `hostile_messages`, in batches, with a good frame
-    after each.
+    """Send `count` messages of a strategy in `hostile_messages`, a good frame after each batch.
 
     Fails unless the node counts every message as what it is, drops none, and gives every good
-    frame the same mask, which is right.
+    frame the same, correct mask.
     """
     process = psutil.Process(node.process.pid)
     frame, label = SyntheticDrive(3_000_007, (240, 320)).render(t_s=1.0)

@@ -1,7 +1,7 @@
-"""Messages of a broken or hostile camera: hypothesis strategies, near-valid and at random.
+"""Messages of a broken or hostile camera: hypothesis strategies, nearly valid and random.
 
-Strategies that end in `_beyond_repair` draw what is bad by its construction and must be refused.
-What the others draw may, by chance, be a readable picture.
+Strategies whose names end in `_beyond_repair` draw messages that are bad by construction and must
+be refused. The others may, by chance, draw a readable picture.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def whole_images(draw: st.DrawFn) -> Image:
 
 @st.composite
 def images_beyond_repair(draw: st.DrawFn) -> Image:
-    """Draw a whole Image of which one field is wrong."""
+    """Draw an Image that is valid except for one field."""
     msg = draw(whole_images())
     fault = draw(st.sampled_from(['encoding', 'zero', 'giant', 'step', 'cut', 'more', 'empty']))
     side = draw(st.sampled_from(['height', 'width']))
@@ -117,9 +117,9 @@ def _compressed(header: Header, text: str, data: bytes) -> CompressedImage:
 
 @st.composite
 def compressed_images(draw: st.DrawFn) -> CompressedImage:
-    """Draw a picture of which some bytes are other ones, or are missing, or are twice there.
+    """Draw a picture in which some bytes are changed, missing or duplicated.
 
-    Half of those that lost bytes end properly all the same.
+    Half of those that are cut off end properly all the same.
     """
     data = bytearray(draw(st.sampled_from([*JPEGS, *PNGS, b'', b'\xff\xd8\xff', PNG_START])))
     for _ in range(draw(st.integers(0, 4))):
@@ -142,7 +142,7 @@ def compressed_images(draw: st.DrawFn) -> CompressedImage:
 
 @st.composite
 def compressed_images_beyond_repair(draw: st.DrawFn) -> CompressedImage:
-    """Draw a picture that is cut off, claims a size out of bounds, or is none."""
+    """Draw a picture that is cut off, has a size out of bounds, is none, or is called depth."""
     fault = draw(st.sampled_from(['cut', 'size', 'kind', 'depth']))
     data = draw(st.sampled_from([*JPEGS, *PNGS]))
     text = draw(FORMATS)
@@ -161,7 +161,7 @@ def compressed_images_beyond_repair(draw: st.DrawFn) -> CompressedImage:
 
 
 def claiming(data: bytes, w: int, h: int) -> bytes:
-    """Return a JPEG or PNG that says that its size is another one, of 16 bits in a JPEG."""
+    """Return a JPEG or PNG whose header claims another size, limited to 16 bits in a JPEG."""
     changed = bytearray(data)
     if data.startswith(PNG_START):
         changed[16:24] = struct.pack('>II', w, h)
@@ -178,14 +178,14 @@ POSITIVE = st.sampled_from([1e-320, 1e-3, 50.0, 1e9, 1e300]) | st.floats(1e-9, 1
 
 @st.composite
 def camera_infos(draw: st.DrawFn) -> CameraInfo:
-    """Draw a CameraInfo some or all of whose numbers are senseless."""
+    """Draw a CameraInfo some or all of whose numbers may make no sense."""
     msg = CameraInfo(header=draw(headers()), height=48, width=64)
     msg.k, msg.p = (50.0, 0.0, 32.0, 0.0, 50.0, 24.0, 0.0, 0.0, 1.0), (0.0,) * 12
     for field, length in (('k', 9), ('p', 12), ('r', 9)):
         if draw(st.booleans()):
             setattr(msg, field, draw(st.lists(NUMBERS, min_size=length, max_size=length)))
     if draw(st.booleans()):
-        # Of the right form.
+        # Matrices of the right form.
         fx, fy, cx, cy = draw(POSITIVE), draw(POSITIVE), draw(NUMBERS), draw(NUMBERS)
         msg.k = (fx, draw(NUMBERS), cx, 0.0, fy, cy, 0.0, 0.0, 1.0)
         msg.p = (fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0)

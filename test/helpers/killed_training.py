@@ -1,4 +1,4 @@
-"""A training as a process that is killed, again and again, and resumed each time."""
+"""A training as a process that is killed again and again, and resumed each time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from fcn_road_seg.model.checkpoint import load_checkpoint
 
 TIMEOUT_S = 300.0
-# Of a run's own file, beside its weights.
+# The keys of both sets of weights in last.ckpt: averaged and current.
 PARTS = ('state_dict', 'current_model_state')
 
 
@@ -33,7 +33,7 @@ def finish(running: subprocess.Popen[str]) -> None:
 
 
 def kill_after_a_checkpoint(arguments: Sequence[str], out: Path, rng: random.Random) -> bool:
-    """Kill a training at a random moment after its next checkpoint; return if that was in time."""
+    """Kill a training at a random time after its next checkpoint; return whether it still ran."""
     last = out / 'last.ckpt'
     before_ns = last.stat().st_mtime_ns if last.exists() else 0
     running = start_training(arguments, out)
@@ -50,7 +50,7 @@ def kill_after_a_checkpoint(arguments: Sequence[str], out: Path, rng: random.Ran
 
 
 def assert_same_run(whole: Path, cut: Path) -> None:
-    """Compare all weights, the state of the optimiser and the network of two runs, to the bit."""
+    """Assert that weights, optimiser states and networks of two runs are the same to the bit."""
     one, other = (torch.load(run / 'last.ckpt', weights_only=True) for run in (whole, cut))
     assert one['global_step'] == other['global_step']
     for part in PARTS:

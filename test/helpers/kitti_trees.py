@@ -11,7 +11,7 @@ import numpy as np
 
 from fcn_road_seg.synthetic import SyntheticDrive
 
-# Of 2011_09_26.
+# The calibration of 2011_09_26.
 CALIB_CAM_TO_CAM = """\
 calib_time: 09-Jan-2012 13:57:47
 corner_dist: 9.950000e-02
@@ -28,7 +28,7 @@ P_rect_02: 7.215377e+02 0 6.095593e+02 4.485728e+01 0 7.215377e+02 1.728540e+02 
 0 0 1 2.745884e-03
 """
 P2 = [721.5377, 0, 609.5593, 44.85728, 0, 721.5377, 172.854, 0.2163791, 0, 0, 1, 0.002745884]
-# Of the road benchmark's um frames and of odometry sequence 00.
+# Those of the road benchmark's um frames and of odometry sequence 00.
 ROAD_CALIB = f'P2: {" ".join(map(str, P2))}\nR0_rect: 1 0 0 0 1 0 0 0 1\n'
 ODOMETRY_P2 = [718.856, 0, 607.1928, 45.38225, 0, 718.856, 185.2157, -0.1130887, 0, 0, 1, 0.0038]
 ODOMETRY_CALIB = f'P2: {" ".join(map(str, ODOMETRY_P2))}\n'
@@ -38,7 +38,7 @@ FRAME_HW = (60, 200)
 
 @functools.cache
 def rendered(count: int, frame_hw: tuple[int, int] = FRAME_HW) -> list[np.ndarray]:
-    """Return `count` frames of one drive, (H, W, 3) uint8 bgr."""
+    """Return `count` frames of one drive, (H, W, 3) uint8 BGR."""
     drive = SyntheticDrive(3_000_002, frame_hw)
     return [drive.render(t_s=index / 10)[0] for index in range(count)]
 
@@ -73,7 +73,7 @@ def odometry_sequence(root: Path, times: Sequence[str]) -> Path:
 
 
 def road_folder(root: Path, names: Sequence[str] = ('um_000000', 'umm_000004')) -> Path:
-    """Write the training folder of the road benchmark, and return the folder above."""
+    """Write the training folder of the road benchmark, and return its parent folder."""
     write_images(root / 'data_road/training/image_2', [f'{name}.png' for name in names])
     (root / 'data_road/training/calib').mkdir()
     for name in names:

@@ -14,7 +14,7 @@ from fcn_road_seg.datasets.frames import LabelledFrame
 
 
 def write_image(path: Path, pixels: ArrayLike, quality: int = 95) -> None:
-    """Write an image with these uint8 pixels, a JPEG in this quality, and its folder."""
+    """Write an image with these uint8 pixels (a JPEG with this quality); create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == '.jpg' else []
     assert cv2.imwrite(str(path), np.asarray(pixels, np.uint8), options)

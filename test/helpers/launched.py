@@ -1,4 +1,4 @@
-"""Launch files run for real: this checkout as if built, beside what stands for ROS's tools."""
+"""Runs launch files for real, with this checkout as if built and stand-ins for ROS's tools."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ exec {python} {script} "$@"
 
 
 def own_prefix() -> Path:
-    """Lay out an ament prefix for launch to find: this package, and rviz2; and `bin/ros2`."""
+    """Return a new ament prefix with this package and stand-ins for rviz2 and `bin/ros2`."""
     prefix = Path(tempfile.mkdtemp(prefix='fcn_road_seg_prefix_'))
     share = prefix / 'share' / 'fcn_road_seg'
     index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
@@ -47,7 +47,7 @@ def _write_executable(path: Path, text: str) -> None:
 
 
 def main() -> int:
-    """Stand for `ros2 launch FILE NAME:=VALUE ...`; return its exit status."""
+    """Stand in for `ros2 launch FILE NAME:=VALUE ...`; return the exit status."""
     from launch import LaunchDescription, LaunchService
     from launch.actions import IncludeLaunchDescription
     from launch.launch_description_sources import PythonLaunchDescriptionSource

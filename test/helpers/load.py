@@ -1,4 +1,4 @@
-"""Live nodes under load: what they took and gave, and what that cost."""
+"""Live nodes under load: the frames they received and segmented, and what that cost."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class LiveNode:
         return float(self.session.next_status()['inference p50 (ms)']) / 1e3
 
     def status(self) -> dict[str, str]:
-        """Return a status that the node made after this call, also if none was read for long."""
+        """Return a status that the node made after this call, even if none was read for long."""
         while True:
             begin_s = time.monotonic()
             status = self.session.next_status()
-            # Those that have queued up come at once.
+            # Queued ones arrive at once.
             if time.monotonic() - begin_s > 0.5:
                 return status
 
@@ -62,7 +62,7 @@ class LiveNode:
 def live_nodes(
     names: Sequence[str], parameters: Sequence[str], frame_hw: tuple[int, int], folder: Path
 ) -> Iterator[list[LiveNode]]:
-    """Start a node in each namespace, with a camera of rendered (H, W) frames; end all after."""
+    """Start a node per namespace, with a camera of rendered (H, W) frames; end all afterwards."""
     drive = SyntheticDrive(3_000_002, frame_hw)
     messages = [CameraMessage.from_frame(drive.render(t_s)[0]) for t_s in (0.0, 0.1)]
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
@@ -94,7 +94,7 @@ def counts_between(before: Mapping[str, str], after: Mapping[str, str]) -> dict[
 
 @dataclass(frozen=True)
 class Overload:
-    """A stream at a multiple of the node's rate; `counts` are what the node counted of it.
+    """A stream at a multiple of the node's rate; `counts` is what became of its frames.
 
     The percentiles (ms) are the node's own, of the last ten seconds: from stamp to publishing, and
     of the network.
@@ -113,7 +113,7 @@ def overload(node: LiveNode, *, seconds: float, factor: float = 10.0) -> Overloa
     before = node.session.next_status()
     stamps_ns = node.session.stream(offsets_s).stamps_ns
     status = node.session.next_status()
-    # What was lost shows when a later frame arrives.
+    # The node notices lost frames only when a later one arrives.
     last = node.session.stream([0.0])
     return Overload(
         sent=len(stamps_ns) + len(last.stamps_ns),
@@ -154,7 +154,7 @@ def latencies_each_ms(
 
 @dataclass(frozen=True)
 class Sample:
-    """A node after a piece of a soak, and the median of the piece's latencies (ms)."""
+    """A node's resources after a piece of a soak test, and the piece's median latency (ms)."""
 
     rss_mib: float
     threads: int

@@ -1,4 +1,4 @@
-"""Whether a message is used or refused, and that it is one of both."""
+"""Checks that a message is either used or refused, and tells which."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fcn_road_seg.messages.image import ImageError
 
 
 def is_readable(msg: Image | CompressedImage) -> bool:
-    """Return whether a message is decoded to a picture or refused; fails if it does neither."""
+    """Return True if a message is decoded to a picture, False if refused; fail if neither."""
     refusal = ''
     try:
         pixels = decode_message(msg).pixels
@@ -31,9 +31,9 @@ def is_readable(msg: Image | CompressedImage) -> bool:
 
 
 def has_ground(msg: CameraInfo, *, rectified: bool) -> bool:
-    """Return whether a CameraInfo of 48 x 64 pixels gives a view of the ground or is refused.
+    """Return True if a CameraInfo gives a view of the ground, False if it is refused.
 
-    Fails if it does neither, and if NumPy warns.
+    The images have 48 x 64 pixels (H x W). Fails if neither happens, or if NumPy warns.
     """
     points = None
     refusal = ''

@@ -26,7 +26,7 @@ from fcn_road_seg.messages.image import image_msg
 TIMEOUT_S = 60.0
 # Fast DDS loses an answer if the server has not yet discovered the client that asks.
 ANSWER_S = 5.0
-# Of outputs that are no images.
+# The types of outputs that are not images.
 TYPES = {
     'camera_info': CameraInfo,
     'corridor': Path,
@@ -64,7 +64,7 @@ class Peer:
         return self._listener.statuses
 
     def offer(self, reliability: str, depth: int = 50) -> None:
-        """Publish frames from now on with this reliability alone."""
+        """From now on, publish frames only with this reliability."""
         if hasattr(self, '_publisher'):
             self.node.destroy_publisher(self._publisher)
         name = 'image' if self._image_type is Image else 'image/compressed'
@@ -88,8 +88,8 @@ class Peer:
     def call(self, service_type: type, name: str, **request: object) -> object:
         """Call a service of the node and return its answer.
 
-        A question is asked again if its answer seems lost; a transition, which would then come
-        twice, is not.
+        A request is repeated if its answer seems lost, except for a transition, which could then
+        happen twice.
         """
         client = self.node.create_client(service_type, f'fcn_road_seg/{name}')
         self.spin_until(client.service_is_ready)
@@ -101,7 +101,7 @@ class Peer:
         return future.result()
 
     def transition(self, label: str) -> bool:
-        """Ask for a lifecycle transition; return whether it went well."""
+        """Request a lifecycle transition; return whether it succeeded."""
         answer = self.call(ChangeState, 'change_state', transition=Transition(label=label))
         return bool(answer.success)
 
@@ -123,7 +123,7 @@ class Peer:
         return result
 
     def next_diagnostics(self) -> DiagnosticStatus:
-        """Wait for a status that was measured from now on, and return it."""
+        """Wait for a status measured after this call, and return it."""
         return self._listener.next(self._spin_once, TIMEOUT_S)
 
     def close(self) -> None:
@@ -132,7 +132,7 @@ class Peer:
         self.context.try_shutdown()
 
     def send(self, frame: np.ndarray, encoding: str = 'bgr8') -> int:
-        """Publish a frame under the next stamp (s), and return that."""
+        """Publish a frame with the next stamp (s), and return the stamp."""
         self._stamp += 1
         header = Header(frame_id=f'camera_{self._stamp}')
         header.stamp.sec, header.stamp.nanosec = self._stamp, 123_456_789
@@ -163,13 +163,13 @@ class Peer:
     def answer(
         self, stamp: int, timeout_s: float = TIMEOUT_S, *, without: Collection[str] = ()
     ) -> list[Image]:
-        """Return what came back for a stamp, one message per topic; wait for it."""
+        """Wait for what comes back for a stamp, one message per topic, and return it."""
         answers = [messages for topic, messages in self.received.items() if topic not in without]
         self.spin_until(lambda: all(stamp in messages for messages in answers), timeout_s)
         return [messages[stamp] for messages in answers]
 
     def connect(self) -> None:
-        """Send small frames until one comes back on every topic: all have found each other."""
+        """Send small frames until one comes back on every topic: discovery is complete."""
         small = np.zeros((32, 32, 3), np.uint8)
         deadline = time.monotonic() + TIMEOUT_S
         first = self._stamp + 1
@@ -179,16 +179,16 @@ class Peer:
             self.spin_for(0.5)
             if not self._is_heard_as_offered():
                 first = self._stamp + 1
-        # What else was sent meanwhile must not come between a test and its answers.
+        # The other answers to the frames sent here must not arrive during a test.
         self.spin_until(lambda: all(self._stamp in m for m in self.received.values()))
 
     def _is_heard_as_offered(self) -> bool:
         """Whether the node hears the frames with the reliability that this peer offers.
 
-        A node that follows its publishers loses a frame that comes while it subscribes anew.
+        A node that follows its publishers loses a frame that arrives while it resubscribes.
         """
         infos = self.node.get_subscriptions_info_by_topic(self._publisher.topic_name)
-        # Others, such as RViz, may listen to the camera with another one.
+        # Other nodes, such as RViz, may listen to the camera with another reliability.
         heard = {i.qos_profile.reliability for i in infos if i.node_name == 'fcn_road_seg'}
         return heard == {self._reliability}
 

@@ -1,4 +1,4 @@
-"""A random walk of a live node: transitions, settings and listeners change while frames come."""
+"""A random walk of a live node: transitions, settings and listeners change while frames arrive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fcn_road_seg.messages.image import image_msg
 from fcn_road_seg.ros.publishers import OUTPUTS
 from test.helpers.peer import TYPES, Peer, pixels_of, values_of
 
-# So that the masks are those of a segmenter in the test's process, to the bit.
+# These make the masks the same, to the bit, as those of a segmenter in the test's process.
 NODE_ARGS = ('autostart:=false', 'backend:=torch', 'precision:=float32', 'device:=cpu')
 RATE_HZ = 100.0
 RELIABILITIES = (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT)
@@ -74,7 +74,7 @@ class Camera:
             self._publisher = self._node.create_publisher(Image, 'image', qos)
 
     def run(self, *, running: bool) -> None:
-        """Publish at RATE_HZ or not; after that returns, no frame follows."""
+        """Start or stop publishing at RATE_HZ; after a stop returns, no frame follows."""
         with self._lock:
             (self._running.set if running else self._running.clear)()
 
@@ -100,7 +100,7 @@ class Camera:
 
 
 class RandomWalk:
-    """Changes a node that was started with NODE_ARGS at random, and knows what must come of it."""
+    """Randomly changes a node that was started with NODE_ARGS, and checks the results."""
 
     def __init__(self, peer: Peer, camera: Camera, checkpoint: Path, seed: int) -> None:
         self._peer, self._camera, self._checkpoint = peer, camera, checkpoint
@@ -113,7 +113,7 @@ class RandomWalk:
         self.masks_compared = 0
 
     def step(self) -> None:
-        """Change one thing, and go on at once or a little later."""
+        """Change one thing, and return at once or a little later."""
         is_active = self._state == 'active'
         kinds = {
             self._move: 1 if is_active else 20,
@@ -130,7 +130,7 @@ class RandomWalk:
         self._peer.spin_for(self._random.choice([0.0, 0.02, 0.1]))
 
     def check(self) -> None:
-        """Stop the camera; no frame is refused or counted twice, and the next mask is right."""
+        """Stop the camera; check that no frame was refused or counted twice, and the next mask."""
         self._camera.run(running=False)
         values = self._settled()
         counts = {name: int(values[f'frames {name}']) for name in ('received', 'refused')}
@@ -143,7 +143,7 @@ class RandomWalk:
         self._camera.run(running=True)
 
     def _settled(self) -> dict[str, str]:
-        """Return the diagnostics once no more frame arrives or waits."""
+        """Return the diagnostics once no frame arrives or waits any more."""
         before: dict[str, str] = {}
         while True:
             values = values_of(self._peer.next_diagnostics())

@@ -1,4 +1,4 @@
-"""Networks that the faster ones are compared with."""
+"""Reference networks, with which the faster implementations are compared."""
 
 import numpy as np
 import torch
@@ -36,11 +36,11 @@ class ReferenceBackend:
 
 
 def model_of(config):
-    """Return a network none of whose norms is trivial, and some of whose gains are negative."""
+    """Return a network with non-trivial batch norms, some of whose gains are negative."""
     torch.manual_seed(5)
     model = RoadFCN(config).eval().requires_grad_(False)
     if model.context is not None:
-        # It starts as the identity, which would hide it.
+        # The context module starts as the identity, which would hide errors in it.
         torch.nn.init.normal_(model.context.project.weight, std=0.05)
     for norm in model.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
@@ -52,7 +52,7 @@ def model_of(config):
 
 
 def assert_logit_is_that_of_the_network(make_network, config):
-    """Compare, on noise of several sizes, with the network that is made of folded weights."""
+    """Compare the logit of a network made of folded weights, on noise of several sizes."""
     model = model_of(config)
     network = make_network(model.weights().folded())
     for hw in INPUT_SIZES_HW:

@@ -1,6 +1,6 @@
-"""Stands for `ros2 bag play`, with those of its arguments (Humble's, Jazzy's) that we use.
+"""Stands in for `ros2 bag play`, with those of its arguments (Humble's, Jazzy's) that we use.
 
-Publishers are there before the delay; QoS overrides are read as ros2bag reads them.
+Publishers exist before the delay; QoS overrides are read as ros2bag reads them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
     node = rclpy.create_node('rosbag2_player')
     clock = node.create_publisher(Clock, '/clock', 10)
     with AnyReader([args.bag], default_typestore=get_typestore(Stores.LATEST)) as reader:
-        # As a camera may have been recorded.
+        # The QoS with which a camera may have been recorded.
         recorded = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
         publishers = {
             c.topic: node.create_publisher(
@@ -80,7 +80,7 @@ def main() -> None:
                 publishers[connection.topic].publish(cdr)
             if not args.loop:
                 break
-    # What is not acknowledged yet would go with the publishers.
+    # Messages that are not acknowledged yet would be lost with the publishers.
     time.sleep(1.0)
 
 

@@ -1,6 +1,6 @@
-"""Stands for rviz2: subscribes what a configuration's Image displays show, as RViz would.
+"""Stands in for rviz2: subscribes to the topics of a configuration's Image displays as it would.
 
-Says once for each, on stderr, what came first: `Camera shows 320 x 240 rgb8`.
+Prints once for each, on stderr, what arrived first: `Camera shows 320 x 240 rgb8`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image
 
 
 def qos_of(topic: dict) -> QoSProfile:
-    """Return what RViz makes of a display's Topic; an unknown word is a KeyError."""
+    """Return the QoS that RViz makes of a display's Topic; an unknown word raises KeyError."""
     name = {key: str(topic[f'{key} Policy']).upper().replace(' ', '_') for key in POLICIES}
     return QoSProfile(
         depth=topic['Depth'],
