@@ -63,11 +63,11 @@ def _refusing_unknown_types(
     known = [kind.value for kind in Parameter.Type]
 
     def guarded(request: Any, response: Any) -> Any:
-        unknown = {p.name: p.value.type for p in request.parameters if p.value.type not in known}
-        if not unknown:
+        unknown = next((p for p in request.parameters if p.value.type not in known), None)
+        if unknown is None:
             return set_parameters(request, response)
-        name, number = next(iter(unknown.items()))
-        reason = f'{name!r}: type {number} is not one of rcl_interfaces/ParameterType'
+        kind = unknown.value.type
+        reason = f'{unknown.name!r}: type {kind} is not one of rcl_interfaces/ParameterType'
         refused = SetParametersResult(successful=False, reason=reason)
         if isinstance(response, SetParametersAtomically.Response):
             response.result = refused
