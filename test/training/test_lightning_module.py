@@ -13,7 +13,7 @@ from fcn_road_seg.model.road_fcn import RoadFCN, road_logit
 pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
 
-from fcn_road_seg.training.lightning_module import RoadTraining
+from fcn_road_seg.training.lightning_module import RoadTraining, batches_for_network
 from fcn_road_seg.training.loss import distillation_loss, road_loss
 from fcn_road_seg.training.recipes import STRONG
 from fcn_road_seg.training.teacher import Teacher
@@ -149,3 +149,27 @@ def test_recipe_reaches_the_augmentation():
     module = RoadTraining(RoadFCN(), replace(STRONG, shadows=0.123), ['a'])
     assert module.augmentation.shadows == 0.123
     assert module.augmentation.crop_hw == STRONG.crop_hw
+
+
+def test_batches_for_a_gpu_are_split_into_few_different_numbers_of_crops():
+    batches = [torch.rand(n, 3, 32, 32) for n in (7, 8, 1)]
+    parts = batches_for_network(batches, splits=True)
+    assert [len(part) for part in parts] == [4, 2, 1, 8, 1]
+    assert torch.equal(torch.cat(parts), torch.cat(batches))
+    assert [len(x) for x in batches_for_network(batches, splits=False)] == [7, 8, 1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_loss_on_a_gpu_is_that_on_the_cpu():
+    torch.manual_seed(0)
+    crops = [
+        (torch.rand(n, 3, 32, 32 * n), torch.zeros(n, 32, 32 * n, dtype=torch.uint8))
+        for n in (3, 1)
+    ]
+    net = RoadFCN().eval()
+    recipe = replace(STRONG, freeze_norms=True)
+    expected = RoadTraining(net, recipe, []).eval()._loss(crops)
+    on_gpu = RoadTraining(net, recipe, []).eval().cuda()
+    found = on_gpu._loss([(x.cuda(), y.cuda()) for x, y in crops])
+    assert found.item() == pytest.approx(expected.item(), rel=1e-3)
