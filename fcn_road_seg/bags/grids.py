@@ -37,7 +37,10 @@ class GridMaker:
                 if not self._calibrations or not _is_same(info, self._calibrations[-1][1]):
                     self._calibrations.append((item.time_ns, info))
         if not self._calibrations:
-            raise BagError(f'--grid needs the calibration of {camera}: the bag has no {name}')
+            raise BagError(
+                f'--grid needs the calibration of {camera}, but the bag has no CameraInfo on '
+                f'{name}; record it as well, or leave --grid out'
+            )
         self._mounting, self._roi_top = mounting, roi_top
         self._grid = GroundGrid()
         self._key: object = None

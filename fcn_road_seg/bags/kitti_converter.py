@@ -165,7 +165,7 @@ def _problem(frame: KittiFrame) -> str:
     if frame.problem:
         return f'({frame.path}) {frame.problem}'
     if not 0 <= frame.stamp_ns <= MAX_STAMP_NS:
-        return f'({frame.path}) has a time of {frame.stamp_ns} ns, which a stamp cannot hold'
+        return f'({frame.path}) has the time {frame.stamp_ns} ns, which is not a valid timestamp'
     return ''
 
 

@@ -81,7 +81,8 @@ class LabelExport:
         if count is None:
             self.counts.read = self.counts.written
         if not self.counts.written:
-            ((reason, _),) = self.counts.errors.most_common(1) or [('they are empty', 0)]
+            empty = 'the inputs contain none; give other bags or folders'
+            ((reason, _),) = self.counts.errors.most_common(1) or [(empty, 0)]
             raise BagError(f'no frame can be read: {reason}')
 
     def _choose(self, count: int) -> list[set[int]]:

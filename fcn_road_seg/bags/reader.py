@@ -171,13 +171,13 @@ def _remedy(path: Path) -> str:
     for file in files:
         if file.suffix == '.mcap' and _lacks_end(file):
             return (
-                f'{file.name} has no end, as after its recorder was killed; repair it: '
+                f'{file.name} is truncated; its recorder was probably killed; repair it: '
                 f'mcap recover {shlex.quote(str(file))} -o NEW.mcap'
             )
     has_metadata = (path / 'metadata.yaml').exists()
     if path.is_dir() and not has_metadata and (files or any(path.glob('*.db3'))):
         return (
-            'its recorder was killed, or that file was removed; write it again: '
+            'its recorder was killed, or metadata.yaml was removed; create it again: '
             f'ros2 bag reindex {shlex.quote(str(path))}'
         )
     return 'give the folder of a bag, or a .mcap or .db3 file'

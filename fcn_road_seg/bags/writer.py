@@ -37,7 +37,7 @@ class BagWriter:
             BagError: the bag already has a topic of this name.
         """
         if topic in self._connections:
-            raise BagError(f'{topic} would be two topics of the bag; rename one of them')
+            raise BagError(f'the bag would have two topics named {topic}; rename one of them')
         self._connections[topic] = self._writer.add_connection(
             topic, type_name, typestore=typestore(), offered_qos_profiles=[_reliable()]
         )
@@ -93,13 +93,17 @@ def atomic_bag_writer(path: str | Path, storage: str) -> Iterator[BagWriter]:
         raise BagError(f'{path} already exists; remove it or choose another name')
     # rosbags opens the file by an unquoted URI, and would write to a file of another name.
     if storage == 'sqlite3' and (special := re.search('[#%?]', str(path))):
-        raise BagError(f'{path} contains {special[0]}; choose another name, or --storage mcap')
+        raise BagError(
+            f'{path} contains {special[0]}, which is not possible with --storage sqlite3; choose '
+            'another name, or --storage mcap'
+        )
     part = path.with_name(path.name + '.part')
     try:
         part.mkdir()
     except FileExistsError as error:
         raise BagError(
-            f'{part} exists: another run is writing it, or was killed; if it was killed, remove it'
+            f'{part} exists: another run is writing it, or was killed; if it was killed, remove '
+            'that folder'
         ) from error
     except FileNotFoundError as error:
         raise BagError(f'{path.parent} does not exist; create that folder first') from error

@@ -47,7 +47,11 @@ def measure_memory(
             try:
                 before_mib, peak_mib = link.recv()
             except EOFError:
-                print(f'bench: {name} ended while its memory was measured', file=sys.stderr)
+                print(
+                    f'bench: {name}: no memory figures, because the process that measures them '
+                    'ended early',
+                    file=sys.stderr,
+                )
                 before_mib = peak_mib = None
         report[name] = {'before_mib': before_mib, 'peak_mib': peak_mib}
     return report

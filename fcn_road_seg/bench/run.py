@@ -143,5 +143,6 @@ def _require_ros() -> None:
         import fcn_road_seg.bench.node  # noqa: F401
     except ImportError as error:
         raise BenchError(
-            f'--node needs ROS 2 ({error}); source one, or pip install its wheels (README.md)'
+            f'--node needs ROS 2 ({error}); source an installation, or pip install the wheels '
+            '(README.md)'
         ) from error

@@ -73,7 +73,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     if not args.out.parent.is_dir():
-        parser.error(f'--out {args.out} is not in an existing folder')
+        parser.error(f'--out {args.out} is not in an existing folder; create that folder first')
     if args.probabilities and not args.data:
         parser.error('--probabilities needs labels; give --data DIR')
     return args

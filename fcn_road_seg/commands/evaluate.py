@@ -87,7 +87,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.submission and len(args.data) != 1:
         parser.error('--submission needs one --data DIR, that of KITTI road')
     if not args.data and not args.rendered:
-        parser.error('nothing to measure on; give --data DIR or --rendered COUNT')
+        parser.error('nothing to evaluate on; give --data DIR or --rendered COUNT')
     return args
 
 
@@ -155,7 +155,7 @@ def choose_frames(args: argparse.Namespace) -> Iterator[ChosenFrames]:
             split, frames = 'all', find_frames(root, 'all', rule)
             print(
                 f'evaluate: {root} has no validation frames; all {len(frames)} frames are '
-                'measured, which a training may have seen',
+                'measured, some of which may have been used for training',
                 file=sys.stderr,
             )
         if not frames:

@@ -50,7 +50,9 @@ def export(args: argparse.Namespace) -> None:
     source = checkpoint_path(args.checkpoint)
     out: Path = args.out or Path(f'{source.stem}.{args.format}')
     if out.suffix != f'.{args.format}' or out.is_dir() or not out.parent.is_dir():
-        raise ExportError(f'{out} is not a .{args.format} file in an existing folder')
+        raise ExportError(
+            f'{out} is not a .{args.format} file in an existing folder; give one with --out'
+        )
     refuse_to_overwrite(out)
     difference = export_onnx(load_checkpoint(source), out)
     check = 'not compared with PyTorch: onnxruntime is not installed'

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         'export_labels',
         lambda: export_labels(args),
         (ValueError, OSError),
-        lambda: f'interrupted; {args.out} is not written',
+        lambda: f'interrupted; {args.out} was not written',
     )
 
 
@@ -76,7 +76,7 @@ def export_labels(args: argparse.Namespace) -> None:
         export = LabelExport(args.inputs, args.topics, build_segmenter(args))
         export.run(folder, args.pick)
     print_bad_frames(export.counts.errors)
-    print(f'{args.out}: {export.counts.written} of {export.counts.read} frames')
+    print(f'{args.out}: {export.counts.written} of {export.counts.read} frames written')
 
 
 if __name__ == '__main__':

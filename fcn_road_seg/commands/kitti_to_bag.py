@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         'kitti_to_bag',
         lambda: convert(args),
         (ValueError, OSError),
-        lambda: f'interrupted; {args.out} is not written',
+        lambda: f'interrupted; {args.out} was not written',
     )
 
 

@@ -31,7 +31,7 @@ def node_parameter(text: str) -> str:
         raise argparse.ArgumentTypeError(f'{text!r} is not NAME:=VALUE; give e.g. device:=cpu')
     if name.startswith(QOS_PREFIX):
         raise argparse.ArgumentTypeError(
-            f'{name!r} would have no effect here, where topics have new names in each run; use it '
+            f'{name!r} has no effect here, because the topics have new names in each run; use it '
             'with fcn-road-seg segment'
         )
     if not is_known(name):

@@ -115,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def what_is_written(args: argparse.Namespace) -> str:
     """Return what an interrupted run leaves, as text."""
     if asks_for_many(args):
-        return f'the bags in {args.out} are whole; run it again to continue'
-    return f'{args.out} is not written'
+        return f'the bags in {args.out} are complete; run the same command again to continue'
+    return f'{args.out} was not written'
 
 
 def bag_options(args: argparse.Namespace) -> BagOptions:
@@ -188,7 +188,9 @@ def print_summary(out: Path, counts: SegmentationCounts) -> None:
     for reason, count in counts.without_grid.most_common(ERRORS_SHOWN):
         print(f'without a grid: {count} x {reason}')
     if counts.missing > 0:
-        print(f"missing: {counts.missing} messages of the bag's metadata are not in its files")
+        print(
+            f"missing: {counts.missing} messages listed in the bag's metadata are not in its files"
+        )
     size_mb = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     print(
         f'{out}: {counts.segmented} frames segmented, {counts.errors.total()} bad; '

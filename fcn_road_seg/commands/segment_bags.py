@@ -114,15 +114,15 @@ def segment_many(args: argparse.Namespace, options: BagOptions) -> None:
             refuse_unwritable_folder.
     """
     if args.video:
-        raise BagError('--video shows one bag; leave it out, or segment that bag alone')
+        raise BagError('--video shows one bag; leave it out, or give a single bag')
     if args.task_frames is not None and args.ray is None:
-        raise BagError('--task-frames splits the tasks of --ray; add --ray or leave it out')
+        raise BagError('--task-frames has no effect without --ray; add --ray or leave it out')
     if options.grid:
         options.grid.mounting()
     out = args.out.absolute()
     if out.exists() and is_one_bag(out):
         kind = 'bag' if out.is_dir() else 'file'
-        raise BagError(f'{args.out} is a {kind}; with many bags, OUT is a folder for theirs')
+        raise BagError(f'{args.out} is a {kind}; with many bags, give a folder for the new ones')
     jobs = find_bags([source.absolute() for source in args.bags], out)
     if args.shard:
         k, n = args.shard
@@ -182,7 +182,10 @@ def print_result(out: Path, counts: RunCounts, total: int) -> None:
         BagError: some failed.
     """
     if counts.missing:
-        print(f"missing: {counts.missing} messages of the bags' metadata are not in their files")
+        print(
+            f"missing: {counts.missing} messages listed in the bags' metadata are not in their "
+            'files'
+        )
     print(
         f'{out}: {total} bags: {counts.written} written, {counts.skipped} already there, '
         f'{len(counts.failures)} failed; {counts.segmented} frames segmented, {counts.bad} bad; '
@@ -194,5 +197,5 @@ def print_result(out: Path, counts: RunCounts, total: int) -> None:
         print(f'failed: {name}{without_number(one_line(reason))}')
     if counts.failures:
         raise BagError(
-            f"{len(counts.failures)} of {total} bags failed; the lines 'failed:' say why"
+            f"{len(counts.failures)} of {total} bags failed; the 'failed:' lines say why"
         )

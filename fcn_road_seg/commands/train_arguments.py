@@ -238,7 +238,7 @@ def build_options(args: argparse.Namespace) -> TrainingOptions:
     skips = SKIPS[: {8: 2, 16: 1, 32: 0}[args.fcn]]
     scales = tuple(args.skip_scales) if args.skip_scales else (1.0,) * len(skips)
     if not all(map(math.isfinite, scales)):
-        raise ValueError(f'skip scales {scales} are not all finite')
+        raise ValueError(f'skip scales {scales} are not all finite; use numbers such as 0.01')
     return TrainingOptions(
         data=tuple(args.data),
         rendered=args.rendered,

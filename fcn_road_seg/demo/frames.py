@@ -94,9 +94,11 @@ def bag_messages(path: Path, topic: str = '', limit: int | None = None) -> list[
         else:
             messages.append(message)
     if refused:
-        print(f'{len(refused)} of {len(recorded)} messages are left out, first: {refused[0]}')
+        print(
+            f'{len(refused)} of {len(recorded)} messages are left out; first error: {refused[0]}'
+        )
     if not messages:
-        raise DemoError(f'{path} has no readable image on {topic}')
+        raise DemoError(f'{path} has no readable image on {topic}; give another bag or --topic')
     return [
         replace(message, offset_s=message.offset_s - messages[0].offset_s) for message in messages
     ]
@@ -120,9 +122,11 @@ def _read_bag(path: Path, topic: str, limit: int) -> tuple[str, type, list[tuple
 def _choose_topic(topic: str, topics: Sequence[str], path: Path) -> str:
     listed = ', '.join(topics)
     if not topics:
-        raise DemoError(f'{path} has no topic of type {" or ".join(IMAGE_TYPES)}')
+        raise DemoError(
+            f'{path} has no topic of type {" or ".join(IMAGE_TYPES)}; give another bag'
+        )
     if topic and topic not in topics:
-        raise DemoError(f'{path} has no images on {topic}; --topic is one of {listed}')
+        raise DemoError(f'{path} has no images on {topic}; choose one with --topic: {listed}')
     if not topic and len(topics) > 1:
-        raise DemoError(f'{path} has images on several topics; choose one by --topic: {listed}')
+        raise DemoError(f'{path} has images on several topics; choose one with --topic: {listed}')
     return topic or topics[0]

@@ -94,18 +94,18 @@ def check(
     sent = dict(zip(stamps_ns, messages, strict=True))
     for name, pictures in recording.pictures.items():
         if stamps_ns[-1] not in pictures:
-            raise DemoError(f'the last of {len(stamps_ns)} frames came back without its {name}')
+            raise DemoError(f'no {name} arrived for the last of {len(stamps_ns)} frames')
         for stamp, picture in pictures.items():
             if stamp not in sent or sent[stamp].frame_bgr().shape != (*picture.shape[:2], 3):
                 raise DemoError(
-                    f'the {name} of size {picture.shape[:2]} with the stamp {stamp} ns '
-                    'fits no frame'
+                    f'the {name} of size {picture.shape[:2]} with the timestamp {stamp} ns '
+                    'matches no frame'
                 )
     if messages[-1].camera_info is not None and stamps_ns[-1] not in recording.grids:
-        raise DemoError(f'the last of {len(stamps_ns)} frames came back without its grid')
+        raise DemoError(f'no grid arrived for the last of {len(stamps_ns)} frames')
     if summary['iou'] is not None and summary['iou'] < MIN_IOU:
         raise DemoError(
-            f'the masks agree with the exact labels only to IoU {summary["iou"]}; '
+            f'the IoU of the masks with the exact labels is only {summary["iou"]}; '
             f'at least {MIN_IOU} is expected'
         )
 

@@ -24,7 +24,10 @@ def fit_logit(histograms: Sequence[RoadHistogram]) -> tuple[float, float]:
     """
     for histogram in histograms:
         if not (histogram.road.any() and histogram.background.any()):
-            raise ValueError('p(road) cannot be fitted to frames that are all road or background')
+            raise ValueError(
+                'p(road) cannot be fitted to frames that contain only road or only background; '
+                'give frames with both'
+            )
     # The values at both ends stand for every p(road) within half a step of 0 or 1.
     p_road = np.arange(CONFIDENCES).clip(0.25, CONFIDENCES - 1.25) / (CONFIDENCES - 1)
     logit = torch.from_numpy(np.log(p_road / (1 - p_road)))

@@ -51,7 +51,9 @@ def reason_of(error: ValueError | OSError | RuntimeError) -> str:
             raise error
         return line
     # A fault of the disk or the network may be repaired; a bad bag or option stays bad.
-    return f'{error}; mend that and run it again' if isinstance(error, OSError) else str(error)
+    if isinstance(error, OSError):
+        return f'{error}; fix that and run the command again'
+    return str(error)
 
 
 class Progress(NamedTuple):
@@ -91,7 +93,7 @@ class Labeller:
         if found != asked:
             raise BagError(
                 f'the checkpoint is {found[:12]} here, but {asked[:12]} where the run started; '
-                'give all machines the same file, and leave it alone meanwhile'
+                'give all machines the same file, and do not change it during the run'
             )
 
     @property
@@ -152,7 +154,7 @@ class Labeller:
             ranges.remove_ranges(self._out, job)
             raise BagError(
                 'its ranges were computed by machines with different precisions or backends; '
-                'name both with --precision and --backend'
+                'set both with --precision and --backend'
             )
         return self._write(job, replay, computed)
 
@@ -181,7 +183,7 @@ class Labeller:
         # Another run was faster.
         if manifest := read_manifest(job.out, asked):
             return manifest
-        raise BagError(f'{job.out} was removed while it was written; run it again')
+        raise BagError(f'{job.out} was removed while it was written; run the command again')
 
     def _prepare(self, reader: BagReader, bag: BagWriter) -> tuple[BagSegmenter, list[str]]:
         options = self._options

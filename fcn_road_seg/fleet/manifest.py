@@ -76,13 +76,16 @@ def read_manifest(bag: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     for key, value in asked.items():
         if manifest.get(key) != value:
             raise BagError(
-                f'{bag} is of another run ({_difference(key, manifest.get(key), value)}); '
+                f'{bag} is from another run ({_difference(key, manifest.get(key), value)}); '
                 'remove it, or use another OUT'
             )
     for name, size_bytes in files.items():
         file = bag / name
         if not file.is_file() or file.stat().st_size != size_bytes:
-            raise BagError(f'{file} does not have its {size_bytes} bytes; remove {bag}')
+            raise BagError(
+                f'{file} is missing or not {size_bytes} bytes long; remove {bag}, and run the '
+                'command again'
+            )
     return manifest
 
 

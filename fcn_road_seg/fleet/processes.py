@@ -62,8 +62,8 @@ def label_in_processes(
                 except (EOFError, OSError):
                     said = Outcome(
                         worker.job,
-                        error=f'its process died {MAX_ATTEMPTS} times, perhaps for want of '
-                        'memory; use fewer --jobs, or free some memory, and run it again',
+                        error=f'its process died {MAX_ATTEMPTS} times, perhaps for lack of '
+                        'memory; use fewer --jobs, or free some memory, and run the command again',
                     )
                     deaths[worker.job] += 1
                     workers.pop(link).close()

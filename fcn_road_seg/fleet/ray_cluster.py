@@ -55,7 +55,7 @@ def ray_cluster(address: str) -> Iterator[ModuleType]:
     except Exception as error:  # Ray's own class, if its processes do not start in time
         raise BagError(
             f'no Ray cluster at {address} ({_last_line(error)}); start one, or try again, with '
-            'RAY_AUTH_MODE=token if it wants a token'
+            'RAY_AUTH_MODE=token if it requires a token'
         ) from error
     try:
         yield ray
@@ -126,7 +126,7 @@ def label_on_ray(
         try:
             result = ray.get(reference)
         except ray.exceptions.RayError as error:
-            result = f'{_last_line(error)}; run it again to retry'
+            result = f'{_last_line(error)}; run the command again to retry'
         if reference in parts:
             job = parts.pop(reference)
             # An error becomes the outcome of the task that merges the bag.

@@ -35,17 +35,20 @@ class Camera:
     def __post_init__(self) -> None:
         matrix = np.asarray(self.matrix, np.float64)
         if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
-            raise GroundError('the camera matrix is not 3 x 3 finite; calibrate the camera')
+            raise GroundError(
+                f'the camera matrix {matrix.ravel().tolist()} is not 3 x 3 with finite numbers; '
+                'calibrate the camera'
+            )
         if min(matrix[0, 0], matrix[1, 1]) <= 0 or matrix[1, 0] or matrix[2].tolist() != [0, 0, 1]:
             raise GroundError(
-                f'the camera matrix {matrix.ravel().tolist()} is singular or not one of a camera '
-                '(fx 0 cx 0 fy cy 0 0 1); calibrate the camera'
+                f'the camera matrix {matrix.ravel().tolist()} is singular or not of the form '
+                'fx 0 cx 0 fy cy 0 0 1; calibrate the camera'
             )
         if min(matrix[0, 0], matrix[1, 1]) < MIN_FOCAL_PX or abs(matrix).max() > MAX_NUMBER:
             raise GroundError(
-                f'the camera matrix {matrix.ravel().tolist()} is not one of a camera: focal '
-                f'lengths are at least {MIN_FOCAL_PX:g} pixels, and no number is above '
-                f'{MAX_NUMBER:g}; calibrate the camera'
+                f'the camera matrix {matrix.ravel().tolist()} is impossible: focal lengths are at '
+                f'least {MIN_FOCAL_PX:g} pixels, and no number is above {MAX_NUMBER:g}; calibrate '
+                'the camera'
             )
         self._lens  # noqa: B018  checks the distortion
 

@@ -48,11 +48,11 @@ class GroundGrid:
         if cells > MAX_CELLS:
             raise GroundError(
                 f'the grid has {cells:.3g} cells; use at most {MAX_CELLS}, '
-                'with a larger resolution or a smaller range'
+                'with larger cells or a smaller range'
             )
         if min(self.shape_hw) < 1:
             raise GroundError(
-                f'the grid has no cell of {self.resolution_m:g} m; use a smaller resolution'
+                f'the grid is too small for a cell of {self.resolution_m:g} m; use smaller cells'
             )
 
     @property

@@ -145,9 +145,11 @@ def _check(model: str, k: np.ndarray) -> None:
             f'it needs {" or ".join(map(str, counts))}'
         )
     if not np.isfinite(k).all():
-        raise GroundError('a distortion coefficient is not finite; calibrate the camera')
+        raise GroundError(
+            f'distortion coefficients {k.tolist()} are not all finite; calibrate the camera'
+        )
     if abs(k).max() > MAX_NUMBER:
         raise GroundError(
-            f'a distortion coefficient is above {MAX_NUMBER:g}, which no lens has; '
-            'calibrate the camera'
+            f'distortion coefficients {k.tolist()} are not within {-MAX_NUMBER:g} to '
+            f'{MAX_NUMBER:g}; calibrate the camera'
         )

@@ -60,7 +60,7 @@ class Mounting:
         quaternion = np.asarray(quaternion_xyzw, np.float64)
         length = np.linalg.norm(quaternion)
         if not length > 0:
-            raise GroundError('the rotation of the transform is 0 0 0 0; check who publishes it')
+            raise GroundError('the rotation of the transform is 0 0 0 0; check its publisher')
         x, y, z, w = quaternion / length
         rotation = np.array(
             [

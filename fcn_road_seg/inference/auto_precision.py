@@ -30,7 +30,7 @@ def choose_precision(
     on_cpu = device.type == 'cpu'
     fast = _fast_on_cpu(width) if on_cpu else ['float16', 'bfloat16']
     if not fast:
-        return PrecisionChoice('float32', 'this CPU has neither VNNI nor AMX for a faster one')
+        return PrecisionChoice('float32', 'a faster one needs VNNI or AMX, which this CPU lacks')
     if on_cpu and backend not in ('auto', 'openvino'):
         return PrecisionChoice('float32', f'{fast[0]} is faster here, but needs backend openvino')
     if on_cpu and (missing := _openvino_error()):
@@ -41,14 +41,16 @@ def choose_precision(
     for name in fast:
         found = agreements.get(name)
         if found is None:
-            refused.append(f'{name} was not compared with it')
+            refused.append(f'{name} was not compared with float32')
         elif found.suffices:
             reason = f'the fastest here whose masks agree with those of float32 ({found})'
             return PrecisionChoice(name, '; '.join([reason, *refused]))
         else:
-            refused.append(f'{name} differs too much from it ({found}; {MIN_IOU} is needed)')
+            refused.append(
+                f'{name} differs too much from float32 ({found}; an IoU of {MIN_IOU} is needed)'
+            )
     if agreements.keys().isdisjoint(fast):
-        remedy = 'compare the checkpoint with fcn-road-seg calibrate'
+        remedy = 'calibrate the checkpoint with fcn-road-seg calibrate'
         return PrecisionChoice('float32', f'{fast[0]} is faster here, but untested; {remedy}')
     return PrecisionChoice('float32', '; '.join(refused))
 

@@ -199,13 +199,13 @@ class RoadSegmenter:
 def _choose(
     precision: str, device: Device, backend: str, checkpoint: StoredCheckpoint
 ) -> PrecisionChoice:
-    chosen = PrecisionChoice(precision, 'asked for by name')
+    chosen = PrecisionChoice(precision, 'requested explicitly')
     if precision == 'auto':
         width = checkpoint.model.config.width
         chosen = choose_precision(device, backend, checkpoint.agreements, width)
     if chosen.precision in INT8_PRECISIONS and checkpoint.activation_peaks is None:
         raise SegmenterError(
-            f'precision {chosen.precision!r} needs a calibrated checkpoint, and this one is not; '
+            f'precision {chosen.precision!r} needs a calibrated checkpoint, but this one is not; '
             'write one with fcn-road-seg calibrate, or use auto'
         )
     return chosen

@@ -57,7 +57,7 @@ class LiveSession:
         recording = self._recorder.start_recording()
         while not recording.has_any():
             if time.monotonic() > deadline_s:
-                raise self._error(f'gave no mask within {START_TIMEOUT_S:g} s')
+                raise self._error(f'published no mask within {START_TIMEOUT_S:g} s')
             self._send([0.0])
             # The answer to any frame is enough: a slow node answers after the next one was sent.
             self._spin_until(recording.has_any, HELLO_PERIOD_S)
@@ -90,7 +90,7 @@ class LiveSession:
         try:
             return values_of(self._recorder.diagnostics.next(self._spin_once))
         except TimeoutError as error:
-            raise self._error(f'gave {error}') from error
+            raise self._error(f'published {error}') from error
 
     def _send(
         self, offsets_s: Sequence[float], after_spin: Callable[[], None] = lambda: None
@@ -119,11 +119,11 @@ class LiveSession:
         self._executor.spin_once(timeout_sec=0.05)
         status = self.process.poll()
         if status is not None:
-            text = 'ended' if self._is_connected else 'did not start, but ended'
+            text = 'ended' if self._is_connected else 'ended during startup'
             raise self._error(f'{text} with status {status}')
 
     def _error(self, text: str) -> LiveError:
-        return LiveError(f'the node {text}; {self._log_path} may say why')
+        return LiveError(f'the node {text}; see {self._log_path}')
 
 
 @contextmanager

@@ -47,8 +47,8 @@ def camera_of_info(msg: CameraInfo, image_hw: tuple[int, int], *, rectified: boo
     tolerance = _MAX_SCALE_DIFFERENCE * max(by_x, by_y) + 1 / min(height, width)
     if abs(by_x - by_y) > tolerance:
         raise GroundError(
-            f'camera_info is of {width} x {height} pixels, and the images have '
-            f'{image_hw[1]} x {image_hw[0]}; remap camera_info to that of the same camera'
+            f'camera_info is for {width} x {height} pixels, but the images have '
+            f'{image_hw[1]} x {image_hw[0]}; remap camera_info to the topic of the same camera'
         )
     # Integer coordinates are pixel centres: the first one is at 0, and its left edge at -0.5.
     scale = np.array([[by_x, 0, by_x / 2 - 0.5], [0, by_y, by_y / 2 - 0.5], [0, 0, 1]])
@@ -59,7 +59,7 @@ def camera_of_info(msg: CameraInfo, image_hw: tuple[int, int], *, rectified: boo
     # Checked before they are copied, as there may be millions.
     if len(msg.d) > MAX_COEFFICIENTS:
         raise GroundError(
-            f'camera_info has {len(msg.d)} distortion coefficients, and no model has more than '
+            f'camera_info has {len(msg.d)} distortion coefficients, but no model has more than '
             f'{MAX_COEFFICIENTS}; calibrate the camera'
         )
     return Camera(scaled, image_hw, msg.distortion_model, tuple(map(float, msg.d)))

@@ -33,7 +33,7 @@ def compressed_to_frame(msg: CompressedImage) -> Frame:
     name = msg.format[:MAX_NAME_CHARACTERS]
     if 'compressedDepth' in msg.format:
         raise ImageError(
-            f'format {name!r} is depth, not a picture; subscribe to a camera image instead'
+            f'format {name!r} is for depth images; subscribe to a camera image instead'
         )
     try:
         pixels = decode_picture(bytes(msg.data))

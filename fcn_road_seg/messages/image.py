@@ -151,9 +151,8 @@ def _yuv420(msg: Image, code: int) -> Frame:
             break
     else:
         raise ImageError(
-            f'data has {len(msg.data)} bytes, but {w} x {h} pixels of {msg.encoding!r} with rows '
-            f'of step {msg.step} have {msg.step * (h + chroma_h)}, and a row at least '
-            f'{2 * chroma_w}'
+            f'data has {len(msg.data)} bytes, but {w} x {h} pixels of {msg.encoding!r} with step '
+            f'{msg.step} need {msg.step * (h + chroma_h)}, and a step of at least {2 * chroma_w}'
         )
     rows = np.frombuffer(msg.data, np.uint8).reshape(h + chroma_h, row_bytes)
     luma = rows[:h, :w]

@@ -208,9 +208,9 @@ def _build(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> StoredChe
     }
     for name in ('training_data', 'licence', 'package_version'):
         if not isinstance(content[name], str):
-            raise ValueError(f'{name} is {content[name]!r}, not a text')
+            raise ValueError(f'{name} is {content[name]!r}, not a string')
     if not isinstance(content['metrics'], dict):
-        raise ValueError(f'metrics are {content["metrics"]!r}, not figures by data set')
+        raise ValueError(f'metrics are {content["metrics"]!r}, not a dictionary of data sets')
     rule = content['input_rule']
     fixed_hw = rule['fixed_hw']
     # Both are missing in the files of older versions.

@@ -74,7 +74,10 @@ class RoadFCNConfig:
         for number in (*self.mean, *self.std, *self.skip_scales):
             # NaN must fail, too.
             if not abs(number) <= LARGEST_NUMBER:
-                raise ValueError(f'{number} in mean, std or skip_scales is too large')
+                raise ValueError(
+                    f'{number} in mean, std or skip_scales is not finite or too large; '
+                    f'use at most {LARGEST_NUMBER:g}'
+                )
         if self.width not in WIDTHS:
             raise ValueError(f'width {self.width} is unknown; use one of {WIDTHS}')
         if len(self.activation_caps) not in (0, CONVOLUTIONS):

@@ -57,7 +57,7 @@ class MountingSource:
         if self._listener is not None:
             self._listener.unregister()
             self._buffer = self._listener = None
-            self._no_tf = 'tf is no longer listened to'
+            self._no_tf = 'the node no longer listens to tf'
 
     def _listen(self) -> None:
         try:

@@ -138,7 +138,7 @@ def _judge(frames: StatisticsSnapshot, status: NodeStatus) -> tuple[bytes, str]:
         problems.append(f'{_percent(recent["too old"], ended)} older than max_image_age')
     if recent['lost']:
         # `ended` does not include lost frames.
-        problems.append(f'{_percent(recent["lost"], ended + recent["lost"])} lost on the way')
+        problems.append(f'{_percent(recent["lost"], ended + recent["lost"])} lost in transit')
     p95_ms, limit_ms = frames.latency_ms[95], 1e3 * status.max_image_age_s
     if limit_ms and p95_ms is not None and p95_ms > limit_ms:
         problems.append(f'late: latency p95 {p95_ms:.0f} ms, max_image_age {limit_ms:.0f} ms')

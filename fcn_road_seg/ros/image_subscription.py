@@ -136,7 +136,7 @@ class ImageSubscription:
             self._node.destroy_subscription(self._subscription)
             self._reliability = offered
             self._subscription = self._subscribe()
-            self._node.get_logger().info(f'{self.topic} is now subscribed {self.reliability}')
+            self._node.get_logger().info(f'now subscribed to {self.topic} as {self.reliability}')
         # Events alone are not enough: one may come before the publisher's name is known.
         if refused := _refused(publishers, self._reliability):
             self._report(refused, 'reliability')
@@ -171,7 +171,7 @@ class ImageSubscription:
     def _report(self, refused: list[Any], policy: str) -> None:
         """Describe the mismatch, and log it if it is a new one."""
         names = known_names(refused) or 'a publisher'
-        offer = f'{names} offers {self.topic} with another {policy} than the requested'
+        offer = f'{names} offers {self.topic} with a {policy} incompatible with the requested'
         if policy == 'reliability':
             mismatch = f'{offer} {self.reliability}; set input_reliability to auto or best_effort'
         else:

@@ -67,7 +67,10 @@ def _refusing_unknown_types(
         if unknown is None:
             return set_parameters(request, response)
         kind = unknown.value.type
-        reason = f'{unknown.name!r}: type {kind} is not one of rcl_interfaces/ParameterType'
+        reason = (
+            f'{unknown.name!r} has the unknown type {kind}; use one of '
+            'rcl_interfaces/msg/ParameterType'
+        )
         refused = SetParametersResult(successful=False, reason=reason)
         if isinstance(response, SetParametersAtomically.Response):
             response.result = refused

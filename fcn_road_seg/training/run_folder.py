@@ -50,7 +50,7 @@ def check_run_folder(out: Path, resume: Path | None) -> None:
             raise ValueError(f'--resume {resume} does not exist; {found}')
         if resume.parent.resolve() != out.resolve():
             raise ValueError(
-                f'--resume {resume} is not of the run in --out {out}; continue it with '
+                f'--resume {resume} is not from the run in --out {out}; continue it with '
                 f'--out {resume.parent}'
             )
     else:
@@ -68,7 +68,9 @@ def _refuse_odd_path(out: Path) -> None:
     """Raise ValueError for a path for which Lightning or TensorBoard would write elsewhere."""
     text = str(out.absolute())
     if '::' in text or os.path.expandvars(text) != text:
-        raise ValueError(f'--out {out} has a variable or :: in its path; use another folder')
+        raise ValueError(
+            f'--out {out} has an environment variable or :: in its path; use another folder'
+        )
     if os.fsencode(text).decode(errors='replace') != text:
         raise ValueError(f'--out {out} is not UTF-8; use another folder')
 
@@ -95,7 +97,7 @@ def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool)
         raise ValueError(f'--resume {path} was trained {piece}; give the options of its run')
     step, val_every = saved['global_step'], saved['global_step'] // (saved['epoch'] + 1)
     if val_every != options.val_every:
-        raise ValueError(f'--resume {path} needs --val-every {val_every}, that of its run')
+        raise ValueError(f'--resume {path} needs --val-every {val_every}, as in its run')
     if step > options.steps and step - options.steps >= val_every:
         raise ValueError(
             f'--resume {path} is at step {step}, beyond --steps {options.steps}; give more steps'
@@ -115,12 +117,12 @@ def read_run_checkpoint(path: Path, device: str = 'cpu') -> dict[str, Any]:
             content = torch.load(file, map_location=device, weights_only=True)
         if content['state_dict'] and content['optimizer_states'] and content['global_step']:
             return content
-        reason = 'it lacks a part'
+        reason = 'it is incomplete'
     except (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError) as error:
         reason = str(error).strip().partition('\n')[0]
     except pickle.UnpicklingError:
-        reason = 'it is of another kind, or damaged'
-    raise ValueError(f'{path} is no checkpoint of a run ({reason}); give its last.ckpt')
+        reason = 'it is another kind of file, or damaged'
+    raise ValueError(f'{path} is not a checkpoint of a run ({reason}); give its last.ckpt')
 
 
 def mean_iou(iou_by_source: Mapping[str, float]) -> float:

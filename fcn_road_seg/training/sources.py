@@ -77,7 +77,7 @@ def find_sources(data: Iterable[str], rendered: str | None, rule: SplitRule) -> 
     for name, (root, share) in zip(names, shares, strict=True):
         train, val = (find_frames(root, split, rule) for split in ('train', 'val'))
         if not train:
-            raise DatasetError(f'{root} has no training frames left; hold out fewer')
+            raise DatasetError(f'{root} has no training frames left; hold out fewer frames')
         found.append(FoundSource(name, share, train, val))
     if rendered:
         count, share = split_share(rendered)
@@ -124,7 +124,7 @@ def summarize_reading(sources: Sequence[Source], cache: FrameCache, seconds: flo
         lines.append(f'cache {cache.folder}: {used_gb:.2f} of at most {max_gb:g} GB')
         if missing := sum(len(frames.missing()) for frames in parts):
             lines.append(
-                f'{missing} frames are not in the cache and are decoded whenever they are drawn; '
+                f'{missing} frames are not in the cache and are decoded each time they are used; '
                 'raise --cache-size or free some space'
             )
     return lines

@@ -46,7 +46,9 @@ def atomic_video_writer(
         str(path.resolve()).encode()
     except UnicodeEncodeError as error:
         # OpenCV would crash.
-        raise VideoError(f'{path} is not UTF-8, as a video must be; use another name') from error
+        raise VideoError(
+            f'{path} is not UTF-8, which OpenCV requires for videos; use another name'
+        ) from error
     with atomic_write(path) as part:
         # OpenCV derives the format from the suffix.
         video = part.with_name(part.name + SUFFIX)

@@ -48,7 +48,10 @@ def test_rows_that_the_segmenter_skips_are_unseen(bag):
 
 
 def test_camera_without_camera_info_is_refused_with_the_topic(bag):
-    text = '--grid needs the calibration of /rear/image_raw: the bag has no /rear/camera_info'
+    text = (
+        '--grid needs the calibration of /rear/image_raw, but the bag has no CameraInfo on '
+        '/rear/camera_info; record it as well, or leave --grid out'
+    )
     with BagReader(bag) as reader, pytest.raises(BagError, match=text):
         GridMaker(reader, '/rear/image_raw', LEVEL)
 
@@ -56,7 +59,9 @@ def test_camera_without_camera_info_is_refused_with_the_topic(bag):
 def test_frame_of_another_size_has_no_grid(bag):
     with BagReader(bag) as reader:
         maker = GridMaker(reader, '/front/image_raw', LEVEL)
-        with pytest.raises(GroundError, match='camera_info is of 200 x 60 pixels, and the images'):
+        with pytest.raises(
+            GroundError, match='camera_info is for 200 x 60 pixels, but the images'
+        ):
             maker.message(STAMP_NS, header(STAMP_NS, '').stamp, np.zeros((60, 60), np.uint8))
 
 

@@ -189,7 +189,7 @@ def move_to_2111(drive):
     text = (drive / 'image_02/timestamps.txt').read_text().splitlines()
     text[1] = text[1].replace('2011', '2111')
     (drive / 'image_02/timestamps.txt').write_text('\n'.join(text))
-    return r'frame 1 .* ns, which a stamp cannot hold'
+    return r'frame 1 .* ns, which is not a valid timestamp'
 
 
 def cut_image(drive):

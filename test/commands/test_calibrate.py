@@ -148,7 +148,8 @@ def test_missing_file_is_one_line(random_checkpoint_path, tmp_path, missing):
 def test_missing_folder_is_an_error_before_anything_is_measured(tmp_path, capsys):
     with pytest.raises(SystemExit):
         calibrate.main(['--out', str(tmp_path / 'nowhere/o.safetensors')])
-    assert 'nowhere/o.safetensors is not in an existing folder' in capsys.readouterr().err
+    text = 'nowhere/o.safetensors is not in an existing folder; create that folder first'
+    assert text in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ def test_missing_checkpoint_is_one_line(tmp_path):
 @pytest.mark.parametrize('out', ['model', 'model.safetensors', 'none/model.onnx', 'folder.onnx'])
 def test_output_that_is_not_an_onnx_file_in_a_folder_is_refused_at_once(out, tmp_path):
     (tmp_path / 'folder.onnx').mkdir()
-    refused(r'is not a .onnx file in an existing folder', '--out', str(tmp_path / out))
+    refused(r'is not a .onnx file in an existing folder; give one', '--out', str(tmp_path / out))
 
 
 def test_unknown_format_is_refused(capsys):

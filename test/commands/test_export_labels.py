@@ -55,7 +55,7 @@ def test_folder_comes_back_as_a_data_set_with_the_masks_of_the_network(
     out = tmp_path / 'out'
     options = [*options, '--precision', 'float32']
     assert export_labels.main([str(images), str(out), *options]) == 0
-    assert capsys.readouterr().out == f'{out}: {COUNT} of {COUNT} frames\n'
+    assert capsys.readouterr().out == f'{out}: {COUNT} of {COUNT} frames written\n'
     found = find_frames(out, 'all')
     assert [frame.name for frame in found] == ['0', '1', '2', '3', '4', 'sub_5']
     masks = [expected_mask(frame_bgr, checkpoint_path) for frame_bgr in frames_bgr]
@@ -89,7 +89,7 @@ def test_bags_and_folders_are_read_together_and_the_least_sure_frames_are_picked
     out = tmp_path / 'out'
     assert export_labels.main([str(images), str(bag), str(out), '--pick', '2', *options]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[-1] == f'{out}: 2 of 12 frames'
+    assert printed[-1] == f'{out}: 2 of 12 frames written'
     assert printed[0].startswith(f'bad: 1 x {bag}: ')
     first, second = find_frames(out, 'all')
     assert first.name == '2'
@@ -136,4 +136,4 @@ def test_images_beside_a_bag_are_read(images, options, tmp_path, capsys):
     (folder / '0.png').write_bytes((images / '0.png').read_bytes())
     (folder / 'drive.mcap').touch()
     assert export_labels.main([str(folder), str(out), *options]) == 0
-    assert capsys.readouterr().out == f'{out}: 1 of 1 frames\n'
+    assert capsys.readouterr().out == f'{out}: 1 of 1 frames written\n'

@@ -131,7 +131,7 @@ def test_interrupt_leaves_nothing(tmp_path, signal_number):
     out.mkdir()
     line = command_line('kitti_to_bag', drive, out / 'bag')
     last = interrupted(line, out / 'bag.part/bag/bag.mcap', signal_number)
-    assert last == f'kitti_to_bag: interrupted; {out}/bag is not written'
+    assert last == f'kitti_to_bag: interrupted; {out}/bag was not written'
     assert list(out.iterdir()) == []
 
 

@@ -22,7 +22,7 @@ def parse(request):
         ('fly:=1', "the node has no parameter 'fly'; fcn-road-seg segment --help lists them"),
         (
             'qos_overrides./image.subscription.depth:=5',
-            "'qos_overrides./image.subscription.depth' would have no effect here, where topics "
+            "'qos_overrides./image.subscription.depth' has no effect here, because the topics "
             'have new names in each run; use it with fcn-road-seg segment',
         ),
         ('threshold=0.6', "'threshold=0.6' is not NAME:=VALUE; give e.g. device:=cpu"),

@@ -139,13 +139,16 @@ def test_frames_without_a_grid_are_counted_with_the_reason(tmp_path, run, capsys
     found = run(write_bag(tmp_path / 'bag', topics), '--grid', '--camera-height', '1.65')
     assert len(found['/fcn_road_seg/mask']) == 2
     assert found['/fcn_road_seg/grid'] == []
-    assert 'without a grid: 2 x camera_info is of 60 x 60 pixels' in capsys.readouterr().out
+    assert 'without a grid: 2 x camera_info is for 60 x 60 pixels' in capsys.readouterr().out
 
 
 def test_grid_that_cannot_be_made_is_refused(tmp_path, refusal):
     bag = write_bag(tmp_path / 'bag', {'/image': drive_images(1)})
     text = refusal(bag, '--grid', '--camera-height', '1.65')
-    assert text.endswith('--grid needs the calibration of /image: the bag has no /camera_info')
+    assert text.endswith(
+        '--grid needs the calibration of /image, but the bag has no CameraInfo on /camera_info; '
+        'record it as well, or leave --grid out'
+    )
     text = refusal(bag, '--grid', '--camera-height', '-1')
     assert 'the camera is -1 m above the ground; use a height above 0' in text
 
@@ -191,7 +194,7 @@ def test_missing_messages_are_printed(tmp_path, run, capsys):
     bag = write_bag(tmp_path / 'bag', {'/image': drive_images(3)})
     claim_messages(bag, 3, 5)
     run(bag)
-    text = "missing: 2 messages of the bag's metadata are not in its files"
+    text = "missing: 2 messages listed in the bag's metadata are not in its files"
     assert text in capsys.readouterr().out
 
 
@@ -295,7 +298,7 @@ def test_interrupt_leaves_nothing(tmp_path, random_checkpoint_path, signal_numbe
     argv = (bag, out / 'masks', '--checkpoint', random_checkpoint_path, '--video', out / 'a.mp4')
     line = command_line('segment_bag', *argv)
     last = interrupted(line, out / 'masks.part/masks/masks.mcap', signal_number)
-    assert last == f'segment_bag: interrupted; {out}/masks is not written'
+    assert last == f'segment_bag: interrupted; {out}/masks was not written'
     assert list(out.iterdir()) == []
 
 

@@ -62,7 +62,7 @@ def first_part(command):
 
 
 def test_failure_is_told_at_the_end_with_its_reason(command, first_part):
-    assert first_part.told == "segment_bag: 1 of 2 bags failed; the lines 'failed:' say why"
+    assert first_part.told == "segment_bag: 1 of 2 bags failed; the 'failed:' lines say why"
     counts = '2 bags: 1 written, 0 already there, 1 failed; 4 frames segmented, 0 bad'
     assert counts in first_part.printed
     assert f'failed: {command.drives}/drive_00 is not a readable rosbag2' in first_part.printed
@@ -70,7 +70,7 @@ def test_failure_is_told_at_the_end_with_its_reason(command, first_part):
 
 def test_each_failed_bag_is_named_once_and_nothing_in_vain_is_advised(command, first_part):
     told = command('nope', command.drives / 'drive_01', '--topics', '/nope', '--jobs', 1)
-    assert told == "segment_bag: 1 of 1 bags failed; the lines 'failed:' say why"
+    assert told == "segment_bag: 1 of 1 bags failed; the 'failed:' lines say why"
     reason = '/nope has no images; topics with images: /image'
     assert f'failed: {command.drives}/drive_01: {reason}\n' in command.printed
     for printed in (first_part.printed, command.printed):
@@ -79,10 +79,10 @@ def test_each_failed_bag_is_named_once_and_nothing_in_vain_is_advised(command, f
 
 
 def test_reason_of_the_system_is_told_without_its_number(tmp_path, capsys):
-    counts = RunCounts(failures={'/drive': '[Errno 28] No space left on device; mend that'})
+    counts = RunCounts(failures={'/drive': '[Errno 28] No space left on device; fix that'})
     with pytest.raises(BagError, match='1 of 1 bags failed'):
         print_result(tmp_path, counts, 1)
-    assert 'failed: /drive: No space left on device; mend that\n' in capsys.readouterr().out
+    assert 'failed: /drive: No space left on device; fix that\n' in capsys.readouterr().out
 
 
 def test_manifest_has_checkpoint_options_and_counts(command, first_part, random_checkpoint_path):
@@ -95,8 +95,8 @@ def test_manifest_has_checkpoint_options_and_counts(command, first_part, random_
 
 def test_bag_of_other_options_is_not_replaced(command, first_part):
     told = command('out', command.drives / 'drive_02', '--jobs', 1, '--threshold', 0.7)
-    assert told == "segment_bag: 1 of 1 bags failed; the lines 'failed:' say why"
-    assert 'drive_02 is of another run (options threshold: None, now 0.7)' in command.printed
+    assert told == "segment_bag: 1 of 1 bags failed; the 'failed:' lines say why"
+    assert 'drive_02 is from another run (options threshold: None, now 0.7)' in command.printed
 
 
 def test_rest_is_done_by_another_run_and_all_is_what_one_process_writes(command, first_part):
@@ -124,7 +124,9 @@ def test_interrupt_leaves_whole_bags_only(tmp_path, random_checkpoint_path):
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     last = errors.splitlines()[-1]
-    expected = f'interrupted; the bags in {out} are whole; run it again to continue'
+    expected = (
+        f'interrupted; the bags in {out} are complete; run the same command again to continue'
+    )
     assert last == f'segment_bag: {expected}'
     assert not (out / FOLDER).exists()
     for bag in out.iterdir():
@@ -134,8 +136,8 @@ def test_interrupt_leaves_whole_bags_only(tmp_path, random_checkpoint_path):
 @pytest.mark.parametrize(
     ('argv', 'reason'),
     [
-        (('--video', 'video.mp4'), '--video shows one bag; leave it out'),
-        (('--task-frames', '9'), '--task-frames splits the tasks of --ray; add --ray'),
+        (('--video', 'video.mp4'), '--video shows one bag; leave it out, or give a single bag'),
+        (('--task-frames', '9'), '--task-frames has no effect without --ray; add --ray'),
         (('--jobs', '2', '--checkpoint', '/nowhere.safetensors'), '/nowhere.safetensors does not'),
         (('--grid', '--camera-height', '-1'), 'the camera is -1 m above the ground'),
         (('--device', 'cuda:99'), "device 'cuda:99' "),
@@ -153,13 +155,13 @@ def test_what_cannot_be_done_is_one_line_about_all(tmp_path, argv, reason):
 
 def test_bag_as_the_folder_for_many_is_refused(command):
     told = command('drives/drive_02', command.drives / 'drive_00', command.drives / 'drive_01')
-    assert told.endswith('drive_02 is a bag; with many bags, OUT is a folder for theirs')
+    assert told.endswith('drive_02 is a bag; with many bags, give a folder for the new ones')
 
 
 def test_file_as_the_folder_for_many_is_refused(command):
     (command.root / 'masks').touch()
     told = command('masks', command.drives / 'drive_00', command.drives / 'drive_01')
-    assert told.endswith('/masks is a file; with many bags, OUT is a folder for theirs')
+    assert told.endswith('/masks is a file; with many bags, give a folder for the new ones')
 
 
 def test_mistyped_bag_is_refused_before_the_others_are_done(command):

@@ -60,7 +60,7 @@ from fcn_road_seg.training import road_frames
         (['--rendered', '4', '--encoder-rate', 'inf'], 'encoder rate inf is not a number of at l'),
         (
             ['--rendered', '4', '--skip-scales', '1', 'nan'],
-            r'skip scales \(1.0, nan\) are not all',
+            r'skip scales \(1.0, nan\) are not all finite; use numbers such as 0.01',
         ),
         (
             ['--rendered', '4', '--cache-size', '-1'],
@@ -69,7 +69,7 @@ from fcn_road_seg.training import road_frames
         (['--rendered', '4', '--cache', '/proc/no'], '/proc/no cannot be written to'),
         (['--rendered', '4', '--seed', '-1'], r'seed -1 is not in 0\.\.4294967295'),
         (['--rendered', '4', '--seed', '4294967296'], r'seed 4294967296 is not in 0\.\.42949672'),
-        (['--rendered', '4', '--freeze', '-1'], '-1 steps cannot be frozen; use 0 for none'),
+        (['--rendered', '4', '--freeze', '-1'], 'cannot be frozen for -1 steps; use 0 for none'),
         (
             ['--rendered', '4', '--weights', 'hed', '--freeze-stages', '6'],
             '6 stages cannot be frozen; the encoder has 5',
@@ -106,8 +106,11 @@ def test_error_in_the_arguments_is_one_line_before_training_starts(
     [
         ('/proc/no', r'/proc/no cannot be written to \(No such file or directory\); use another'),
         ('file/out', r'file/out cannot be written to \(Not a directory\); use another folder'),
-        ('a::b', '--out a::b has a variable or :: in its path; use another folder'),
-        ('a$HOME', r'--out a\$HOME has a variable or :: in its path; use another folder'),
+        ('a::b', '--out a::b has an environment variable or :: in its path; use another folder'),
+        (
+            'a$HOME',
+            r'--out a\$HOME has an environment variable or :: in its path; use another folder',
+        ),
         (os.fsdecode(b'caf\xe9'), '--out .* is not UTF-8; use another folder'),
     ],
 )

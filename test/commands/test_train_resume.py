@@ -107,7 +107,7 @@ def test_resumed_run_without_its_best_network_makes_a_new_one(short_run, tmp_pat
         (['--encoder', 'vgg16'], f'{OTHER_NETWORK} of its run'),
         (['--fcn', '32'], f'{OTHER_NETWORK} of its run'),
         (['--width', '0.5'], f'{OTHER_NETWORK} of its run'),
-        (['--val-every', '2'], 'needs --val-every 1, that of its run'),
+        (['--val-every', '2'], 'needs --val-every 1, as in its run'),
         (['--without', 'dice'], 'was trained without ema; give the options of its run'),
         (['--steps', '1'], 'is at step 2, beyond --steps 1; give more steps'),
     ],
@@ -129,7 +129,7 @@ def test_damaged_checkpoint_is_named_before_a_run_is_resumed(short_run, tmp_path
     whole = (run / damaged).read_bytes()
     (run / damaged).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        SystemExit, match=rf'^train: .*{damaged} is no checkpoint of a run \(.*\); '
+        SystemExit, match=rf'^train: .*{damaged} is not a checkpoint of a run \(.*\); '
     ):
         train.main(
             [*arguments, '--steps', '4', '--out', str(run), '--resume', str(run / 'last.ckpt')]
@@ -140,7 +140,7 @@ def test_file_of_another_kind_is_not_resumed(short_run, tmp_path):
     out, arguments = short_run
     network = tmp_path / 'road_fcn.safetensors'
     shutil.copy(out / network.name, network)
-    with pytest.raises(SystemExit, match=r'road_fcn.safetensors is no checkpoint of a run'):
+    with pytest.raises(SystemExit, match=r'road_fcn.safetensors is not a checkpoint of a run'):
         train.main([*arguments, '--out', str(tmp_path), '--resume', str(network)])
 
 
@@ -152,7 +152,7 @@ def test_run_is_not_continued_in_the_folder_of_another(easy_data, tmp_path, monk
         (tmp_path / folder / 'last.ckpt').write_bytes(b'of another run')
     with pytest.raises(
         SystemExit,
-        match=r'train: --resume A/last.ckpt is not of the run in .*; continue it with -',
+        match=r'train: --resume A/last.ckpt is not from the run in .*; continue it with -',
     ):
         train.main([*TINY, '--data', str(easy_data), '--resume', 'A/last.ckpt', *out])
     assert {path.read_bytes() for path in tmp_path.glob('*/*')} == {b'of another run'}

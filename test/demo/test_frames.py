@@ -87,12 +87,13 @@ def bag_of_two_topics(tmp_path):
 
 
 def test_bag_with_several_topics_asks_for_one(bag_of_two_topics):
-    with pytest.raises(DemoError, match=r'choose one by --topic: /a, /b/compressed$'):
+    with pytest.raises(DemoError, match=r'choose one with --topic: /a, /b/compressed$'):
         bag_messages(bag_of_two_topics)
 
 
 def test_topic_that_a_bag_does_not_have_is_refused(bag_of_two_topics):
-    with pytest.raises(DemoError, match=r'no images on /c; --topic is one of /a, /b/compressed$'):
+    text = r'no images on /c; choose one with --topic: /a, /b/compressed$'
+    with pytest.raises(DemoError, match=text):
         bag_messages(bag_of_two_topics, '/c')
 
 
@@ -110,8 +111,8 @@ def test_messages_that_the_node_would_refuse_are_left_out_and_told(tmp_path, cap
     messages = bag_messages(bag)
     assert [message.offset_s for message in messages] == pytest.approx([0, 0.1])
     assert np.array_equal(messages[1].frame_bgr(), FRAMES[1])
-    told = '2 of 4 messages are left out, first: 10 bytes are not a valid Image; record it again'
-    assert told in capsys.readouterr().out
+    told = '2 of 4 messages are left out; first error: 10 bytes are not a valid Image; record it'
+    assert f'{told} again' in capsys.readouterr().out
 
 
 def test_bag_without_images_is_refused(tmp_path):
@@ -122,7 +123,7 @@ def test_bag_without_images_is_refused(tmp_path):
 
 def test_bag_without_a_readable_image_is_refused(tmp_path):
     bad = write_bag(tmp_path / 'bad', {'/a': [b'']})
-    with pytest.raises(DemoError, match=r'bad has no readable image on /a$'):
+    with pytest.raises(DemoError, match=r'bad has no readable image on /a; give another bag'):
         bag_messages(bad)
 
 

@@ -103,30 +103,30 @@ def test_check_passes_if_only_dropped_frames_are_missing():
 
 
 def test_check_fails_without_the_last_frames_mask():
-    with pytest.raises(DemoError, match='the last of 3 frames came back without its mask'):
+    with pytest.raises(DemoError, match='no mask arrived for the last of 3 frames'):
         run_check(3, recording_of([10, 20, 30], [10, 20]))
 
 
 def test_check_fails_without_the_last_frames_overlay():
     recording = recording_of([10, 20], [10, 20])
     del recording.pictures['overlay'][20]
-    with pytest.raises(DemoError, match='the last of 2 frames came back without its overlay'):
+    with pytest.raises(DemoError, match='no overlay arrived for the last of 2 frames'):
         run_check(2, recording)
 
 
 def test_check_fails_on_a_mask_of_another_size_than_its_frame():
     recording = recording_of([10], [10], np.zeros((8, 13), np.uint8))
-    with pytest.raises(DemoError, match=r'mask of size \(8, 13\) .* fits no frame'):
+    with pytest.raises(DemoError, match=r'mask of size \(8, 13\) .* matches no frame'):
         run_check(1, recording)
 
 
 def test_check_fails_on_a_stamp_that_no_frame_has():
-    with pytest.raises(DemoError, match='with the stamp 99 ns fits no frame'):
+    with pytest.raises(DemoError, match='with the timestamp 99 ns matches no frame'):
         run_check(1, recording_of([10], [10, 99]))
 
 
 def test_check_fails_on_wrong_masks():
-    with pytest.raises(DemoError, match=r'only to IoU 0\.0; at least 0\.8'):
+    with pytest.raises(DemoError, match=r'labels is only 0\.0; at least 0\.8'):
         run_check(1, recording_of([10], [10], 255 - PERFECT))
 
 
@@ -135,7 +135,7 @@ def test_check_fails_without_the_last_grid_of_a_calibrated_camera():
     recording = recording_of([10, 20], [10, 20])
     recording.grids[10] = np.zeros((2, 3), np.int8)
     summary = summarise(messages, recording, COUNTS)
-    with pytest.raises(DemoError, match='the last of 2 frames came back without its grid'):
+    with pytest.raises(DemoError, match='no grid arrived for the last of 2 frames'):
         check(messages, recording, summary)
     recording.grids[20] = recording.grids[10]
     check(messages, recording, summary)

@@ -41,5 +41,7 @@ def test_fit_lowers_the_calibration_error():
 def test_frames_of_one_kind_are_refused(missing):
     histogram = labelled(1.0, 0.0)
     getattr(histogram, missing)[:] = 0
-    with pytest.raises(ValueError, match='cannot be fitted to frames that are all'):
+    with pytest.raises(
+        ValueError, match='cannot be fitted to frames that contain only road or only'
+    ):
         fit_logit([histogram])

@@ -62,7 +62,7 @@ def test_bag_of_another_origin_is_refused(job, asked):
 def test_bag_of_another_request_is_refused(job, bag, sha256, threshold, size, difference):
     job.source.write_bytes(b'1' * size)
     other = Request(sha256, {'threshold': threshold, 'input': (32, 96)}).of(job)
-    with pytest.raises(BagError, match=f'is of another run .{difference}.; remove it'):
+    with pytest.raises(BagError, match=f'is from another run .{difference}.; remove it'):
         read_manifest(bag, other)
 
 
@@ -71,5 +71,5 @@ def test_bag_that_is_not_whole_is_refused(bag, asked, content):
     (bag / 'bag.mcap').unlink()
     if content is not None:
         (bag / 'bag.mcap').write_bytes(content)
-    with pytest.raises(BagError, match=r'bag\.mcap does not have its 3 bytes; remove'):
+    with pytest.raises(BagError, match=r'bag\.mcap is missing or not 3 bytes long; remove'):
         read_manifest(bag, asked)

@@ -64,7 +64,7 @@ def test_bag_whose_output_cannot_be_written_is_to_be_run_again(tmp_path, drives)
     out = tmp_path / 'file/out'
     (outcome,) = label_in_processes(grey_assignment(out), jobs_of(drives[:1], out), 1)
     assert 'Not a directory' in outcome.error
-    assert outcome.error.endswith('; mend that and run it again')
+    assert outcome.error.endswith('; fix that and run the command again')
 
 
 def test_bag_on_a_failed_gpu_is_not_tried_again_and_another_process_does_the_next(
@@ -112,7 +112,7 @@ def test_bag_that_kills_every_worker_is_given_up_and_the_others_done(tmp_path, d
             errors[event.job] = event.error
     assert kills == MAX_ATTEMPTS
     assert f'its process died {MAX_ATTEMPTS} times' in errors[jobs[0]]
-    assert 'use fewer --jobs, or free some memory, and run it again' in errors[jobs[0]]
+    assert 'use fewer --jobs, or free some memory, and run the command again' in errors[jobs[0]]
     assert errors[jobs[1]] == ''
 
 

@@ -73,7 +73,7 @@ def test_only_what_may_have_passed_is_to_be_run_again(assignment, jobs, work):
     assert counts.written == 1
     unreadable, absent = counts.failures[str(jobs[0].source)], counts.failures[str(jobs[1].source)]
     assert unreadable.endswith('; give the folder of a bag, or a .mcap or .db3 file')
-    expected = f"No such file or directory: '{gone}'; mend that and run it again"
+    expected = f"No such file or directory: '{gone}'; fix that and run the command again"
     assert absent.endswith(expected)
 
 

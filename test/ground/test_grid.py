@@ -214,7 +214,7 @@ def test_camera_that_looks_up_is_refused():
         ({'resolution_m': 0.0}, 'is empty; use metres'),
         ({'x_max_m': 5.0}, 'the grid from 6 to 5 m, 20 m wide, .* is empty'),
         ({'width_m': float('nan')}, 'is not finite; use metres'),
-        ({'resolution_m': 100.0}, 'the grid has no cell of 100 m; use a smaller resolution'),
+        ({'resolution_m': 100.0}, 'the grid is too small for a cell of 100 m; use smaller cells'),
     ],
 )
 def test_bad_grid_is_refused(changes, text):

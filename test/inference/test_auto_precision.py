@@ -98,22 +98,22 @@ def test_reason_names_the_agreement(cpu):
     agreements = {'int8': FAR, 'bfloat16': Agreement(0.9996, 0.0001)}
     assert choose_precision(CPU, 'auto', agreements, FULL).reason == (
         'the fastest here whose masks agree with those of float32 '
-        '(IoU 0.9996, 0.010 % of the pixels differ); int8 differs too much from it '
-        '(IoU 0.9979, 0.050 % of the pixels differ; 0.998 is needed)'
+        '(IoU 0.9996, 0.010 % of the pixels differ); int8 differs too much from float32 '
+        '(IoU 0.9979, 0.050 % of the pixels differ; an IoU of 0.998 is needed)'
     )
 
 
 def test_reason_says_what_the_cpu_lacks(cpu):
     cpu(AVX2)
     reason = choose_precision(CPU, 'auto', ALL_CLOSE, FULL).reason
-    assert reason == 'this CPU has neither VNNI nor AMX for a faster one'
+    assert reason == 'a faster one needs VNNI or AMX, which this CPU lacks'
 
 
 @pytest.mark.parametrize('agreements', [{}, {'float16': CLOSE}])
 def test_remedy_for_a_checkpoint_without_agreements_is_to_calibrate_it(cpu, agreements):
     cpu(VNNI)
     assert choose_precision(CPU, 'auto', agreements, FULL).reason == (
-        'int8 is faster here, but untested; compare the checkpoint with fcn-road-seg calibrate'
+        'int8 is faster here, but untested; calibrate the checkpoint with fcn-road-seg calibrate'
     )
 
 

@@ -399,7 +399,7 @@ def test_auto_is_the_precision_that_is_chosen_with_its_reason(calibrated_checkpo
 
 def test_precision_that_is_asked_for_needs_no_agreement(calibrated_checkpoint):
     segmenter = RoadSegmenter(calibrated_checkpoint, 'cpu', 'float32')
-    assert (segmenter.precision, segmenter.precision_reason) == ('float32', 'asked for by name')
+    assert (segmenter.precision, segmenter.precision_reason) == ('float32', 'requested explicitly')
 
 
 def test_both_backends_give_the_same_mask(random_checkpoint, frame):

@@ -52,7 +52,7 @@ def test_compressed_messages_go_to_the_compressed_topic(parameters, tmp_path):
 def test_node_that_cannot_start_is_told_at_once(tmp_path):
     log_path = tmp_path / 'node.log'
     parameters = ['checkpoint:=/nowhere.safetensors']
-    text = r'the node did not start, but ended with status 1; .*node\.log may say why'
+    text = r'the node ended during startup with status 1; see .*node\.log'
     with pytest.raises(LiveError, match=text), live_session(MESSAGES, parameters, log_path):
         pass
     assert '/nowhere.safetensors does not exist' in log_path.read_text()
@@ -61,7 +61,7 @@ def test_node_that_cannot_start_is_told_at_once(tmp_path):
 def test_node_that_ends_early_is_told(parameters, tmp_path):
     with live_session(MESSAGES, parameters, tmp_path / 'node.log') as session:
         session.process.kill()
-        text = r'the node ended with status -9; .*node\.log may say why'
+        text = r'the node ended with status -9; see .*node\.log'
         with pytest.raises(LiveError, match=text):
             session.stream([0.0, 1.0])
 

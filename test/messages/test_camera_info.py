@@ -66,11 +66,19 @@ def test_odd_sizes_may_be_rounded_by_binning():
         (
             {},
             (375, 1242),
-            'camera_info is of 640 x 480 pixels, and the images have 1242 x 375',
+            'camera_info is for 640 x 480 pixels, but the images have 1242 x 375',
         ),
-        ({'k': [float('nan'), *K[1:]]}, HW, 'the camera matrix is not 3 x 3 finite'),
-        ({'k': [0.0, *K[1:]]}, HW, 'is singular or not one of a camera'),
-        ({'d': array('d', [float('nan')] * 5)}, HW, 'a distortion coefficient is not finite'),
+        (
+            {'k': [float('nan'), *K[1:]]},
+            HW,
+            r'the camera matrix \[nan, .*\] is not 3 x 3 with finite numbers',
+        ),
+        ({'k': [0.0, *K[1:]]}, HW, 'is singular or not of the form fx 0 cx 0 fy cy 0 0 1'),
+        (
+            {'d': array('d', [float('nan')] * 5)},
+            HW,
+            r'distortion coefficients \[nan, .*\] are not all finite',
+        ),
         ({'distortion_model': 'thin'}, HW, "distortion model 'thin' is unknown; use one of plumb"),
         ({'distortion_model': 'x' * 10**6}, HW, f"model '{'x' * 40}' is unknown"),
         ({'d': array('d', bytes(8 * 10**6))}, HW, 'camera_info has 1000000 distortion coeff'),

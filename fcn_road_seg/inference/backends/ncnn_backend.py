@@ -40,7 +40,7 @@ class NcnnBackend:
         options.use_winograd63_convolution = False
         graph = NcnnGraph(network)
         if self._net.load_param_mem(graph.text()):
-            raise NcnnError(f'{self.info} does not read the network; try another version')
+            raise NcnnError(f'{self.info} cannot read the network; try another version')
         # ncnn reads weights from files only. Every start writes these 62 MB, in 0.1 s. A cached
         # file saved nothing: all of this took 0.54 s without it, and 0.58 s with it and a check
         # of its hash (medians of 9).
@@ -49,7 +49,7 @@ class NcnnBackend:
             with path.open('wb') as file:
                 file.writelines(graph.weights())
             if self._net.load_model(str(path)):
-                raise NcnnError(f'{self.info} does not read the weights; try another version')
+                raise NcnnError(f'{self.info} cannot read the weights; try another version')
 
     def road_logit(self, frame_rgb: np.ndarray) -> np.ndarray:
         """Return the logit of p(road), (H, W) float32, for (H, W, 3) uint8 RGB.
