@@ -22,10 +22,10 @@ run() {
 
 # The common start of all runs: early in a training, where pieces still make a difference.
 python -m fcn_road_seg train "${common[@]}" --rendered 800=0.35 --weights none --batch 6 --crop 192x320 \
-    --without ema smoothing stretch shadows occluders blur --steps 1000 --val-every 1000 --out "$out/base"
+    --without ema smoothing stretch style shadows occluders blur --steps 1000 --val-every 1000 --out "$out/base"
 base="$out/base/best.ckpt"
 run full 200 --weights "$base"
-for piece in shadows light blur occluders zoom stretch ema dice smoothing; do
+for piece in style shadows light blur occluders zoom stretch ema dice smoothing; do
     run "no-$piece" 200 --weights "$base" --without "$piece"
 done
 

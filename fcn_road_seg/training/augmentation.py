@@ -17,6 +17,8 @@ from fcn_road_seg.synthetic.cast_shadows import cast_shadows, draw_chosen
 
 # At a zoom below 1, a whole frame does not fill its crop: the margin is void.
 LOWEST_WHOLE_ZOOM = 0.85
+# Styles are exchanged up to a random frequency of at most this many cycles per crop.
+HIGHEST_STYLE_CYCLES = 10
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Augmentation:
             less.
         rotation_deg: largest rotation to either side.
         mirror: whether each crop is mirrored with a probability of 1/2.
+        style: probability that a crop moves towards the style of another one (`exchange_styles`).
         light: exposure, contrast, saturation, colour cast and gamma each change by a random
             factor whose logarithm is at most `light` times its usual range; sensor noise is added.
         shadows: probability that shadows are cast on a crop.
@@ -49,6 +52,7 @@ class Augmentation:
     stretch: float = 0.0
     rotation_deg: float = 0.0
     mirror: bool = False
+    style: float = 0.0
     light: float = 0.0
     shadows: float = 0.0
     occluders: float = 0.0
@@ -66,11 +70,13 @@ class Augmentation:
             h, w = label.shape
             crop_hw = self.crop_hw or self.input_rule.input_hw((h, w))
             pairs_by_hw.setdefault(crop_hw, []).append(self._crop(frame, label, crop_hw))
-        return [self._alter(pairs) for pairs in pairs_by_hw.values()]
+        xs = [torch.stack([x for x, _ in pairs]) for pairs in pairs_by_hw.values()]
+        ys = [torch.stack([y for _, y in pairs]) for pairs in pairs_by_hw.values()]
+        if self.style:
+            xs = exchange_styles(xs, self.style)
+        return [self._alter(x, y) for x, y in zip(xs, ys, strict=True)]
 
-    def _alter(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        x = torch.stack([crop for crop, _ in pairs])
-        y = torch.stack([label for _, label in pairs])
+    def _alter(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if self.occluders:
             x, y = paste_occluders(x, y, draw_chosen(x, self.occluders))
         if self.shadows:
@@ -132,6 +138,33 @@ class Augmentation:
         x = middle + (x - middle) * factor(0.25)
         noise = torch.rand(len(x), 1, 1, 1, device=x.device) * 0.03 * self.light
         return (x + torch.randn_like(x) * noise).clamp(0, 1)
+
+
+def exchange_styles(batches: Sequence[Tensor], share: float) -> list[Tensor]:
+    """Return `batches` with a `share` of their crops moved towards the style of another crop.
+
+    `batches` are [N, 3, h, w] in [0, 1]; the other crop may be of another size. A style is the
+    amplitudes of the lowest spatial frequencies, including the mean: exposure, colour cast and
+    large-scale light, by which cameras and times of day differ. The phases, and with them the
+    contents, stay (Yang and Soatto 2020, FDA: Fourier Domain Adaptation for Semantic Segmentation;
+    there, the amplitudes are replaced, while here they move a random part of the way).
+    """
+    smallest = min(side for x in batches for side in x.shape[-2:])
+    cycles = min(1 + int(torch.randint(HIGHEST_STYLE_CYCLES, ())), (smallest - 1) // 2)
+    # Negative frequencies are the last rows; rfft2 leaves out negative columns.
+    low = (..., [*range(cycles + 1), *range(-cycles, 0)], slice(cycles + 1))
+    # With this norm, amplitudes do not depend on the size of a crop.
+    spectra = [torch.fft.rfft2(x, norm='forward') for x in batches]
+    amplitudes = torch.cat([spectrum[low].abs() for spectrum in spectra])
+    others = amplitudes.roll(1 + int(torch.randint(max(len(amplitudes) - 1, 1), ())), dims=0)
+    moved = amplitudes.lerp(others, torch.rand(len(amplitudes), 1, 1, 1, device=others.device))
+    styled = []
+    sizes = [len(x) for x in batches]
+    for x, spectrum, amplitude in zip(batches, spectra, moved.split(sizes), strict=True):
+        spectrum[low] = torch.polar(amplitude, spectrum[low].angle())
+        altered = torch.fft.irfft2(spectrum, x.shape[-2:], norm='forward').clamp(0, 1)
+        styled.append(torch.where(draw_chosen(x, share), altered, x))
+    return styled
 
 
 def paste_occluders(x: Tensor, y: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:

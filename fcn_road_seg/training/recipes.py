@@ -22,6 +22,7 @@ PIECES: dict[str, dict[str, Any]] = {
     'stretch': {'stretch': 0.0},
     'rotation': {'rotation_deg': 0.0},
     'mirror': {'mirror': False},
+    'style': {'style': 0.0},
     'light': {'light': 0.0},
     'shadows': {'shadows': 0.0},
     'occluders': {'occluders': 0.0},
@@ -80,6 +81,7 @@ class Recipe:
     stretch: float
     rotation_deg: float
     mirror: bool
+    style: float
     light: float
     shadows: float
     occluders: float
@@ -134,6 +136,7 @@ STRONG = Recipe(
     stretch=0.7,
     rotation_deg=4.0,
     mirror=True,
+    style=0.5,
     light=1.0,
     shadows=0.4,
     occluders=0.3,

@@ -4,7 +4,7 @@ import torch
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.synthetic.cast_shadows import cast_shadows
-from fcn_road_seg.training.augmentation import Augmentation, paste_occluders
+from fcn_road_seg.training.augmentation import Augmentation, exchange_styles, paste_occluders
 
 ZOOM, LIGHT = (0.7, 1.8), 1.0
 
@@ -116,9 +116,63 @@ def test_light_changes_frames_one_by_one_and_no_label():
     assert len(set(means.tolist())) == 8
 
 
+def spectrum(x):
+    return torch.fft.fft2(x, norm='forward')
+
+
+def grey_crops(*sizes_hw):
+    """A batch of one crop for each size, none of which comes near 0 or 1."""
+    return [0.4 + 0.1 * torch.rand(1, 3, h, w) + 0.05 * i for i, (h, w) in enumerate(sizes_hw)]
+
+
+def test_style_changes_only_amplitudes_of_low_frequencies():
+    batches = grey_crops((64, 96), (64, 96))
+    for x, styled in zip(batches, exchange_styles(batches, 1.0), strict=True):
+        before, after = spectrum(x), spectrum(styled)
+        differs = (before.abs() - after.abs()).abs() > 1e-6
+        highest = [int(index.max()) for index in differs.nonzero(as_tuple=True)[2:]]
+        assert differs[..., 0, 0].all()
+        assert not differs[..., 11:-10, :].any()
+        assert not differs[..., 11:-10].any()
+        assert min(highest) > 0
+        # The angle of a tiny amplitude means nothing.
+        turned = torch.angle(before * after.conj()).abs()
+        assert turned[before.abs() > 1e-4].max() < 1e-2
+
+
+def test_style_comes_from_crops_of_any_size_and_moves_part_of_the_way():
+    batches = grey_crops((64, 96), (30, 200))
+    ways = set()
+    for _ in range(5):
+        for x, styled, other in zip(
+            batches, exchange_styles(batches, 1.0), batches[::-1], strict=True
+        ):
+            way = (styled.mean() - x.mean()) / (other.mean() - x.mean())
+            assert -1e-4 < way < 1 + 1e-4
+            ways.add(round(float(way), 3))
+    assert len(ways) > 5
+
+
+def test_crops_that_are_not_chosen_and_a_single_crop_keep_their_style():
+    batches = grey_crops((64, 96), (30, 200))
+    for x, same in zip(batches, exchange_styles(batches, 0.0), strict=True):
+        assert torch.equal(same, x)
+    (alone,) = exchange_styles(batches[:1], 1.0)
+    assert torch.allclose(alone, batches[0], atol=1e-5)
+    (tiny,) = exchange_styles([torch.rand(4, 3, 2, 5)], 1.0)
+    assert tiny.shape == (4, 3, 2, 5)
+
+
 def test_same_seed_gives_the_same_crops():
     frame, label = scene(64, 96)
-    every = {'zoom': ZOOM, 'light': LIGHT, 'shadows': 0.5, 'occluders': 0.5, 'blur': 0.5}
+    every = {
+        'zoom': ZOOM,
+        'style': 0.5,
+        'light': LIGHT,
+        'shadows': 0.5,
+        'occluders': 0.5,
+        'blur': 0.5,
+    }
     augment = augmentation((32, 32), (64, 96), **every)
     torch.manual_seed(5)
     ((first_x, first_y),) = augment([frame], [label])
