@@ -116,7 +116,9 @@ def test_bag_that_does_not_exist_is_told_in_one_line(tmp_path):
 
 def test_node_that_cannot_start_is_told_with_its_log(tmp_path):
     argv = ['--frames', '1', '--out', str(tmp_path)]
-    with pytest.raises(SystemExit, match=r'^demo: the node did not start, .*/node\.log may say'):
+    with pytest.raises(
+        SystemExit, match=r'^demo: the node ended during startup with status 1; see .*/node\.log$'
+    ):
         demo.main([*argv, '--parameter', 'checkpoint:=/nowhere.safetensors'])
     assert '/nowhere.safetensors does not exist' in (tmp_path / 'node.log').read_text()
 
