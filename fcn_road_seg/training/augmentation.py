@@ -155,13 +155,14 @@ def exchange_styles(batches: Sequence[Tensor], share: float) -> list[Tensor]:
     low = (..., [*range(cycles + 1), *range(-cycles, 0)], slice(cycles + 1))
     # With this norm, amplitudes do not depend on the size of a crop.
     spectra = [torch.fft.rfft2(x, norm='forward') for x in batches]
-    amplitudes = torch.cat([spectrum[low].abs() for spectrum in spectra])
-    others = amplitudes.roll(1 + int(torch.randint(max(len(amplitudes) - 1, 1), ())), dims=0)
-    moved = amplitudes.lerp(others, torch.rand(len(amplitudes), 1, 1, 1, device=others.device))
+    lows = torch.cat([spectrum[low] for spectrum in spectra])
+    amplitudes = lows.abs()
+    others = amplitudes.roll(1 + int(torch.randint(max(len(lows) - 1, 1), ())), dims=0)
+    moved = amplitudes.lerp(others, torch.rand(len(lows), 1, 1, 1, device=lows.device))
+    new_lows = torch.polar(moved, lows.angle()).split([len(x) for x in batches])
     styled = []
-    sizes = [len(x) for x in batches]
-    for x, spectrum, amplitude in zip(batches, spectra, moved.split(sizes), strict=True):
-        spectrum[low] = torch.polar(amplitude, spectrum[low].angle())
+    for x, spectrum, new_low in zip(batches, spectra, new_lows, strict=True):
+        spectrum[low] = new_low
         altered = torch.fft.irfft2(spectrum, x.shape[-2:], norm='forward').clamp(0, 1)
         styled.append(torch.where(draw_chosen(x, share), altered, x))
     return styled

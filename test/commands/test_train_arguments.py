@@ -69,7 +69,10 @@ from fcn_road_seg.training import road_frames
         (['--rendered', '4', '--cache', '/proc/no'], '/proc/no cannot be written to'),
         (['--rendered', '4', '--seed', '-1'], r'seed -1 is not in 0\.\.4294967295'),
         (['--rendered', '4', '--seed', '4294967296'], r'seed 4294967296 is not in 0\.\.42949672'),
-        (['--rendered', '4', '--freeze', '-1'], 'cannot be frozen for -1 steps; use 0 for none'),
+        (
+            ['--rendered', '4', '--freeze', '-1'],
+            'the encoder cannot be frozen for -1 steps; use 0 for none',
+        ),
         (
             ['--rendered', '4', '--weights', 'hed', '--freeze-stages', '6'],
             '6 stages cannot be frozen; the encoder has 5',
