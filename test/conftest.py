@@ -18,6 +18,7 @@ import torch
 from fcn_road_seg.model import shipped_checkpoints
 from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.utils.cpu_features import usable_cpus
 
@@ -93,9 +94,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope='session')
 def random_model() -> RoadFCN:
-    """An FCN-8 on vgg16 whose batch norm statistics are not trivial."""
+    """A narrow FCN-8 on vgg16 whose batch norm statistics are not trivial."""
     torch.manual_seed(1)
-    model = RoadFCN()
+    model = RoadFCN(RoadFCNConfig(width=0.25))
     for norm in model.decoder.norms:
         norm.running_mean.uniform_(-0.5, 0.5)
         norm.running_var.uniform_(0.5, 2.0)

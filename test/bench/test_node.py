@@ -53,8 +53,8 @@ def test_inference_takes_less_than_the_whole_latency(measured, name):
 def test_cpu_time_and_memory_are_the_nodes(measured, name):
     node = measured.report[name]
     assert node['cpu_ms_per_frame'] > 0
-    # PyTorch alone takes this much.
-    assert node['peak_memory_mib'] > 150
+    # Python, rclpy, OpenCV and ncnn alone take this much.
+    assert node['peak_memory_mib'] > 100
 
 
 def test_figures_are_printed_and_the_log_is_kept(measured, name):

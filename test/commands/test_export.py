@@ -70,8 +70,7 @@ def instant(monkeypatch, shipped):
 def mask_as_of_the_network(model, frames, threshold=None):
     """Return ONNX's mask, after checking it against that of the network itself.
 
-    The default threshold is the median of p(road), the hardest one: at 0.5 a random network
-    calls everything road.
+    The default threshold is the median of p(road), the hardest one.
     """
     (p_road,) = model.session.run(None, {'frames_rgb': frames})
     with torch.inference_mode():

@@ -18,6 +18,7 @@ from fcn_road_seg.ros.parameters import PARAMETERS
 from test.helpers.peer import Peer
 
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+# At this size, the default network takes about a second a frame on a CPU.
 LARGE = ('-p', 'input_height:=352', '-p', 'input_width:=1216')
 
 
@@ -42,10 +43,8 @@ FRONT = ('-r', '__ns:=/front', '-r', '__node:=seg')
 
 
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
-def test_signal_in_mid_inference_ends_it_with_status_0_within_2_s(
-    connected, random_checkpoint_path, signal_number
-):
-    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
+def test_signal_in_mid_inference_ends_it_with_status_0_within_2_s(connected, signal_number):
+    node, peer = connected(*LARGE)
     for _ in range(3):
         peer.send(FRAME)
     peer.spin_for(0.1)
@@ -56,9 +55,9 @@ def test_signal_in_mid_inference_ends_it_with_status_0_within_2_s(
     assert 'frames: ' in node.log
 
 
-def test_signals_after_the_first_change_nothing(connected, random_checkpoint_path):
+def test_signals_after_the_first_change_nothing(connected):
     # A shell sends them to all its group, and a launch file to its nodes besides.
-    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
+    node, peer = connected(*LARGE)
     peer.send(FRAME)
     peer.spin_for(0.1)
     for signal_number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
@@ -295,8 +294,8 @@ def test_signal_leaves_no_shared_memory_behind(start_node, peer, signal_number):
     assert [path for path in own if Path(path).exists()] == []
 
 
-def test_shutdown_transition_in_mid_inference_ends_the_process(connected, random_checkpoint_path):
-    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *LARGE)
+def test_shutdown_transition_in_mid_inference_ends_the_process(connected):
+    node, peer = connected(*LARGE)
     peer.send(FRAME)
     peer.spin_for(0.1)
     start = time.monotonic()

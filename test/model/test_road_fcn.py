@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -139,7 +141,7 @@ def test_uint8_frames_are_normalised_as_imagenet_expects(random_model):
 
 def test_decoder_joins_skips_after_relu_and_before_batch_norm(random_model):
     decoder = random_model.decoder
-    pools = torch.randn(1, 256, 8, 8), torch.randn(1, 512, 4, 4), torch.randn(1, 512, 2, 2)
+    pools = torch.randn(1, 64, 8, 8), torch.randn(1, 128, 4, 4), torch.randn(1, 128, 2, 2)
     y = pools[2]
     for i, skip in enumerate((decoder.skips[0](pools[1]), decoder.skips[1](pools[0]), 0, 0, 0)):
         y = decoder.norms[i](torch.relu(decoder.deconvs[i](y)) + skip)
@@ -154,9 +156,9 @@ def test_fcn_32_16_and_8_have_as_many_skips(count):
 
 
 def test_skip_scale_zero_leaves_only_the_skips_bias(random_model):
-    scaled = RoadFCN(RoadFCNConfig(skip_scales=(0.0, 1.0))).eval()
+    scaled = RoadFCN(replace(random_model.config, skip_scales=(0.0, 1.0))).eval()
     scaled.load_state_dict(random_model.state_dict())
-    pools = torch.randn(1, 256, 8, 8), torch.randn(1, 512, 4, 4), torch.randn(1, 512, 2, 2)
+    pools = torch.randn(1, 64, 8, 8), torch.randn(1, 128, 4, 4), torch.randn(1, 128, 2, 2)
     silenced = (pools[0], torch.zeros_like(pools[1]), pools[2])
     assert torch.allclose(scaled.decoder(*pools), random_model.decoder(*silenced), atol=1e-5)
 

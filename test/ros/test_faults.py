@@ -271,10 +271,10 @@ raise SystemExit(main(sys.argv))
 """
 
 
-def test_one_core_is_enough_for_frames_services_and_a_quick_end(connected, checkpoint):
+def test_one_core_is_enough_for_frames_services_and_a_quick_end(connected):
     size = ('-p', 'input_height:=192', '-p', 'input_width:=640')
     command = (sys.executable, '-c', ON_ONE_CORE)
-    node, peer = connected(*checkpoint, *size, command=command, topics=('mask',))
+    node, peer = connected(*size, command=command, topics=('mask',))
     assert len(psutil.Process(node.process.pid).cpu_affinity()) == 1
     before = values_of(peer.next_diagnostics())
     for _ in range(20):

@@ -35,9 +35,8 @@ def test_bad_message_is_refused_with_a_warning_and_the_next_good_one_segmented(c
     assert '2 refused' in node.log
 
 
-def test_newest_frame_wins_and_every_other_one_is_counted(connected, random_checkpoint_path):
-    size = ('-p', 'input_height:=256', '-p', 'input_width:=256')
-    node, peer = connected('-p', f'checkpoint:={random_checkpoint_path}', *size)
+def test_newest_frame_wins_and_every_other_one_is_counted(connected):
+    node, peer = connected('-p', 'input_height:=256', '-p', 'input_width:=256')
     sent_before = peer._stamp
     for _ in range(40):
         last = peer.send(FRAME)

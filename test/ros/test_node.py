@@ -43,11 +43,10 @@ def shared_peer(start_module_node):
 
 
 @pytest.fixture(scope='module')
-def slow_peer(start_module_node, random_checkpoint_path):
+def slow_peer(start_module_node):
     """A peer of a node that computes for seconds on each frame."""
     size = ('-p', 'input_height:=352', '-p', 'input_width:=2432', '-p', 'num_threads:=1')
-    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
-    start_module_node(*RELIABLE, '-r', '__ns:=/slow', *checkpoint, *size)
+    start_module_node(*RELIABLE, '-r', '__ns:=/slow', *size)
     peer = Peer('slow', ('mask',))
     peer.connect()
     yield peer
