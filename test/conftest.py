@@ -92,15 +92,35 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('cache'))
 
 
-@pytest.fixture(scope='session')
-def random_model() -> RoadFCN:
-    """A narrow FCN-8 on vgg16 whose batch norm statistics are not trivial."""
+def _random_network(width: float) -> RoadFCN:
+    """Return an FCN-8 on vgg16 whose batch norm statistics are not trivial."""
     torch.manual_seed(1)
-    model = RoadFCN(RoadFCNConfig(width=0.25))
+    model = RoadFCN(RoadFCNConfig(width=width))
     for norm in model.decoder.norms:
         norm.running_mean.uniform_(-0.5, 0.5)
         norm.running_var.uniform_(0.5, 2.0)
     return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope='session')
+def random_model() -> RoadFCN:
+    """A narrow network, since most tests need any network, and this one is quick."""
+    return _random_network(0.25)
+
+
+@pytest.fixture(scope='session')
+def wide_checkpoint() -> Checkpoint:
+    """For tests of what a network of width 1 takes: memory, work, time."""
+    return Checkpoint(_random_network(1.0), InputRule(pixels=64 * 96))
+
+
+@pytest.fixture(scope='session')
+def wide_checkpoint_path(
+    wide_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    path = tmp_path_factory.mktemp('checkpoint') / 'wide.safetensors'
+    save_checkpoint(wide_checkpoint, path)
+    return path
 
 
 @pytest.fixture(scope='session')

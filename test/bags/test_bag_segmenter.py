@@ -20,16 +20,13 @@ from test.helpers.bag_files import (
     write_compressed_bag,
     write_humble_bag,
 )
-from test.helpers.kitti_trees import rendered
-
-# About the median of what the random network says of `rendered`: half of each mask is road.
-THRESHOLD = 0.486
+from test.helpers.kitti_trees import HALF_ROAD_THRESHOLD, rendered
 
 
 @pytest.fixture(scope='module')
 def segmenter(random_checkpoint_path):
     segmenter = RoadSegmenter(random_checkpoint_path, 'cpu')
-    segmenter.threshold = THRESHOLD
+    segmenter.threshold = HALF_ROAD_THRESHOLD
     return segmenter
 
 

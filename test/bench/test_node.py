@@ -13,14 +13,14 @@ from fcn_road_seg.commands import bench
 
 
 @pytest.fixture(scope='module')
-def measured(random_checkpoint_path, tmp_path_factory):
+def measured(wide_checkpoint_path, tmp_path_factory):
     """A real run of six frames without and six with the overlay: its folder and its output."""
     out = tmp_path_factory.mktemp('bench')
     argv = ['--node', '--rounds', '0', '--frames', '6', '--rate', '5', '--frame', '48x96']
     argv += ['--device', 'cpu', '--parameter', 'threshold:=0.4', '--out', str(out)]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        assert bench.main(['--checkpoint', str(random_checkpoint_path), *argv]) == 0
+        assert bench.main(['--checkpoint', str(wide_checkpoint_path), *argv]) == 0
     report = json.loads((out / 'bench.json').read_text())['node']
     return SimpleNamespace(out=out, printed=printed.getvalue(), report=report)
 
@@ -53,8 +53,8 @@ def test_inference_takes_less_than_the_whole_latency(measured, name):
 def test_cpu_time_and_memory_are_the_nodes(measured, name):
     node = measured.report[name]
     assert node['cpu_ms_per_frame'] > 0
-    # Python, rclpy, OpenCV and ncnn alone take this much.
-    assert node['peak_memory_mib'] > 100
+    # The imports and the weights take about 60 MiB each, and ncnn copies the weights.
+    assert node['peak_memory_mib'] > 150
 
 
 def test_figures_are_printed_and_the_log_is_kept(measured, name):
@@ -71,9 +71,9 @@ def test_report_has_the_parameters_of_the_node(measured):
     assert 'threshold:=0.4' in measured.report['parameters']
 
 
-def test_interrupted_bench_ends_its_node(random_checkpoint_path, tmp_path):
+def test_interrupted_bench_ends_its_node(wide_checkpoint_path, tmp_path):
     command = [sys.executable, '-m', 'fcn_road_seg', 'bench', '--node', '--rounds', '0']
-    command += ['--checkpoint', random_checkpoint_path, '--device', 'cpu', '--out', tmp_path]
+    command += ['--checkpoint', wide_checkpoint_path, '--device', 'cpu', '--out', tmp_path]
     log_path = tmp_path / 'overlay_off.log'
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         while run.poll() is None:

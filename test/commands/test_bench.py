@@ -14,27 +14,17 @@ from fcn_road_seg.bench import variants
 from fcn_road_seg.bench.options import LABELS
 from fcn_road_seg.bench.report import digits
 from fcn_road_seg.commands import bench
-from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fcn_road_seg.model.input_rule import InputRule
+from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.network_config import RoadFCNConfig
-from fcn_road_seg.model.road_fcn import RoadFCN
 
 NAMES = ['eager', 'folded']
 
 
 @pytest.fixture(scope='module')
-def wide_path(tmp_path_factory):
-    """The checkpoint of a random network of width 1."""
-    path = tmp_path_factory.mktemp('checkpoint') / 'wide.safetensors'
-    save_checkpoint(Checkpoint(RoadFCN().eval(), InputRule(pixels=64 * 96)), path)
-    return path
-
-
-@pytest.fixture(scope='module')
-def tiny(wide_path, tmp_path_factory):
+def tiny(wide_checkpoint_path, tmp_path_factory):
     """A real run, of two rounds at two small sizes: its folder, and what it printed."""
     out = tmp_path_factory.mktemp('bench')
-    argv = ['--checkpoint', str(wide_path), '--device', 'cpu', '--frame', '48x96']
+    argv = ['--checkpoint', str(wide_checkpoint_path), '--device', 'cpu', '--frame', '48x96']
     argv += ['--sizes', '32x64', '64x64', '--networks', 'folded', '--rounds', '2']
     threads = torch.get_num_threads(), cv2.getNumThreads()
     printed = io.StringIO()
@@ -65,13 +55,13 @@ def test_report_has_the_documented_keys(tiny):
     assert list(tiny.report['memory']) == ['size', *NAMES, 'segmenter']
 
 
-def test_report_says_what_was_measured_on_what(tiny, wide_path):
+def test_report_says_what_was_measured_on_what(tiny, wide_checkpoint_path):
     report = tiny.report
     assert report['rounds'] == 2
     assert report['threads'] == 1
     assert report['device'] == 'cpu'
     assert report['versions']['torch'] == torch.__version__
-    sha256 = load_checkpoint(wide_path).sha256
+    sha256 = load_checkpoint(wide_checkpoint_path).sha256
     assert report['checkpoint_sha256'] == sha256
     assert sha256[:12] in tiny.printed
 

@@ -28,18 +28,16 @@ from test.helpers.bag_files import (
     write_bag,
     write_humble_bag,
 )
-from test.helpers.kitti_trees import raw_drive, rendered, road_folder
+from test.helpers.kitti_trees import HALF_ROAD_THRESHOLD, raw_drive, rendered, road_folder
 from test.helpers.peer import Peer
 
-# About the median of what the random network says of `rendered`: half of each mask is road.
-THRESHOLD = 0.486
 KITTI_SAMPLE = Path(__file__).parents[3] / 'shared/data/kitti_road_sample'
 
 
 @pytest.fixture(scope='module')
 def segmenter(random_checkpoint_path):
     segmenter = RoadSegmenter(random_checkpoint_path, 'cpu')
-    segmenter.threshold = THRESHOLD
+    segmenter.threshold = HALF_ROAD_THRESHOLD
     return segmenter
 
 
@@ -49,7 +47,12 @@ def run(tmp_path, random_checkpoint_path):
 
     def run(path, *argv):
         out = tmp_path / 'out'
-        settings = ('--checkpoint', str(random_checkpoint_path), '--threshold', str(THRESHOLD))
+        settings = (
+            '--checkpoint',
+            str(random_checkpoint_path),
+            '--threshold',
+            str(HALF_ROAD_THRESHOLD),
+        )
         assert segment_bag.main([str(path), str(out), *settings, *argv]) == 0
         return parsed_messages(out)
 
@@ -81,7 +84,12 @@ def test_live_node_gives_the_same_masks_of_the_same_bag(
     offline = run(bag, '--overlay')
     start_node(
         *('-p', 'process_every_frame:=true', '-p', 'input_reliability:=reliable'),
-        *('-p', f'checkpoint:={random_checkpoint_path}', '-p', f'threshold:={THRESHOLD}'),
+        *(
+            '-p',
+            f'checkpoint:={random_checkpoint_path}',
+            '-p',
+            f'threshold:={HALF_ROAD_THRESHOLD}',
+        ),
     )
     peer = Peer()
     peer.connect()

@@ -36,6 +36,10 @@ DAY = '2011_09_26'
 FRAME_HW = (60, 200)
 
 
+# About the median of what the tests' random network says of `rendered`: half of each mask is road.
+HALF_ROAD_THRESHOLD = 0.486
+
+
 @functools.cache
 def rendered(count: int, frame_hw: tuple[int, int] = FRAME_HW) -> list[np.ndarray]:
     """Return `count` frames of one drive, (H, W, 3) uint8 BGR."""

@@ -44,15 +44,15 @@ def segmenter_on(device, checkpoint):
 
 
 @pytest.fixture
-def segmenter(request, random_checkpoint):
-    yield (made := segmenter_on(request.param, random_checkpoint))
+def segmenter(request, wide_checkpoint):
+    yield (made := segmenter_on(request.param, wide_checkpoint))
     made.close()
 
 
 @pytest.fixture
-def reference(random_checkpoint):
+def reference(wide_checkpoint):
     """The CPU's pipeline around the same network, by the same library."""
-    segmenter = RoadSegmenter(random_checkpoint, 'cpu', backend='torch')
+    segmenter = RoadSegmenter(wide_checkpoint, 'cpu', backend='torch')
     assert isinstance(segmenter._pipeline, CpuPipeline)
     assert isinstance(segmenter._pipeline._network, TorchBackend)
     return segmenter
@@ -261,8 +261,8 @@ def test_a_thread_that_did_not_make_it_may_use_it(segmenter, reference):
 
 
 @pytest.fixture
-def on_gpu(random_checkpoint):
-    yield (made := RoadSegmenter(random_checkpoint, 'cuda', 'float32'))
+def on_gpu(wide_checkpoint):
+    yield (made := RoadSegmenter(wide_checkpoint, 'cuda', 'float32'))
     made.close()
 
 
@@ -283,7 +283,7 @@ def network_input_and_logit(segmenter):
 
 @gpu_only
 @pytest.mark.parametrize('hw', [(375, 1242), (128, 192), (40, 60), (301, 97), (1080, 1920)])
-def test_float32_on_the_gpu_is_the_reference(on_gpu, reference, random_checkpoint, hw):
+def test_float32_on_the_gpu_is_the_reference(on_gpu, reference, wide_checkpoint, hw):
     frame = picture(hw)
     balance(frame, reference, on_gpu)
     for _ in range(3):
@@ -291,7 +291,7 @@ def test_float32_on_the_gpu_is_the_reference(on_gpu, reference, random_checkpoin
         # The logits of random weights lie so near each other that those of 20 pixels of 1080 x
         # 1920 are within 1e-6 of the threshold.
         assert_same(found, expected, 1 - max(1e-4, 1 / found.mask.size))
-    on_cpu = segmenter_on('cpu', random_checkpoint)
+    on_cpu = segmenter_on('cpu', wide_checkpoint)
     on_cpu(frame)
     (x, logit), (x_cpu, logit_cpu) = (network_input_and_logit(each) for each in (on_gpu, on_cpu))
     # One grey level is 0.017 or more. 1080 x 1920 pixels have means of 300, which may lie between
@@ -351,8 +351,8 @@ def test_size_that_changes_with_every_frame_is_never_captured(on_gpu):
 
 @gpu_only
 @pytest.mark.parametrize('precision', ['float32', 'float16'])
-def test_nothing_is_allocated_once_a_size_is_known(random_checkpoint, precision):
-    segmenter = RoadSegmenter(random_checkpoint, 'cuda', precision)
+def test_nothing_is_allocated_once_a_size_is_known(wide_checkpoint, precision):
+    segmenter = RoadSegmenter(wide_checkpoint, 'cuda', precision)
     frame = picture((375, 1242))
 
     def allocations():
@@ -372,11 +372,11 @@ def test_nothing_is_allocated_once_a_size_is_known(random_checkpoint, precision)
 
 
 @gpu_only
-def test_memory_stays_under_a_gibibyte(random_checkpoint):
+def test_memory_stays_under_a_gibibyte(wide_checkpoint):
     gc.collect()
     torch.cuda.empty_cache()
     others_mib = torch.cuda.memory_reserved() / 2**20
-    segmenter = RoadSegmenter(random_checkpoint, 'cuda', 'float16', input_hw=(352, 1216))
+    segmenter = RoadSegmenter(wide_checkpoint, 'cuda', 'float16', input_hw=(352, 1216))
     for frame in (picture((375, 1242)), picture((370, 1226))):
         for options in ({'overlay': True}, {'confidence': False}, {}):
             for _ in range(3):
@@ -487,11 +487,11 @@ def test_results_may_be_let_go_of_during_a_capture(on_gpu, reference):
 
 
 @gpu_only
-def test_closing_gives_the_memory_back(random_checkpoint):
+def test_closing_gives_the_memory_back(wide_checkpoint):
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_reserved()
-    segmenter = RoadSegmenter(random_checkpoint, 'cuda', 'float16')
+    segmenter = RoadSegmenter(wide_checkpoint, 'cuda', 'float16')
     for _ in range(3):
         segmenter(picture((375, 1242)), overlay=True)
     assert torch.cuda.memory_reserved() > before
@@ -501,8 +501,8 @@ def test_closing_gives_the_memory_back(random_checkpoint):
 
 @gpu_only
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason='no second CUDA device')
-def test_second_gpu_is_used_from_threads_whose_device_is_the_first(random_checkpoint, reference):
-    segmenter = RoadSegmenter(random_checkpoint, 'cuda:1', 'float32')
+def test_second_gpu_is_used_from_threads_whose_device_is_the_first(wide_checkpoint, reference):
+    segmenter = RoadSegmenter(wide_checkpoint, 'cuda:1', 'float32')
     frame = picture((128, 192))
     for _ in range(3):
         assert_same(segmenter(frame), reference(frame), 0.9999)

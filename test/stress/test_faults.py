@@ -22,9 +22,9 @@ def shared_memory():
 
 
 def test_node_killed_at_any_moment_leaves_nothing_that_breaks_the_next_one(
-    start_node, random_checkpoint_path, times, report
+    start_node, wide_checkpoint_path, times, report
 ):
-    checkpoint = ('-p', f'checkpoint:={random_checkpoint_path}')
+    checkpoint = ('-p', f'checkpoint:={wide_checkpoint_path}')
     rng = random.Random(0)
     before = shared_memory()
     kills = times(20)

@@ -47,13 +47,13 @@ def fill(disk, left):
     return ballast
 
 
-def test_network_is_the_earlier_one(disk, random_checkpoint, report):
+def test_network_is_the_earlier_one(disk, wide_checkpoint, report):
     path = disk / 'network.safetensors'
-    save_checkpoint(random_checkpoint, path, torch.float16)
+    save_checkpoint(wide_checkpoint, path, torch.float16)
     sha256 = load_checkpoint(path).sha256
     fill(disk, MIB)
     with pytest.raises(Exception, match=r'No space left|os error 28'):
-        save_checkpoint(random_checkpoint, path)
+        save_checkpoint(wide_checkpoint, path)
     assert load_checkpoint(path).sha256 == sha256
     assert {file.name for file in disk.iterdir()} == {path.name, 'ballast'}
     report('full disk while a network is written', 1, 'the earlier network is whole')
@@ -87,11 +87,11 @@ def test_training_says_so_and_resumes_when_there_is_room_again(disk, tmp_path, r
     report('full disk while a training saves', 1, f'one line; resumed from step {step} later')
 
 
-def test_bag_is_not_there_at_all(disk, tmp_path, random_checkpoint_path, report):
+def test_bag_is_not_there_at_all(disk, tmp_path, wide_checkpoint_path, report):
     bag = write_bag(tmp_path / 'bag', {'/image': drive_images(1, (375, 1242)) * 20})
     fill(disk, 4 * MIB)
     ended = subprocess.run(
-        command_line('segment_bag', bag, disk / 'masks', '--checkpoint', random_checkpoint_path),
+        command_line('segment_bag', bag, disk / 'masks', '--checkpoint', wide_checkpoint_path),
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

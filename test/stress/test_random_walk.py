@@ -15,13 +15,13 @@ CHECK_EVERY = 25
 
 
 def test_node_keeps_its_word_whatever_changes_in_which_order(
-    start_node, random_checkpoint_path, times, report
+    start_node, wide_checkpoint_path, times, report
 ):
-    args = [f'checkpoint:={random_checkpoint_path}', *NODE_ARGS]
+    args = [f'checkpoint:={wide_checkpoint_path}', *NODE_ARGS]
     node = start_node(*(word for arg in args for word in ('-p', arg)))
     peer, camera = Peer(topics=()), Camera()
     peer.node.destroy_publisher(peer._publisher)
-    walk = RandomWalk(peer, camera, random_checkpoint_path, seed=0)
+    walk = RandomWalk(peer, camera, wide_checkpoint_path, seed=0)
     checks = times(200)
     try:
         for _ in range(checks):
