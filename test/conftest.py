@@ -102,6 +102,11 @@ def _random_network(width: float) -> RoadFCN:
     return model.eval().requires_grad_(False)
 
 
+def _saved(checkpoint: Checkpoint, path: Path) -> Path:
+    save_checkpoint(checkpoint, path)
+    return path
+
+
 @pytest.fixture(scope='session')
 def random_model() -> RoadFCN:
     """A narrow network, since most tests need any network, and this one is quick."""
@@ -118,9 +123,7 @@ def wide_checkpoint() -> Checkpoint:
 def wide_checkpoint_path(
     wide_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    path = tmp_path_factory.mktemp('checkpoint') / 'wide.safetensors'
-    save_checkpoint(wide_checkpoint, path)
-    return path
+    return _saved(wide_checkpoint, tmp_path_factory.mktemp('checkpoint') / 'wide.safetensors')
 
 
 @pytest.fixture(scope='session')
@@ -132,9 +135,7 @@ def random_checkpoint(random_model: RoadFCN) -> Checkpoint:
 def random_checkpoint_path(
     random_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    path = tmp_path_factory.mktemp('checkpoint') / 'random.safetensors'
-    save_checkpoint(random_checkpoint, path)
-    return path
+    return _saved(random_checkpoint, tmp_path_factory.mktemp('checkpoint') / 'random.safetensors')
 
 
 @pytest.fixture
