@@ -91,6 +91,7 @@ MAX_CLASS_LINES = 150
 
 FILES = sorted(PACKAGE.rglob('*.py'))
 MODULES = [path for path in FILES if path.parent != PACKAGE]
+SCRIPTS = sorted((PACKAGE.parent / 'benchmarks').glob('*.py'))
 
 
 def name_of(path):
@@ -169,7 +170,9 @@ def test_importing_a_wing_imports_nothing_else(wing):
     assert {name for name in imported if not name.startswith(f'{OWN}.{wing}.')} == set()
 
 
-@pytest.mark.parametrize('path', FILES, ids=name_of)
+@pytest.mark.parametrize(
+    'path', FILES + SCRIPTS, ids=lambda path: f'{path.parent.name}/{path.name}'
+)
 def test_files_and_classes_are_short(path):
     text = path.read_text()
     assert len(text.splitlines()) <= MAX_FILE_LINES
