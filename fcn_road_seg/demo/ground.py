@@ -55,8 +55,8 @@ def grid_iou(messages: Sequence[CameraMessage], recording: Recording) -> float |
         if cells is None or exact is None or cells.shape != exact.shape:
             continue
         found, seen = cells < 50, (cells != UNSEEN) & near
-        common += np.count_nonzero(found & exact & seen)
-        either += np.count_nonzero((found | exact) & seen)
+        common += int(np.count_nonzero(found & exact & seen))
+        either += int(np.count_nonzero((found | exact) & seen))
     return round(common / either, 4) if either else None
 
 

@@ -36,7 +36,7 @@ def int8_weights(weight: np.ndarray, output_axis: int) -> tuple[np.ndarray, np.n
 
     There is one step for each index of `output_axis`; the steps' other axes have length 1.
     """
-    weight = np.float64(weight)
+    weight = weight.astype(np.float64)
     others = tuple(axis for axis in range(weight.ndim) if axis != output_axis)
     largest = np.abs(weight).max(others, keepdims=True)
     # A channel of zeros works with any step.
@@ -68,7 +68,7 @@ def prepare_for_int8(weights: NetworkWeights, activation_peaks: Sequence[float])
         weight, _ = folded.weight_and_bias(layer)
         rounded, step = int8_weights(weight / scale, axis)
         # Checkpoints store float16, which can tell multiples of a step apart up to 2048 steps.
-        arrays[f'{layer}.weight'] = np.float32(np.float16(rounded * step * scale))
+        arrays[f'{layer}.weight'] = (rounded * step * scale).astype(np.float16).astype(np.float32)
     caps = tuple(CAP_SHARE * peak for peak in activation_peaks)
     return NetworkWeights(replace(folded.config, activation_caps=caps), arrays)
 

@@ -58,7 +58,7 @@ def draw_side_way(rng: Generator, kerbs: bool) -> SideWay | None:
         marked |= surface == 'asphalt'
         return SideWay(kind, 0.0, width_m, surface, surface, tone, marked)
     surface = str(rng.choice(['asphalt', 'gravel', 'grass', 'concrete']))
-    verge_m, width_m = rng.uniform(0.4, 1.5), rng.choice([2.8, 5.8])
+    verge_m, width_m = rng.uniform(0.4, 1.5), float(rng.choice([2.8, 5.8]))
     return SideWay(kind, verge_m, width_m, surface, 'concrete', tone, marked)
 
 

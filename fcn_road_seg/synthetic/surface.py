@@ -54,7 +54,7 @@ def draw_ground(
         ground[:, out >= 0] = _surface(rng, world.outer, (rows, int((out >= 0).sum())), world)
         part = span((out > half - 1) & (out < walk + 1))
         strip, out = ground[:, part], out[part]
-        shoulder_tone = _surface(rng, shoulder, strip.shape[:2], world)
+        shoulder_tone = _surface(rng, shoulder, (rows, out.size), world)
         blend(strip, shoulder_tone, cover(walk + 3 * wobble - out, per_m[1]))
         way = world.side_way(side)
         kerb_at = world.kerb_m(side) if way is not None and way.adjoins_road else half

@@ -34,8 +34,8 @@ def convert_to_1x1(
 
     Channels are ordered (output, row, column), as a pixel shuffle needs them.
     """
-    weight = np.float64(weight)
-    bias = np.broadcast_to(np.float64(bias)[:, None, None], weight.shape[1:])
+    weight = weight.astype(np.float64)
+    bias = np.broadcast_to(bias.astype(np.float64)[:, None, None], weight.shape[1:])
     if norm_before is not None:
         gain, shift = norm_before
         bias = bias + np.einsum('i,ioyx->oyx', shift, weight)
