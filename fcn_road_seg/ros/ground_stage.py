@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -196,7 +196,7 @@ class GroundStage:
         first_error = GroundError(
             'no camera_info has arrived; remap camera_info to the topic of the camera'
         )
-        for number, msg in enumerate(self._infos):
+        for number, msg in enumerate(_of_size(self._infos, frame_hw)):
             try:
                 return camera_of_info(msg, frame_hw, rectified=self._parameters.rectified)
             except GroundError as error:
@@ -208,3 +208,22 @@ class GroundStage:
 def _size(msg: CameraInfo) -> tuple[int, ...]:
     roi = msg.roi
     return msg.width, msg.height, roi.x_offset, roi.y_offset, roi.width, roi.height
+
+
+def _of_size(infos: Sequence[CameraInfo], frame_hw: tuple[int, int]) -> Sequence[CameraInfo]:
+    """Return the camera_infos of images of this size, in order; all of them if there is none.
+
+    If one is of just this size, those to be scaled to it are of another camera or mode.
+    """
+    sizes = [_image_hw(msg) for msg in infos]
+    if frame_hw not in sizes:
+        return infos
+    # One without a size, which is 0 then, is for images of any size.
+    return [msg for msg, hw in zip(infos, sizes, strict=True) if hw == frame_hw or 0 in hw]
+
+
+def _image_hw(msg: CameraInfo) -> tuple[int, int]:
+    """Return the size that the images have according to a CameraInfo; 0 if it has none."""
+    is_cut = msg.roi.width and msg.roi.height
+    height, width = (msg.roi.height, msg.roi.width) if is_cut else (msg.height, msg.width)
+    return height // max(1, msg.binning_y), width // max(1, msg.binning_x)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+# How many publishers' newest numbers are kept, so that cameras that come and go take no memory.
+_MAX_PUBLISHERS = 8
+
 
 class LostFrames:
     """Finds the gaps between the sequence numbers of a publisher's messages.
@@ -14,10 +17,13 @@ class LostFrames:
     """
 
     def __init__(self) -> None:
-        self._last: int | None = None
+        # The newest number of each publisher, the latest one last. Not only of the latest: a
+        # message of a publisher that is gone may still be taken between two of the one that stays.
+        self._newest: list[int] = []
+        self._was_alone = False
 
     def count(self, message_info: Mapping[str, Any], publisher_count: int) -> int:
-        """Return how many messages are missing between the previous one and this one.
+        """Return how many messages are missing between a publisher's previous one and this one.
 
         `message_info` is what rclpy passes with a message, `publisher_count` the number of the
         topic's publishers. The result is 0 if the number is unknown: for the first message of a
@@ -25,8 +31,13 @@ class LostFrames:
         without sequence numbers (middleware other than Fast DDS).
         """
         number = message_info.get('publication_sequence_number')
-        last, self._last = self._last, number if publisher_count == 1 else None
-        if self._last is None or last is None:
+        was_alone, self._was_alone = self._was_alone, publisher_count == 1
+        if number is None:
             return 0
-        # When a camera is restarted, its numbers start over.
-        return max(0, self._last - last - 1)
+        # When a camera is restarted, its numbers start over: none is lower.
+        before = max((newest for newest in self._newest if newest < number), default=None)
+        others = [newest for newest in self._newest if newest not in (before, number)]
+        self._newest = [*others, number][-_MAX_PUBLISHERS:]
+        if before is None or not (was_alone and self._was_alone):
+            return 0
+        return int(number - before - 1)

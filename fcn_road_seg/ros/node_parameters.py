@@ -104,6 +104,8 @@ def declare_parameters(node: Node) -> NodeParameters:
     for parameter in PARAMETERS:
         try:
             node.declare_parameter(parameter.name, parameter.default, _descriptor(parameter))
+            # An empty list ([]) has no type: rclpy takes it for no value, but only reading fails.
+            node.get_parameter(parameter.name)
         except ParameterException as error:
             # rclpy's text names the value but no remedy.
             raise ParameterError(

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from fcn_road_seg.ground.grid import GroundView
@@ -89,8 +89,31 @@ def test_camera_info_of_another_size_does_not_replace_the_one_that_fits(node):
     )
 
 
-def test_newest_camera_info_of_a_size_counts(node):
-    newest = info(k=[90.0, *K[1:]])
+@pytest.mark.parametrize(
+    'own',
+    [
+        info(),
+        info((240, 320), binning_x=2, binning_y=2, k=[200.0, 0, 159.5, 0, 200.0, 80.5, 0, 0, 1]),
+        info((480, 640), roi=RegionOfInterest(x_offset=80, y_offset=9, height=120, width=160)),
+    ],
+)
+def test_newer_camera_info_of_the_same_shape_does_not_replace_that_of_the_own_size(node, own):
+    other = info((3 * HW[0], 3 * HW[1]), k=[300.0, *K[1:]])
+    found = occupancy(stage_of(node, own, other).below(WANTED, Header(), HW))
+    only = occupancy(stage_of(node, own).below(WANTED, Header(), HW))
+    np.testing.assert_array_equal(found, only)
+
+
+def test_uncalibrated_camera_gets_no_ground_from_the_camera_info_of_another_size(node):
+    other = info((2 * HW[0], 2 * HW[1]))
+    stage = stage_of(node, other, info(k=[0.0] * 9))
+    assert stage.below(WANTED, Header(), HW) is None
+    assert stage.problem.startswith('the camera matrix K of camera_info is all zero')
+
+
+@pytest.mark.parametrize('hw', [HW, (0, 0)])
+def test_newest_camera_info_of_a_size_counts(node, hw):
+    newest = info(hw, k=[90.0, *K[1:]])
     found = occupancy(stage_of(node, info(), newest).below(WANTED, Header(), HW))
     only = occupancy(stage_of(node, newest).below(WANTED, Header(), HW))
     np.testing.assert_array_equal(found, only)

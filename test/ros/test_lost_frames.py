@@ -34,3 +34,14 @@ def test_counting_begins_with_the_message_after_another_publisher_has_gone():
         for number, publisher_count in ((5, 1), (900, 2), (9, 1), (11, 1))
     ]
     assert counts == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize('publisher_counts', [(1, 2, 2, 1, 1, 1), (1, 1, 1, 1, 1, 1)])
+def test_last_message_of_a_publisher_that_is_gone_is_no_gap_of_the_other_one(publisher_counts):
+    frames = LostFrames()
+    numbers = (1000, 1, 1001, 2, 1002, 1004)
+    counts = [
+        frames.count({'publication_sequence_number': number}, publisher_count)
+        for number, publisher_count in zip(numbers, publisher_counts, strict=True)
+    ]
+    assert counts == [0, 0, 0, 0, 0, 1]

@@ -132,6 +132,7 @@ def test_node_whose_gpu_is_lost_is_unconfigured_after_cleaning_up(node, monkeypa
     [
         (('-p', 'use_sim_time:=1'), "'use_sim_time' to '1' of type 'INTEGER', expecting type"),
         (('-p', 'threshold:=2.0'), 'threshold must be a decimal number, 0.0 to 0.999'),
+        (('-p', 'overlay_color:=[]'), 'overlay_color must be 3 integers, 0 to 255'),
         (('-p', 'qos_overrides./diagnostics.publisher.depth:=1.5'), "to '1.5' of type 'DOUBLE'"),
         (('-p', 'qos_overrides./diagnostics.publisher.reliability:=maybe'), '`maybe`'),
     ],
