@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
+import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 # The suffixes of a bag's files.
 BAG_SUFFIXES = ('.mcap', '.db3')
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MCAP_MAGIC = b'\x89MCAP0\r\n'
 
 
@@ -58,8 +61,8 @@ class BagReader:
     A bag that is compressed file by file is first unpacked to the temporary folder (TMPDIR).
 
     Raises:
-        BagError: the bag does not exist, is of ROS 1 or cannot be read, or rosbags or mcap is not
-            installed.
+        BagError: the bag does not exist, is of ROS 1 or cannot be read or unpacked, or rosbags or
+            mcap is not installed.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -79,16 +82,22 @@ class BagReader:
             self._reader = AnyReader(self.path)
             self._reader.open()
         except Exception as error:  # any file, read by the parsers of three formats
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise BagError(
+                    f'{path} cannot be unpacked to {tempfile.gettempdir()} ({error.strerror}); '
+                    'set TMPDIR to a folder with more space'
+                ) from error
             raise BagError(
                 f'{path} is not a readable rosbag2 ({_reason(error).rstrip(".")}); '
                 f'{_remedy(self.path)}'
             ) from error
         self.topics: dict[str, Topic] = {}
         for connection in self._reader.connections:
-            name, count = connection.topic, connection.msgcount
-            if name in self.topics:
-                count += self.topics[name].count
-            self.topics[name] = Topic(name, connection.msgtype, count)
+            name, kind = connection.topic, connection.msgtype
+            known = self.topics.get(name, Topic(name, kind, 0))
+            # In ROS, a topic has one type; of two, as in merged files, the first one is taken.
+            if kind == known.type:
+                self.topics[name] = Topic(name, kind, known.count + connection.msgcount)
 
     @property
     def duration_s(self) -> float:

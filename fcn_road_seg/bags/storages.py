@@ -1,17 +1,19 @@
 """rosbags' readers for the files of a rosbag2, without their limitations; import this lazily.
 
 rosbags opens an SQLite file by an unquoted URI: if the path has certain characters, it does not
-find the file, or opens another one. It refuses an MCAP file with any channel that is not ROS's,
-and does not find the messages of chunks without a message index; the mcap package reads both.
+find the file, or opens another one. It refuses a bag in which the recorder did not find the
+definition of a type, and an MCAP file with any channel that is not ROS's, and does not find the
+messages of chunks without a message index; the mcap package reads the latter two.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 from mcap.reader import NonSeekingReader, SeekingReader
@@ -24,10 +26,9 @@ from rosbags.interfaces import (
     MessageDefinitionFormat,
     Qos,
 )
-from rosbags.rosbag2 import Reader
+from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.rosbag2.metadata import ReaderMetadata, parse_qos
 from rosbags.rosbag2.reader import DirectoryReader
-from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 if TYPE_CHECKING:
     from rosbags.interfaces.typing import RPath
@@ -36,22 +37,96 @@ _FORMATS = {
     'ros2msg': MessageDefinitionFormat.MSG,
     'ros2idl': MessageDefinitionFormat.IDL,
     'omgidl': MessageDefinitionFormat.IDL,
+    # What rosbag2 writes if it does not find the definition, for example that of an action.
+    '': MessageDefinitionFormat.NONE,
+    'unknown': MessageDefinitionFormat.NONE,
 }
 
 
-class _UriPath(type(Path())):  # type: ignore[misc]
-    """A path that is quoted when rosbags' SQLite reader puts it into a URI by an f-string."""
-
-    def __format__(self, _spec: str) -> str:
-        # Two leading slashes would introduce a host name.
-        return '/' + quote(os.fsencode(self.absolute())).lstrip('/')
-
-
-class SqliteStorage(Sqlite3Reader):
-    """An SQLite file of a rosbag2, at a path with any characters."""
+class SqliteStorage:
+    """An SQLite file of a rosbag2, with the interface of rosbags' storages."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(_UriPath(path))
+        self._path = path
+        self._database: sqlite3.Connection
+        self.connections: list[Connection] = []
+        self.metadata = _metadata([], 0)
+
+    def open(self) -> None:
+        """Read the topics, and count their messages."""
+        # Two leading slashes would introduce a host name.
+        path = '/' + quote(os.fsencode(self._path.absolute())).lstrip('/')
+        self._database = sqlite3.connect(f'file:{path}?immutable=1', uri=True)
+        try:
+            self._read_topics()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def messages(
+        self,
+        connections: Collection[Connection],
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> Generator[tuple[Connection, int, bytes], None, None]:
+        """Yield the messages of these connections, with their times in ns, in their order.
+
+        `start` and `stop` are not used.
+        """
+        chosen = {connection.id: connection for connection in connections}
+        marks = ', '.join('?' * len(chosen))
+        for number, time_ns, data in self._database.execute(
+            'SELECT topic_id, timestamp, data FROM messages '
+            f'WHERE topic_id IN ({marks}) ORDER BY timestamp',
+            tuple(chosen),
+        ):
+            yield chosen[number], time_ns, data
+
+    def _read_topics(self) -> None:
+        def rows(query: str) -> list[Any]:
+            return self._database.execute(query).fetchall()
+
+        tables = {name for (name,) in rows('SELECT name FROM sqlite_master')}
+        if not {'messages', 'topics'} <= tables:
+            raise ReaderError('it has no table of messages or none of topics')
+        columns = {column[1] for column in rows('PRAGMA table_info(topics)')}
+        # Older versions of ROS do not record all of it.
+        qos, digest = (
+            name if name in columns else "''"
+            for name in ('offered_qos_profiles', 'type_description_hash')
+        )
+        definitions = {}
+        if 'message_definitions' in tables:
+            definitions = {
+                kind: _definition(encoding, text)
+                for kind, encoding, text in rows(
+                    'SELECT topic_type, encoding, encoded_message_definition '
+                    'FROM message_definitions'
+                )
+            }
+        self.connections = [
+            Connection(
+                number,
+                topic,
+                kind,
+                definitions.get(kind) or _definition('', ''),
+                hash_,
+                count,
+                ConnectionExtRosbag2(serialization, parse_qos(profiles)),
+                self,
+            )
+            for number, topic, kind, count, serialization, profiles, hash_ in rows(
+                'SELECT topics.id, name, type, count(messages.id), serialization_format, '
+                f'{qos}, {digest} FROM topics LEFT JOIN messages ON topics.id = topic_id '
+                'GROUP BY topics.id ORDER BY topics.id'
+            )
+        ]
+        ((*times_ns, n),) = rows('SELECT min(timestamp), max(timestamp), count(*) FROM messages')
+        self.metadata = _metadata(times_ns, n)
 
 
 class McapStorage:
@@ -126,8 +201,9 @@ class McapStorage:
                 channel.id,
                 channel.topic,
                 schema.name,
-                MessageDefinition(_FORMATS[schema.encoding], schema.data.decode()),
-                '',
+                _definition(schema.encoding, schema.data.decode()),
+                # Written by Iron and newer.
+                channel.metadata.get('topic_type_hash', ''),
                 counts[channel.id],
                 ConnectionExtRosbag2('cdr', _qos(channel)),
                 self,
@@ -152,6 +228,12 @@ class AnyReader(Reader):
         '.mcap': McapStorage,
         '.db3': SqliteStorage,
     }
+
+
+def _definition(encoding: str, text: str) -> MessageDefinition:
+    form = _FORMATS.get(encoding, MessageDefinitionFormat.NONE)
+    # Even then there can be a text, which is incomplete.
+    return MessageDefinition(form, '' if form == MessageDefinitionFormat.NONE else text)
 
 
 def _qos(channel: Channel) -> list[Qos]:

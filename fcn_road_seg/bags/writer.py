@@ -129,16 +129,23 @@ def atomic_bag_writer(path: str | Path, storage: str) -> Iterator[BagWriter]:
 def _definition(connection: Connection) -> tuple[str, str] | None:
     """Return the definition and hash of a topic's type; None if neither bag nor ROS has them."""
     from rosbags.interfaces import MessageDefinitionFormat
-    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
     text, type_name = connection.msgdef.data, connection.msgtype
     if text and connection.digest:
         return text, connection.digest
     store = typestore()
-    if connection.msgdef.format == MessageDefinitionFormat.MSG:
+    if connection.msgdef.format != MessageDefinitionFormat.NONE:
         store = get_typestore(Stores.EMPTY)
         try:
-            store.fielddefs.update(get_types_from_msg(text, type_name))
+            if connection.msgdef.format == MessageDefinitionFormat.MSG:
+                store.fielddefs.update(get_types_from_msg(text, type_name))
+            else:
+                # rosbags knows neither '#include' nor the lines that rosbag2 puts above types.
+                plain = re.sub('^#.*', '', text, flags=re.MULTILINE)
+                for idl in re.split('={80}\nIDL: .*\n', plain):
+                    if idl.strip():
+                        store.fielddefs.update(get_types_from_idl(idl))
             return text, store.hash_rihs01(type_name)
         except Exception:  # one topic, whose definition can be any text
             return None

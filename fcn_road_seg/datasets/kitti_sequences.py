@@ -160,8 +160,9 @@ def _timed(
 
 def _raw_drive(folder: Path) -> tuple[Path, Sequence[int | str], Camera]:
     # KITTI puts the calibration beside the drives of a day; some users copy it into the drive.
-    drive = Path(os.path.abspath(folder))
-    places = (drive.parent, drive)
+    # For a link, its own folder comes before that of the drive.
+    drive, real = Path(os.path.abspath(folder)), folder.resolve()
+    places = (drive.parent, drive, real.parent)
     file = next((p / RAW_CALIBRATION for p in places if (p / RAW_CALIBRATION).is_file()), None)
     if file is None:
         raise SequenceError(
@@ -169,7 +170,7 @@ def _raw_drive(folder: Path) -> tuple[Path, Sequence[int | str], Camera]:
             "unpack the calibration of the drive's day there"
         )
     stamps = _stamps(folder / 'image_02' / 'timestamps.txt', parse_timestamp)
-    camera = _in_file(file, lambda numbers: _raw_camera(numbers, drive.name))
+    camera = _in_file(file, lambda numbers: _raw_camera(numbers, (drive.name, real.name)))
     return folder / 'image_02' / 'data', stamps, camera
 
 
@@ -192,9 +193,9 @@ def _road_frames(folder: Path, rate_hz: float) -> Iterator[KittiFrame]:
         yield KittiFrame(number, path, round(number * _NS / rate_hz), camera, problem)
 
 
-def _raw_camera(numbers: dict[str, np.ndarray], drive: str) -> Camera:
-    """Return camera 2 of a raw drive: unrectified for `_extract`, otherwise rectified."""
-    if not drive.endswith('_extract'):
+def _raw_camera(numbers: dict[str, np.ndarray], names: Sequence[str]) -> Camera:
+    """Return camera 2 of a raw drive: unrectified if a name is `..._extract`, else rectified."""
+    if not any(name.endswith('_extract') for name in names):
         rectified = _rectified_camera(numbers, 'P_rect_02')
         size = _size(numbers, 'S_rect_02')
         return Camera(rectified.k, rectified.d, rectified.r, rectified.p, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -34,55 +35,79 @@ def find_bags(sources: Sequence[Path], out: Path) -> list[BagJob]:
     """Return the bags that `sources` name: bags, folders to search, patterns such as `drives/*`.
 
     They are sorted. In `out`, a bag keeps its name and its path within the folder that was
-    searched. `out` itself and hidden files and folders are not searched.
+    searched. `out` itself and hidden files and folders are not searched. Links are followed; of
+    several paths to one bag, one without a link is taken.
 
     Raises:
-        BagError: a source does not exist, a source or pattern has no bags, or two bags would get
-            the same name.
+        BagError: a source does not exist, a source or pattern has no bags, two bags would get the
+            same name, or a bag or the only source is where the result would be.
     """
-    names: dict[Path, Path] = {}
+    candidates: list[tuple[bool, Path, Path]] = []
     for source in sources:
+        # A shell's drives/* includes an `out` in drives.
+        if source.resolve() == out.resolve():
+            continue
         matches = [source]
         if not source.exists():
             if not has_magic(str(source)):
                 raise BagError(f'{source} does not exist; give bags or folders of bags')
-            matches = [Path(match) for match in glob(str(source))]
+            matches = sorted(Path(match) for match in glob(str(source)))
         found = [item for match in matches for item in _bags_in(match, out.resolve())]
         if not found:
             raise BagError(
                 f'{source} has no bags; give bags, folders of bags, or a pattern that matches some'
             )
-        for bag, name in found:
-            other = names.setdefault(name, bag)
-            if other.resolve() != bag.resolve():
-                raise BagError(
-                    f'{other} and {bag} would both become {out / name}; give the folder above '
-                    'them, or segment them into two folders'
-                )
+        candidates += found
+    if not candidates:
+        raise BagError(f'{out} cannot be both IN and OUT; use another OUT')
+    names: dict[Path, Path] = {}
+    taken: set[Path] = set()
+    for _, bag, name in sorted(candidates, key=lambda candidate: candidate[0]):
+        real = bag.resolve()
+        if real in taken:
+            continue
+        taken.add(real)
+        if real == (out / name).resolve():
+            raise BagError(f'the masks of {bag} would get its own name; use another OUT')
+        other = names.setdefault(name, bag)
+        if other is not bag:
+            raise BagError(
+                f'{other} and {bag} would both become {out / name}; give the folder above '
+                'them, or segment them into two folders'
+            )
     return [BagJob(bag, out / name) for name, bag in sorted(names.items())]
 
 
-def _bags_in(source: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield each bag at or below `source`, with its name."""
+def _bags_in(source: Path, out: Path) -> Iterator[tuple[bool, Path, Path]]:
+    """Yield for each bag at or below `source`: whether its path has a link, the path, a name."""
     if source.resolve() == out:
         return
     if is_one_bag(source):
-        yield source, Path(_name(source))
+        found = iter([(source, Path(_name(source)))])
     else:
-        yield from _search(source, Path(), out)
+        found = _search(source, Path(), out, frozenset())
+    real = source.parent.resolve() / source.name
+    for bag, name in found:
+        yield bag.resolve() != real / bag.relative_to(source), bag, name
 
 
-def _search(folder: Path, within: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+def _search(
+    folder: Path, within: Path, out: Path, above: frozenset[Path]
+) -> Iterator[tuple[Path, Path]]:
+    above |= {folder.resolve()}
     for path in sorted(folder.iterdir()):
         if path.name.startswith('.') or path.resolve() == out:
             continue
         if path.is_dir() and not is_one_bag(path):
             # Links can form cycles.
-            if not path.is_symlink():
-                yield from _search(path, within / path.name, out)
+            if path.resolve() not in above:
+                yield from _search(path, within / path.name, out, above)
         elif path.is_dir() or path.suffix in BAG_SUFFIXES:
             yield path, within / _name(path)
 
 
 def _name(bag: Path) -> str:
-    return bag.stem if bag.suffix in BAG_SUFFIXES and not bag.is_dir() else bag.resolve().name
+    if bag.suffix in BAG_SUFFIXES and not bag.is_dir():
+        return bag.stem
+    # A link keeps its own name; only '..' has none.
+    return os.path.basename(os.path.abspath(bag))

@@ -33,7 +33,8 @@ class Request:
             OSError: the input does not exist.
         """
         source = job.source
-        files = source.rglob('*') if source.is_dir() else [source]
+        # Not below it: an OUT in the bag's own folder would change the size.
+        files = source.iterdir() if source.is_dir() else [source]
         size_bytes = sum(file.stat().st_size for file in files if not file.is_dir())
         asked = {
             'checkpoint_sha256': self.checkpoint_sha256,

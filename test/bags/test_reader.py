@@ -1,6 +1,8 @@
 import re
+import resource
 import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
 
 import numpy as np
@@ -202,3 +204,24 @@ def test_any_bytes_are_a_message_or_one_line_of_error(type_name, data):
     for start in (b'', b'\x00\x01\x00\x00', b'\x00\x00\x00\x00'):
         result = parsed_or_message(BagMessage('/image', type_name, 0, start + data))
         assert not isinstance(result, str) or ('is damaged' in result and '\n' not in result)
+
+
+def test_bag_that_does_not_fit_into_the_temporary_folder_says_where_to_make_space(
+    tmp_path, monkeypatch
+):
+    (tmp_path / 'tmp').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'tmp'))
+    bag = write_compressed_bag(tmp_path / 'bag', 'FILE', [image()])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Like a full disk, with another number of error.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(BagError) as refused:
+            BagReader(bag)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(refused.value) == (
+        f'{bag} cannot be unpacked to {tmp_path}/tmp (File too large); set TMPDIR to a folder '
+        'with more space'
+    )
+    assert list((tmp_path / 'tmp').iterdir()) == []

@@ -1,5 +1,7 @@
+import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 
@@ -7,8 +9,8 @@ import numpy as np
 import pytest
 from mcap.writer import CompressionType, IndexType, Writer
 
-from fcn_road_seg.bags.reader import BagReader
-from fcn_road_seg.bags.typestore import IMAGE, BagError, typestore
+from fcn_road_seg.bags.reader import BagReader, Topic
+from fcn_road_seg.bags.typestore import HEADER, IMAGE, BagError, typestore
 from fcn_road_seg.bags.writer import STORAGES
 from test.helpers.bag_files import image, messages_of, write_bag, write_compressed_bag
 
@@ -69,6 +71,69 @@ def assert_three_images(path):
 @pytest.mark.parametrize('foreign', ['', 'protobuf', 'jsonschema', 'ros1msg'])
 def test_images_of_any_valid_mcap_are_read(tmp_path, options, foreign):
     assert_three_images(write_mcap(tmp_path / 'a.mcap', foreign, **options))
+
+
+MISSING_DEFINITIONS = ['', 'unknown']
+
+
+@pytest.mark.parametrize('encoding', MISSING_DEFINITIONS)
+def test_mcap_whose_recorder_did_not_find_a_definition_is_read(tmp_path, encoding):
+    cdr = bytes(typestore().serialize_cdr(image(7), IMAGE))
+    with (tmp_path / 'a.mcap').open('wb') as file:
+        writer = Writer(file)
+        writer.start('ros2')
+        for topic, kind in (('/image', IMAGE), ('/undefined', 'my_msgs/action/Go_Feedback')):
+            schema = writer.register_schema(kind, encoding, b'')
+            writer.add_message(writer.register_channel(topic, 'cdr', schema), 7, cdr, 7)
+        writer.finish()
+    with BagReader(tmp_path / 'a.mcap') as reader:
+        assert {t.name: t.count for t in reader.topics.values()} == {'/image': 1, '/undefined': 1}
+        (message,) = reader.messages(['/image'])
+    assert message.parsed().header.stamp.nanosec == 7
+
+
+@pytest.mark.parametrize('encoding', MISSING_DEFINITIONS)
+def test_sqlite_bag_whose_recorder_did_not_find_a_definition_is_read(tmp_path, encoding):
+    bag = write_bag(tmp_path / 'bag', storage='sqlite3')
+    with contextlib.closing(sqlite3.connect(bag / 'bag.db3')) as db:
+        row = (9, 'my_msgs/action/Go_Feedback', encoding, '', '')
+        db.execute('INSERT INTO message_definitions VALUES (?, ?, ?, ?, ?)', row)
+        topic = (9, '/undefined', 'my_msgs/action/Go_Feedback', 'cdr', '', '')
+        db.execute('INSERT INTO topics VALUES (?, ?, ?, ?, ?, ?)', topic)
+        db.commit()
+    assert len(messages_of(bag)) == 2
+    with BagReader(bag / 'bag.db3') as reader:
+        assert {t.name: t.count for t in reader.topics.values()} == {'/image': 2, '/undefined': 0}
+        assert reader.duration_s == 7e-9
+        assert reader.connection('/undefined').msgdef.data == ''
+        assert 'uint32 step' in reader.connection('/image').msgdef.data
+
+
+def test_hash_of_a_type_in_an_mcap_file_is_read(tmp_path):
+    with (tmp_path / 'a.mcap').open('wb') as file:
+        writer = Writer(file)
+        writer.start('ros2')
+        schema = writer.register_schema('my_msgs/msg/Mine', 'ros2idl', b'what is this')
+        writer.register_channel('/mine', 'cdr', schema, {'topic_type_hash': 'RIHS01_12'})
+        writer.finish()
+    with BagReader(tmp_path / 'a.mcap') as reader:
+        assert reader.connection('/mine').digest == 'RIHS01_12'
+
+
+def test_topic_of_two_types_has_the_first_one(tmp_path):
+    message = image(7)
+    with (tmp_path / 'a.mcap').open('wb') as file:
+        writer = Writer(file)
+        writer.start('ros2')
+        for kind, msg in ((IMAGE, message), (HEADER, message.header), (IMAGE, message)):
+            schema = writer.register_schema(kind, '', b'')
+            cdr = bytes(typestore().serialize_cdr(msg, kind))
+            writer.add_message(writer.register_channel('/a', 'cdr', schema), 7, cdr, 7)
+        writer.finish()
+    with BagReader(tmp_path / 'a.mcap') as reader:
+        assert reader.topics == {'/a': Topic('/a', IMAGE, 2)}
+        assert reader.connection('/a').msgtype == IMAGE
+        assert [m.parsed().encoding for m in reader.messages(['/a'])] == ['bgr8', 'bgr8']
 
 
 def test_mcap_without_ros_messages_has_no_topics(tmp_path):

@@ -197,3 +197,49 @@ def test_type_of_others_is_copied_if_the_bag_defines_it(tmp_path, text, known):
         copy.write('/image', 1, image())
     with BagReader(tmp_path / 'copy') as reader:
         assert ('/mine' in reader.topics) is known
+
+
+# As rosbag2 stores a type that is defined in IDL and contains another.
+THING_IDL = """\
+================================================================================
+IDL: mine/msg/Thing
+// generated
+#include "mine/msg/Part.idl"
+module mine {
+  module msg {
+    @verbatim (language="comment", text="One thing")
+    struct Thing {
+      @unit (value="m")
+      double size;
+      mine::msg::Part part;
+    };
+  };
+};
+
+================================================================================
+IDL: mine/msg/Part
+module mine { module msg { struct Part { sequence<uint8> data; }; }; };
+"""
+THING_MSG = 'float64 size\nmine/Part part\n' + '=' * 80 + '\nMSG: mine/Part\nuint8[] data\n'
+
+
+def test_type_defined_in_idl_is_copied_with_the_hash_of_the_same_type_in_msg(tmp_path):
+    definitions = {
+        MessageDefinitionFormat.IDL: ('/idl', THING_IDL),
+        MessageDefinitionFormat.MSG: ('/msg', THING_MSG),
+    }
+    with BagReader(write_bag(tmp_path / 'bag')) as reader:
+        connection = reader.connection('/image')
+    with atomic_bag_writer(tmp_path / 'copy', 'mcap') as copy:
+        for form, (topic, text) in definitions.items():
+            mine = connection._replace(
+                topic=topic,
+                msgtype='mine/msg/Thing',
+                msgdef=MessageDefinition(form, text),
+                digest='',
+            )
+            assert copy.add_like(mine)
+        copy.write('/idl', 1, b'\0\1\0\0')
+    with BagReader(tmp_path / 'copy') as reader:
+        assert reader.connection('/idl').msgdef.data == THING_IDL
+        assert reader.connection('/idl').digest == reader.connection('/msg').digest != ''

@@ -159,6 +159,13 @@ def test_calibration_within_the_drive_is_found_too(tmp_path):
     assert find_sequence(drive).frames[0].camera.p[0, 3] == 44.85728
 
 
+@pytest.mark.parametrize(('kind', 'distortion'), [('sync', 0.0), ('extract', -0.3691481)])
+def test_link_to_a_drive_has_the_calibration_beside_the_drive(tmp_path, kind, distortion):
+    (tmp_path / 'link').symlink_to(raw_drive(tmp_path / 'disk', kind=kind))
+    camera = find_sequence(tmp_path / 'link').frames[0].camera
+    assert camera.d[0] == distortion
+
+
 def test_drive_is_known_by_its_own_name_when_it_is_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(raw_drive(tmp_path, kind='extract') / 'image_02')
     assert find_sequence(Path('..')).frames[0].camera.frame_wh == (1392, 512)

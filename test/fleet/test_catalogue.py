@@ -62,6 +62,54 @@ def test_link_to_a_folder_above_is_not_followed(tmp_path, drives):
     assert len(find_bags([drives], tmp_path / 'out')) == 4
 
 
+def test_links_to_bags_and_folders_are_followed_and_keep_their_names(tmp_path, drives):
+    (tmp_path / 'picks').mkdir()
+    (tmp_path / 'picks/monday').symlink_to(drives / 'a')
+    (tmp_path / 'picks/tuesday').symlink_to(drives / 'day')
+    assert found([tmp_path / 'picks'], tmp_path / 'out') == {
+        Path('monday'): tmp_path / 'picks/monday',
+        Path('tuesday/b'): tmp_path / 'picks/tuesday/b',
+        Path('tuesday/loose'): tmp_path / 'picks/tuesday/loose.mcap',
+    }
+
+
+def test_two_links_to_bags_of_one_name_are_two_bags(tmp_path):
+    for name in ('1', '2'):
+        (tmp_path / name / 'rosbag2').mkdir(parents=True)
+        (tmp_path / name / 'rosbag2/metadata.yaml').touch()
+        (tmp_path / f'link{name}').symlink_to(tmp_path / name / 'rosbag2')
+    links = [tmp_path / 'link1', tmp_path / 'link2']
+    assert set(found(links, tmp_path / 'out')) == {Path('link1'), Path('link2')}
+
+
+@pytest.mark.parametrize('source', ['', '*'])
+def test_bag_that_a_link_leads_to_as_well_is_one(tmp_path, drives, source):
+    before = found([drives / source], tmp_path / 'out')
+    (drives / '1st').symlink_to(drives / 'a')
+    (drives / 'a-new').symlink_to(drives / 'day')
+    assert found([drives / source], tmp_path / 'out') == before
+
+
+def test_out_among_the_sources_is_not_searched(drives):
+    out = drives / 'masks'
+    (out / 'a').mkdir(parents=True)
+    (out / 'a/metadata.yaml').touch()
+    # What a shell makes of drives/*.
+    sources = sorted(path for path in drives.iterdir() if path.name[0] != '.')
+    assert out in sources
+    assert set(found(sources, out)) == {Path('a'), Path('b'), Path('loose'), Path('killed')}
+
+
+def test_out_that_is_the_only_source_is_refused(drives):
+    with pytest.raises(BagError, match='drives cannot be both IN and OUT; use another OUT'):
+        find_bags([drives], drives)
+
+
+def test_bag_in_the_place_of_its_own_masks_is_refused(drives):
+    with pytest.raises(BagError, match=r'masks of .*/drives/a would get its own'):
+        find_bags([drives / 'a', drives / 'killed'], drives)
+
+
 def test_two_bags_of_one_name_are_refused(tmp_path, drives):
     (tmp_path / 'a').mkdir()
     (tmp_path / 'a/metadata.yaml').touch()

@@ -37,6 +37,9 @@ def test_input_of_a_folder_is_the_size_of_its_files(tmp_path):
     (tmp_path / 'in').mkdir()
     for name in ('a', 'b'):
         (tmp_path / 'in' / name).write_bytes(b'123')
+    # What is in folders there, such as OUT, is not the bag's.
+    (tmp_path / 'in/out').mkdir()
+    (tmp_path / 'in/out/c').write_bytes(b'123')
     asked = Request('abc', {}).of(BagJob(tmp_path / 'in', tmp_path / 'bag'))
     assert asked['input'] == {'name': 'in', 'bytes': 6}
 
