@@ -53,7 +53,7 @@ def find_bdd100k_frames(root: Path, split: str) -> list[LabelledFrame]:
     found = []
     # Not every frame has a mask.
     for path in find_images(masks):
-        frame_path = images / f'{path.stem}.jpg'
+        frame_path = images / path.relative_to(masks).with_suffix('.jpg')
         if not frame_path.is_file():
             raise DatasetError(f'{frame_path} does not exist, but its label {path} does')
         found.append(read(frame_path, path))

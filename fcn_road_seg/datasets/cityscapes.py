@@ -159,11 +159,15 @@ def find_kitti_semantics_frames(training: Path) -> list[LabelledFrame]:
     Raises:
         DatasetError: a frame has no label.
     """
+    frames, labels = training / 'image_2', training / 'semantic'
     return [
         pair_with_label(
-            path, training / 'semantic' / f'{path.stem}.png', cityscapes_label, CITYSCAPES_CLASSES
+            f,
+            labels / f.relative_to(frames).with_suffix('.png'),
+            cityscapes_label,
+            CITYSCAPES_CLASSES,
         )
-        for path in find_images(training / 'image_2')
+        for f in find_images(frames)
     ]
 
 

@@ -42,7 +42,8 @@ def find_comma10k_frames(root: Path) -> list[LabelledFrame]:
     Raises:
         DatasetError: a frame has no mask.
     """
+    images, masks = root / 'imgs', root / 'masks'
     return [
-        pair_with_label(path, root / 'masks' / f'{path.stem}.png', comma10k_label)
-        for path in find_images(root / 'imgs')
+        pair_with_label(f, masks / f.relative_to(images).with_suffix('.png'), comma10k_label)
+        for f in find_images(images)
     ]

@@ -47,7 +47,8 @@ class SplitRule:
         val_fraction: share of each category, at its end, that is for validation, in [0, 1).
         fold: (k, n): the k-th of n contiguous blocks of each category is for validation instead.
         hold_out: prefixes of frames' names (such as a drive). In a data set with such frames,
-            these alone are for validation.
+            these alone are for validation, and all others are for training, except for the
+            validation frames of a split of its own.
 
     Raises:
         ValueError: the fraction or the fold is out of range.
@@ -131,13 +132,15 @@ def name_data_sets(roots: Iterable[str | Path]) -> list[str]:
 
 def _find_frames(root: Path, split: str, rule: SplitRule) -> list[LabelledFrame]:
     frames_of = _splits(root, rule)
+    if split == 'all':
+        return frames_of('train') + frames_of('val')
     if rule.hold_out:
         train, val = frames_of('train'), frames_of('val')
         held_out = [f for f in train + val if f.name.startswith(rule.hold_out)]
         if held_out:
             train = [f for f in train if not f.name.startswith(rule.hold_out)]
-            return {'train': train, 'val': held_out, 'all': train + held_out}[split]
-    return frames_of(split) if split != 'all' else frames_of('train') + frames_of('val')
+            return train if split == 'train' else held_out
+    return frames_of(split)
 
 
 def _splits(root: Path, rule: SplitRule) -> _Reader:
@@ -205,6 +208,9 @@ def _gtfine_reader(root: Path) -> Callable[[Path, str], list[LabelledFrame]]:
 
 
 def _by_rule(frames: list[LabelledFrame], rule: SplitRule, split: str) -> list[LabelledFrame]:
+    if any(f.name.startswith(rule.hold_out) for f in frames):
+        # With the tail or the fold left out of training as well, its frames would serve nothing.
+        return [f for f in frames if f.name.startswith(rule.hold_out) == (split == 'val')]
     chosen: list[LabelledFrame] = []
     for _, group in groupby(frames, key=lambda frame: frame.category):
         members = list(group)

@@ -86,15 +86,16 @@ def find_voc_frames(root: Path) -> list[LabelledFrame]:
     meaning = dict.fromkeys(range(len(names)), BACKGROUND)
     meaning |= {names.index(ROAD_CLASS): ROAD, VOID: VOID}
     decode = partial(decode_by_table, meaning=meaning)
-    frames_by_stem = {path.stem: path for path in find_images(root / _IMAGES)}
+    images = root / _IMAGES
+    frame_of = {path.relative_to(images).with_suffix(''): path for path in find_images(images)}
     masks = next(root / name for name in _MASK_FOLDERS if (root / name).is_dir())
     found: list[LabelledFrame] = []
     for mask in find_images(masks):
-        if mask.stem not in frames_by_stem:
-            raise DatasetError(f'{mask} has no frame in {root / _IMAGES}')
-        found.append(
-            VocFrame(frames_by_stem[mask.stem], mask, decode, classes=names, colours=colours)
-        )
+        # With its subfolder: CVAT keeps those of a task, whose drives may share file names.
+        frame_path = frame_of.get(mask.relative_to(masks).with_suffix(''))
+        if frame_path is None:
+            raise DatasetError(f'{mask} has no frame in {images}')
+        found.append(VocFrame(frame_path, mask, decode, classes=names, colours=colours))
     return found
 
 

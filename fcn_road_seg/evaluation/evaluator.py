@@ -139,10 +139,14 @@ class Evaluation:
         pooled = self.pooled()
         # The threshold with the highest F1 has the highest IoU: one grows with the other.
         best = pooled.measures().threshold
+        threshold, iou = best / (CONFIDENCES - 1), pooled.mask_measures(best).iou
+        if not pooled.road.any():
+            # The threshold is 0 then, at which all is road: the worst one.
+            threshold = iou = math.nan
         return {
             'calibration_error': pooled.calibration_error(),
-            'best_threshold': best / (CONFIDENCES - 1),
-            'best_iou': pooled.mask_measures(best).iou,
+            'best_threshold': threshold,
+            'best_iou': iou,
         }
 
     def pooled(self) -> RoadHistogram:

@@ -70,7 +70,7 @@ def load_weights(net: RoadFCN, weights: str) -> None:
         reason = str(error).strip().splitlines()[:2][-1].strip().rstrip(':.')
         raise ValueError(
             f'{weights} holds no weights for this network ({reason}); '
-            'check --encoder, --fcn, --width and --overlap'
+            'check --encoder, --fcn, --width, --context and --overlap'
         ) from error
 
 

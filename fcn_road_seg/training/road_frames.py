@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from fcn_road_seg.datasets.frames import DatasetError, limit_size
+from fcn_road_seg.datasets.labels import ROAD
 from fcn_road_seg.datasets.rendered import RENDERED_FRAMES_A_DRIVE, Sample
 from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.frame_cache import FrameCache, frame_key
@@ -57,6 +58,14 @@ class RoadFrames(Dataset[tuple[Tensor, Tensor]]):
     def missing(self) -> list[int]:
         """Return the indices of the frames not in the cache; the others are kept in it."""
         return [index for index, key in enumerate(self._keys) if not self._cache.use(key)]
+
+    def has_road(self) -> bool:
+        """Return whether any frame has road; usually the first one has, and is the only one read.
+
+        Raises:
+            DatasetError: a frame cannot be read.
+        """
+        return any(bool((self[index][1] == ROAD).any()) for index in range(len(self)))
 
     def decode_missing(self, text: str, workers: int, begin: float = 0.0) -> None:
         """Decode the frames that the cache lacks, with a progress bar labelled `text`.

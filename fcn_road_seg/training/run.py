@@ -45,6 +45,7 @@ from fcn_road_seg.training.sources import (
     FoundSource,
     Source,
     find_sources,
+    refuse_validation_without_road,
     summarize_reading,
 )
 from fcn_road_seg.training.teacher import FastRoadLogitOf, load_teacher
@@ -119,6 +120,9 @@ def train(
             sources = [s.read(cache, round(seen_pixels * 1.5), workers, begin) for s in found]
             for line in summarize_reading(sources, cache, time.monotonic() - began_s):
                 rank_zero_info(f'train: {line}')
+            # The few frames of a dry run may have none.
+            if not options.few_frames:
+                refuse_validation_without_road(sources)
             data = RoadData(sources, recipe.batch, options.val_every, options.seed, workers)
             fit(trainer, training, data, options)
         if not trainer.is_global_zero:

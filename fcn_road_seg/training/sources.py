@@ -113,6 +113,20 @@ def split_share(item: str) -> tuple[str, float | None]:
     return name, value
 
 
+def refuse_validation_without_road(sources: Iterable[Source]) -> None:
+    """Raise DatasetError if `sources` have validation frames, but no road in any of them.
+
+    The IoU of every network would be 0, and the first one would count as the best.
+    """
+    validating = [source for source in sources if len(source.val)]
+    if validating and not any(source.val.has_road() for source in validating):
+        names = ', '.join(source.name for source in validating)
+        raise DatasetError(
+            f'no validation frame of {names} has road, so their IoU would tell nothing; choose '
+            'others with --fold or --hold-out, or use none (--val-fraction 0)'
+        )
+
+
 def summarize_reading(sources: Sequence[Source], cache: FrameCache, seconds: float) -> list[str]:
     """Return lines for the user: how fast the frames of `sources` were read, and what is kept."""
     parts = [frames for source in sources for frames in (source.train, source.val)]

@@ -74,6 +74,22 @@ def test_held_out_drive_validates_alone_and_is_not_trained_on(drives):
     assert frame_stems(find_frames(drives, 'val', rule)) == ['A_train0', 'A_train1', 'A_val0']
 
 
+@pytest.mark.parametrize('rule', [{}, {'fold': (2, 5)}])
+def test_all_frames_beside_the_held_out_drive_are_trained_on(rule, tmp_path):
+    names = [f'{drive}_{i}' for drive in 'AB' for i in range(5)]
+    for name in names:
+        write_image(tmp_path / f'images/{name}.png', np.zeros((4, 6, 3)))
+        write_image(tmp_path / f'masks/{name}.png', grey(255))
+    held_out = SplitRule(hold_out=('A_',), **rule)
+    assert frame_stems(find_frames(tmp_path, 'val', held_out)) == names[:5]
+    assert frame_stems(find_frames(tmp_path, 'train', held_out)) == names[5:]
+
+
+def test_held_out_drive_does_not_change_which_frames_there_are(drives):
+    names = frame_stems(find_frames(drives, 'all', SplitRule(hold_out=('A_',))))
+    assert names == ['A_train0', 'A_train1', 'B_train2', 'A_val0', 'C_val1']
+
+
 def test_data_set_without_a_held_out_drive_keeps_its_own_split(drives):
     other = SplitRule(hold_out=('X',))
     assert frame_stems(find_frames(drives, 'val', other)) == ['A_val0', 'C_val1']

@@ -98,6 +98,17 @@ def test_colours_where_a_palette_is_expected_are_refused(labelme):
         find_frames(labelme, 'all')[0].load()
 
 
+def test_masks_of_drives_whose_frames_have_the_same_names_stay_with_their_drives(cvat):
+    for drive, colour_bgr in (('drive_a', (128, 64, 128)), ('drive_b', (0, 0, 0))):
+        write_image(cvat / 'JPEGImages' / drive / '0.jpg', np.zeros((1, 1, 3)))
+        write_image(cvat / 'SegmentationClass' / drive / '0.png', [[colour_bgr]])
+    road, background = find_frames(cvat, 'all')[1:]
+    assert road.frame_path == cvat / 'JPEGImages/drive_a/0.jpg'
+    assert road.load()[1].tolist() == [[ROAD]]
+    assert background.frame_path == cvat / 'JPEGImages/drive_b/0.jpg'
+    assert background.load()[1].tolist() == [[BACKGROUND]]
+
+
 def test_mask_without_its_frame_is_named(labelme):
     write_palette(labelme / 'SegmentationClass/b.png', [[0]])
     with pytest.raises(DatasetError, match=r'b\.png has no frame in'):

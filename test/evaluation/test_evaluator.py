@@ -110,6 +110,13 @@ def test_what_the_pixels_do_not_define_is_null():
     json.dumps(figures, allow_nan=False)
 
 
+def test_frames_without_road_have_no_best_threshold():
+    figures = report([[[0.4, 0]]], [example([[BACKGROUND, BACKGROUND]])])
+    assert figures['probability']['best_threshold'] is None
+    assert figures['probability']['best_iou'] is None
+    assert figures['probability']['calibration_error'] == 0.2
+
+
 def test_stress_tells_the_change_of_iou():
     answers = [[[1, 0]], [[1, 1]], [[1, 0]], [[0, 0]], [[1, 0]]]
     one = example([[ROAD, BACKGROUND]])

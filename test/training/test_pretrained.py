@@ -1,13 +1,19 @@
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
+from fcn_road_seg.commands.train_arguments import build_options, parse_args
+from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.training import pretrained
 from fcn_road_seg.training.pretrained import load_weights
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -51,6 +57,25 @@ def test_kernels_that_overlap_begin_as_those_of_the_checkpoint(saved):
     # What is around them learns.
     scores.square().sum().backward()
     assert other.decoder.deconvs[0].weight.grad[:, :, 0].abs().max() > 0
+
+
+def test_shipped_checkpoint_is_fine_tuned_with_the_options_in_the_documentation(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    text = Path('docs/training.md').read_text()
+    found = re.search(r'to fine-tune the shipped one on your own frames:\s+`([^`]+)`', text)
+    options = build_options(parse_args(found[1].split()))
+    net = RoadFCN(options.network)
+    load_weights(net, options.weights)
+    shipped = load_checkpoint(options.weights).model.state_dict()
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, shipped[name])
+
+
+def test_checkpoint_with_a_context_block_does_not_become_one_without(tmp_path):
+    path = tmp_path / 'a.safetensors'
+    save_checkpoint(Checkpoint(RoadFCN(RoadFCNConfig(context=True)), InputRule(6144)), path)
+    with pytest.raises(ValueError, match=r'context.* unexpected\); check .*--context and --over'):
+        load_weights(RoadFCN(), str(path))
 
 
 def test_checkpoint_with_kernels_that_overlap_does_not_become_one_without(tmp_path):

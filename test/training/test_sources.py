@@ -5,8 +5,13 @@ import pytest
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.datasets.splits import SplitRule, find_frames
 from fcn_road_seg.training.frame_cache import FrameCache
-from fcn_road_seg.training.sources import find_sources, split_share, summarize_reading
-from test.helpers.labelled_frames import write_image
+from fcn_road_seg.training.sources import (
+    find_sources,
+    refuse_validation_without_road,
+    split_share,
+    summarize_reading,
+)
+from test.helpers.labelled_frames import grey, write_image
 
 
 @pytest.fixture
@@ -124,3 +129,19 @@ def test_frames_that_the_cache_has_no_room_for_are_counted_with_advice(tmp_path)
         '3 frames are not in the cache and are decoded each time they are used; raise '
         '--cache-size or free some space'
     )
+
+
+def test_validation_frames_without_road_are_refused_as_they_cannot_tell_networks_apart(
+    tmp_path, cache
+):
+    roots = [own_frames(tmp_path / name) for name in 'ab']
+    # The first 4 of 5 frames of a data set are for training, the last one is for validation.
+    write_image(tmp_path / 'a/masks/3.png', grey(255, (32, 48)))
+
+    def sources(rule):
+        return [s.read(cache, 10_000, workers=0) for s in find_sources(roots, None, rule)]
+
+    with pytest.raises(DatasetError, match='no validation frame of a, b has road, so their IoU'):
+        refuse_validation_without_road(sources(SplitRule()))
+    refuse_validation_without_road(sources(SplitRule(val_fraction=0.4)))
+    refuse_validation_without_road(sources(SplitRule(val_fraction=0)))
