@@ -242,7 +242,7 @@ def _one_side(rng: Generator, world: World, side: int) -> list[Thing]:
         s += length + rng.exponential(theme.building_gap)
     if rng.random() < 0.7:
         lamp = lamp_faces(rng.uniform(5, 8))
-        for s in np.arange(rng.uniform(0, 20), LOOP_M, rng.uniform(22, 45)):
+        for s in np.arange(rng.uniform(0, 20), LOOP_M, rng.uniform(22, 45)).tolist():
             things.append(Thing('lamp', s, side * (kerb + 0.7), 7.0, faces=lamp))
     if rng.random() < theme.barrier_share:
         kind = str(rng.choice(theme.barriers))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset
 
+from fcn_road_seg.training.road_frames import reader_processes
 from fcn_road_seg.training.sources import Source
 
 
@@ -103,8 +104,8 @@ def train_loader(
         ConcatDataset([source.train for source in sources]),
         batch_size=batch,
         sampler=ShareSampler(sources, batch * steps, seed, rank),
-        num_workers=workers,
         persistent_workers=workers > 0,
+        **reader_processes(workers),
     )
 
 
@@ -144,6 +145,6 @@ class RoadData(lightning.LightningDataModule):
             if len(source.val)
         ]
         return [
-            FrameLoader(part, batch_size=1, num_workers=min(self.workers, len(part)))
+            FrameLoader(part, batch_size=1, **reader_processes(min(self.workers, len(part))))
             for part in parts
         ]

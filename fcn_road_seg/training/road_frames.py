@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import torch
@@ -85,8 +85,8 @@ class RoadFrames(Dataset[tuple[Tensor, Tensor]]):
             _Decoded(self),
             batch_size=RENDERED_FRAMES_A_DRIVE,
             sampler=missing[first:] + missing[:first],
-            num_workers=min(workers, len(missing)),
             collate_fn=list,
+            **reader_processes(min(workers, len(missing))),
         )
         with tqdm(desc=text, total=len(missing), unit='frame', disable=not missing) as progress:
             for errors in loader:
@@ -117,6 +117,12 @@ class _Decoded(Dataset[str]):
             # The text of an exception from a worker process would be its traceback.
             return str(error)
         return ''
+
+
+def reader_processes(count: int) -> dict[str, Any]:
+    """Return the options of a DataLoader whose frames are read by `count` processes; 0 is none."""
+    # Python 3.14 would not fork them: each would import PyTorch and get a copy of all paths.
+    return {'num_workers': count, 'multiprocessing_context': 'fork' if count else None}
 
 
 @contextmanager
