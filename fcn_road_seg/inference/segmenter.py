@@ -70,7 +70,9 @@ class RoadSegmenter:
     `threshold`, in (0, 1), `overlay_style` and `min_region` (see `remove_small_regions`) may be
     set between two calls. `precision` is the precision in use, `precision_reason` says why.
 
-    Not thread-safe: one call at a time.
+    Not thread-safe: one call at a time. It cannot be pickled, and if a process is forked after a
+    call, calls with ncnn or torch may wait forever in the child, because OpenMP's threads exist in
+    the parent only. Start processes with spawn, and make a segmenter in each.
 
     Raises:
         CheckpointError: the file is missing, damaged or not a checkpoint.
@@ -127,7 +129,8 @@ class RoadSegmenter:
         the row-major indices of the pixels for `road_probability_at`.
 
         Raises:
-            ValueError: the frame has another shape or type, or the channel order is unknown.
+            ValueError: the frame has another shape or type, the channel order is unknown, or
+                `threshold` is out of range.
         """
         _check_frame(frame, channel_order)
         frame_hw = frame.shape[:2]

@@ -85,5 +85,12 @@ def resize_to_frame(
 
 
 def logit_threshold(threshold: float) -> float:
-    """Return the logit of a p(road) in (0, 1); a pixel is road if its logit is at least that."""
+    """Return the logit of a p(road) in (0, 1); a pixel is road if its logit is at least that.
+
+    Raises:
+        ValueError: `threshold` is not in (0, 1).
+    """
+    # NaN must fail, too.
+    if not 0 < threshold < 1:
+        raise ValueError(f'threshold {threshold} is not between 0 and 1')
     return math.log(threshold / (1 - threshold))

@@ -76,6 +76,7 @@ class Publishers:
         self._node = node
         self._class_names = class_names
         self._camera_info: CameraInfo | None = None
+        self._published_threshold: float | None = None
         depth = DEPTH_OF_EVERY_FRAME if every_frame else DEPTH
         types = {
             **{name: output.type for name, output in OUTPUTS.items()},
@@ -133,11 +134,12 @@ class Publishers:
     def publish_label_info(self, threshold: float) -> None:
         """Publish the meaning of the numbers in class_mask, for late subscribers too.
 
-        A pixel is road if its p(road) is at least `threshold`. Without vision_msgs nothing is
-        published.
+        A pixel is road if its p(road) is at least `threshold`. Nothing is published without
+        vision_msgs, or if the threshold is the one published last.
         """
-        if self._label_info is None:
+        if self._label_info is None or threshold == self._published_threshold:
             return
+        self._published_threshold = threshold
         from vision_msgs.msg import LabelInfo, VisionClass
 
         classes = [

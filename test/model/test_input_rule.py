@@ -86,3 +86,9 @@ def test_logit_at_the_size_of_the_frame_is_written_to_the_given_array():
 @pytest.mark.parametrize('threshold', [0.01, 0.5, 0.7, 0.999])
 def test_logit_threshold_is_the_inverse_of_the_sigmoid(threshold):
     assert 1 / (1 + math.exp(-logit_threshold(threshold))) == pytest.approx(threshold)
+
+
+@pytest.mark.parametrize('threshold', [0, 1, np.float64(1), -0.5, 1.5, math.nan])
+def test_logit_threshold_refuses_what_is_not_between_0_and_1(threshold):
+    with pytest.raises(ValueError, match=rf'^threshold {threshold} is not between 0 and 1$'):
+        logit_threshold(threshold)

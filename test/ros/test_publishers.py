@@ -184,12 +184,16 @@ class FakeNode:
         return SimpleNamespace(now=lambda: Time(seconds=12))
 
 
-def test_label_info_names_the_classes_the_threshold_and_the_time(monkeypatch):
+@pytest.fixture
+def vision_msgs(monkeypatch):
     # PyPI does not have vision_msgs.
     module = ModuleType('vision_msgs.msg')
     module.LabelInfo = module.VisionClass = lambda **fields: SimpleNamespace(**fields)
     monkeypatch.setitem(sys.modules, 'vision_msgs', ModuleType('vision_msgs'))
     monkeypatch.setitem(sys.modules, 'vision_msgs.msg', module)
+
+
+def test_label_info_names_the_classes_the_threshold_and_the_time(vision_msgs):
     node = FakeNode()
     publishers = Publishers(node, ('background', 'road'), every_frame=False)
     assert node.published['~/label_info'] == []
@@ -197,3 +201,11 @@ def test_label_info_names_the_classes_the_threshold_and_the_time(monkeypatch):
     (info,) = node.published['~/label_info']
     assert [(c.class_id, c.class_name) for c in info.class_map] == [(0, 'background'), (1, 'road')]
     assert (info.threshold, info.header.stamp.sec) == (0.7, 12)
+
+
+def test_label_info_is_sent_again_only_when_the_threshold_changes(vision_msgs):
+    node = FakeNode()
+    publishers = Publishers(node, ('background', 'road'), every_frame=False)
+    for threshold in (0.5, 0.5, 0.6, 0.6, 0.5):
+        publishers.publish_label_info(threshold)
+    assert [info.threshold for info in node.published['~/label_info']] == [0.5, 0.6, 0.5]
