@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities import rank_zero_info
+from tqdm import tqdm
 
 from fcn_road_seg.datasets.frames import DatasetError
 from fcn_road_seg.model.activation_ranges import FRAME_COUNT
@@ -85,6 +87,8 @@ def train(
         )
     check_run_folder(options.out, options.resume)
     quieten_lightning()
+    # tqdm's own lock is shared by processes: if one is killed, Python 3.14 warns of a leak.
+    tqdm.set_lock(threading.RLock())
     torch.set_float32_matmul_precision('high')
     found = find_sources(options.data, options.rendered, options.split)
     if options.few_frames:
