@@ -9,6 +9,9 @@ from shutil import copy, which
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+# MAKEFLAGS has the variables of `make test VENV=folder`: a test's make would remove the
+# environment that runs the test. With MAKELEVEL, a make prints its folder.
+FROM_OUTSIDE = ('MAKEFLAGS', 'MAKELEVEL', 'MFLAGS', 'ROS_DISTRO', 'VENV')
 # Stands for python3: `-m venv FOLDER` makes an interpreter that does nothing.
 PYTHON3 = """#!/bin/sh
 test "$1 $2" = '-m venv' || exit 0
@@ -31,11 +34,17 @@ def checkout(tmp_path):
 
 def make(checkout, target, **variables):
     """Run make with exported variables; return what it printed, for a failure its errors."""
-    env = {name: value for name, value in os.environ.items() if name not in ('VENV', 'ROS_DISTRO')}
+    env = {name: value for name, value in os.environ.items() if name not in FROM_OUTSIDE}
     env |= {'PYTHON3': './python3', **variables}
     done = subprocess.run(['make', target], cwd=checkout, env=env, capture_output=True, text=True)
     assert done.returncode in (0, 2)
     return done.stdout if done.returncode == 0 else f'failed: {done.stderr}'
+
+
+def test_variables_of_the_make_that_runs_the_tests_have_no_effect_on_theirs(checkout, monkeypatch):
+    monkeypatch.setenv('MAKEFLAGS', ' -- VENV=elsewhere')
+    monkeypatch.setenv('MAKELEVEL', '1')
+    assert make(checkout, 'python') == f'{checkout}/.venv/bin/python\n'
 
 
 @pytest.mark.parametrize('target', ['python', 'clean'])
