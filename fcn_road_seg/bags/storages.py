@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from mcap.reader import NonSeekingReader, SeekingReader
@@ -30,9 +31,6 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.rosbag2.metadata import ReaderMetadata, parse_qos
 from rosbags.rosbag2.reader import DirectoryReader
 
-if TYPE_CHECKING:
-    from rosbags.interfaces.typing import RPath
-
 _FORMATS = {
     'ros2msg': MessageDefinitionFormat.MSG,
     'ros2idl': MessageDefinitionFormat.IDL,
@@ -43,29 +41,46 @@ _FORMATS = {
 }
 
 
-class SqliteStorage:
-    """An SQLite file of a rosbag2, with the interface of rosbags' storages."""
+class _Storage(ABC):
+    """A file of a rosbag2, with the interface of rosbags' storages."""
+
+    _file: sqlite3.Connection | BinaryIO
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._database: sqlite3.Connection
         self.connections: list[Connection] = []
         self.metadata = _metadata([], 0)
 
     def open(self) -> None:
         """Read the topics, and count their messages."""
-        # Two leading slashes would introduce a host name.
-        path = '/' + quote(os.fsencode(self._path.absolute())).lstrip('/')
-        self._database = sqlite3.connect(f'file:{path}?immutable=1', uri=True)
+        self._file = self._open_file()
         try:
             self._read_topics()
         except BaseException:
-            self._database.close()
+            self._file.close()
             raise
 
     def close(self) -> None:
         """Close the file."""
-        self._database.close()
+        self._file.close()
+
+    @abstractmethod
+    def _open_file(self) -> sqlite3.Connection | BinaryIO: ...
+
+    @abstractmethod
+    def _read_topics(self) -> None:
+        """Set `connections` and `metadata`."""
+
+
+class SqliteStorage(_Storage):
+    """The messages of an SQLite file."""
+
+    _file: sqlite3.Connection
+
+    def _open_file(self) -> sqlite3.Connection:
+        # Two leading slashes would introduce a host name.
+        path = '/' + quote(os.fsencode(self._path.absolute())).lstrip('/')
+        return sqlite3.connect(f'file:{path}?immutable=1', uri=True)
 
     def messages(
         self,
@@ -79,7 +94,7 @@ class SqliteStorage:
         """
         chosen = {connection.id: connection for connection in connections}
         marks = ', '.join('?' * len(chosen))
-        for number, time_ns, data in self._database.execute(
+        for number, time_ns, data in self._file.execute(
             'SELECT topic_id, timestamp, data FROM messages '
             f'WHERE topic_id IN ({marks}) ORDER BY timestamp',
             tuple(chosen),
@@ -88,7 +103,7 @@ class SqliteStorage:
 
     def _read_topics(self) -> None:
         def rows(query: str) -> list[Any]:
-            return self._database.execute(query).fetchall()
+            return self._file.execute(query).fetchall()
 
         tables = {name for (name,) in rows('SELECT name FROM sqlite_master')}
         if not {'messages', 'topics'} <= tables:
@@ -129,28 +144,13 @@ class SqliteStorage:
         self.metadata = _metadata(times_ns, n)
 
 
-class McapStorage:
-    """The ROS 2 messages of an MCAP file, with the interface of rosbags' storages."""
+class McapStorage(_Storage):
+    """The ROS 2 messages of an MCAP file."""
 
-    def __init__(self, path: RPath) -> None:
-        self._path = path
-        self._file: BinaryIO
-        self._summary = Summary()
-        self.connections: list[Connection] = []
-        self.metadata = _metadata([], 0)
+    _file: BinaryIO
 
-    def open(self) -> None:
-        """Read the channels, and count their messages."""
-        self._file = self._path.open('rb')
-        try:
-            self._read_summary()
-        except BaseException:
-            self._file.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    def _open_file(self) -> BinaryIO:
+        return self._path.open('rb')
 
     def messages(
         self,
@@ -181,7 +181,7 @@ class McapStorage:
         reader = SeekingReader(self._file, validate_crcs=True)
         return reader.iter_messages(topics if known else None)
 
-    def _read_summary(self) -> None:
+    def _read_topics(self) -> None:
         summary = self._summary = SeekingReader(self._file).get_summary() or Summary()
         channels, schemas = summary.channels, summary.schemas
         statistics = summary.statistics
