@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_road_seg.datasets.frames import LabelledFrame, find_images, pair_with_label
+from fcn_road_seg.datasets.frames import LabelledFrame, pair_folders
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, decode_by_table
 
 CAMVID_CLASSES = (
@@ -26,13 +26,4 @@ def find_camvid_frames(root: Path, split: str) -> list[LabelledFrame]:
     Raises:
         DatasetError: there is no frame, or a frame has no label.
     """
-    frames, annotations = root / split, root / f'{split}annot'
-    return [
-        pair_with_label(
-            f,
-            annotations / f.relative_to(frames).with_suffix('.png'),
-            camvid_label,
-            classes=CAMVID_CLASSES,
-        )
-        for f in find_images(frames)
-    ]
+    return pair_folders(root / split, root / f'{split}annot', camvid_label, CAMVID_CLASSES)

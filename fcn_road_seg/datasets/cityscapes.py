@@ -12,6 +12,7 @@ from fcn_road_seg.datasets.frames import (
     DatasetError,
     LabelledFrame,
     find_images,
+    pair_folders,
     pair_with_label,
     read_image,
 )
@@ -159,16 +160,9 @@ def find_kitti_semantics_frames(training: Path) -> list[LabelledFrame]:
     Raises:
         DatasetError: a frame has no label.
     """
-    frames, labels = training / 'image_2', training / 'semantic'
-    return [
-        pair_with_label(
-            f,
-            labels / f.relative_to(frames).with_suffix('.png'),
-            cityscapes_label,
-            CITYSCAPES_CLASSES,
-        )
-        for f in find_images(frames)
-    ]
+    return pair_folders(
+        training / 'image_2', training / 'semantic', cityscapes_label, CITYSCAPES_CLASSES
+    )
 
 
 def _nearest_ids(colours_bgr: np.ndarray) -> np.ndarray:

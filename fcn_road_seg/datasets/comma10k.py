@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_road_seg.datasets.frames import LabelledFrame, find_images, pair_with_label
+from fcn_road_seg.datasets.frames import LabelledFrame, pair_folders
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, UNMATCHED, match_colours
 
 # RGB, from comma10k's README: road, lane markings; undrivable, movable, ego car.
@@ -42,8 +42,4 @@ def find_comma10k_frames(root: Path) -> list[LabelledFrame]:
     Raises:
         DatasetError: a frame has no mask.
     """
-    images, masks = root / 'imgs', root / 'masks'
-    return [
-        pair_with_label(f, masks / f.relative_to(images).with_suffix('.png'), comma10k_label)
-        for f in find_images(images)
-    ]
+    return pair_folders(root / 'imgs', root / 'masks', comma10k_label)

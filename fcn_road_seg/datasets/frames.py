@@ -163,6 +163,20 @@ def pair_with_label(
     return LabelledFrame(frame_path, label_path, decode, classes=classes)
 
 
+def pair_folders(
+    frames: Path, labels: Path, decode: LabelDecoder, classes: tuple[str, ...] = ()
+) -> list[LabelledFrame]:
+    """Return the frames in `frames` and below; their labels are PNG files of the same paths.
+
+    Raises:
+        DatasetError: there is no frame, or a frame has no label.
+    """
+    return [
+        pair_with_label(f, labels / f.relative_to(frames).with_suffix('.png'), decode, classes)
+        for f in find_images(frames)
+    ]
+
+
 def find_images(folder: Path) -> list[Path]:
     """Return the PNG and JPEG files in `folder` and below, sorted.
 

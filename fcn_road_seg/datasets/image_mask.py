@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_road_seg.datasets.frames import LabelledFrame, find_images, pair_with_label
+from fcn_road_seg.datasets.frames import LabelledFrame, pair_folders
 from fcn_road_seg.datasets.labels import BACKGROUND, ROAD, VOID, decode_by_table
 
 
@@ -29,8 +29,4 @@ def find_image_mask_frames(root: Path) -> list[LabelledFrame]:
     Raises:
         DatasetError: there is no frame, or a frame has no label.
     """
-    images, masks = root / 'images', root / 'masks'
-    return [
-        pair_with_label(f, masks / f.relative_to(images).with_suffix('.png'), plain_label)
-        for f in find_images(images)
-    ]
+    return pair_folders(root / 'images', root / 'masks', plain_label)
