@@ -59,9 +59,7 @@ class ImageSubscription:
         self._lost_frames = LostFrames()
         self._transport = transport
         self._keep_all = keep_all
-        self._name = 'image'
-        if transport == 'compressed':
-            self._name = f'{node.resolve_topic_name("image")}/compressed'
+        self._name = _name_before_remapping(node, transport)
         # The name after remapping: create_subscription remaps even an absolute `_name`.
         self.topic = node.resolve_topic_name(self._name)
         overridden = _overridden_reliability(node, self.topic)
@@ -205,6 +203,16 @@ def known_names(publishers: list[Any]) -> str:
         for info in publishers
         if info.node_name != _UNKNOWN_NODE
     )
+
+
+def _name_before_remapping(node: Node, transport: str) -> str:
+    if transport == 'raw':
+        return 'image'
+    name = 'image/compressed'
+    # A remapping of image/compressed itself takes precedence over one of image.
+    if node.resolve_topic_name(name) != node.resolve_topic_name(name, only_expand=True):
+        return name
+    return f'{node.resolve_topic_name("image")}/compressed'
 
 
 def _overridden_reliability(node: Node, topic: str) -> str:

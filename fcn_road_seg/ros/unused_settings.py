@@ -68,7 +68,9 @@ def _parameter_files(node: Node, argv: Sequence[str]) -> Iterator[str]:
 
 
 def _remappings(node: Node, argv: Sequence[str]) -> Iterator[str]:
-    used = {_expanded(node, name) for name in REMAPPABLE}
+    # ROS also applies a rule for the name that the node makes of the remapped image.
+    compressed = f'{node.resolve_topic_name("image")}/compressed'
+    used = {compressed, *(_expanded(node, name) for name in REMAPPABLE)}
     for rule in (*_values_of(argv, '-r'), *_values_of(argv, '--remap')):
         # A rule may be for one node alone: NODE:FROM:=TO.
         name = rule.partition(':=')[0].replace('rostopic://', '').rpartition(':')[2]

@@ -210,6 +210,7 @@ def test_topic_told_is_the_one_subscribed(started, rules, topic):
         (['image/compressed:=/jpeg'], '/jpeg'),
         (['image:=/a', '/a/compressed:=/jpeg'], '/jpeg'),
         (['image:=/a'], '/a/compressed'),
+        (['image:=/a', 'image/compressed:=/jpeg'], '/jpeg'),
     ],
 )
 def test_compressed_topic_told_is_the_one_subscribed(started, rules, topic):

@@ -125,6 +125,14 @@ def test_remapping_that_may_have_an_effect_is_no_mistake(warnings_of, rule):
     assert warnings_of('--remap', rule) == []
 
 
+@pytest.mark.parametrize('name', ['cam/image', '/cam/image'])
+def test_remapping_of_the_compressed_topic_of_the_remapped_image_is_no_mistake(warnings_of, name):
+    rules = ('-r', f'image:={name}', '-r', f'{name}/compressed:=/jpeg')
+    assert warnings_of(*rules) == []
+    told = 'remapping camera/image/compressed:=/jpeg has no effect; did you mean image/compressed?'
+    assert warnings_of('-r', f'image:={name}', '-r', 'camera/image/compressed:=/jpeg') == [told]
+
+
 def test_full_name_that_is_not_the_nodes_own_is_told(warnings_of):
     text = 'remapping /image:=/cam has no effect; did you mean image?'
     assert warnings_of('-r', '/image:=/cam', namespace='/front') == [text]
