@@ -118,7 +118,7 @@ def transport_of(bag: Path, image: str) -> str:
         information = yaml.safe_load(metadata.read_text())['rosbag2_bagfile_information']
         entries = [entry['topic_metadata'] for entry in information['topics_with_message_count']]
         types = [(entry['type'], entry['name']) for entry in entries]
-    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise RuntimeError(
             f'{metadata} is damaged; create it again with ros2 bag reindex {bag}'
         ) from error

@@ -55,6 +55,8 @@ HOMES = {
     'ray': {'fleet'},
     'rclpy': {'ros', 'live', 'demo', 'commands'},
     'rosbags': {'bags'},
+    # It comes with rosbags.
+    'ruamel': {'bags'},
     'safetensors': {'model'},
     'torch': {'bench', 'evaluation', 'inference', 'model', 'synthetic', 'training'},
     'torchmetrics': {'training'},

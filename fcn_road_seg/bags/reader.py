@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # The suffixes of a bag's files.
 BAG_SUFFIXES = ('.mcap', '.db3')
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Times are an int64 in ROS.
+_MAX_TIME_NS = 2**63 - 1
 _MCAP_MAGIC = b'\x89MCAP0\r\n'
 
 
@@ -132,6 +134,12 @@ class BagReader:
             if item is None:
                 return
             connection, time_ns, cdr = item
+            # SQLite stores a value of any type, and MCAP times that ROS does not have.
+            if not isinstance(time_ns, int) or not 0 <= time_ns <= _MAX_TIME_NS:
+                raise BagError(
+                    f'{self.path} is damaged after {count} messages: the time of the next one is '
+                    f'{time_ns!r}'
+                )
             yield BagMessage(connection.topic, connection.msgtype, time_ns, cdr)
             count += 1
 

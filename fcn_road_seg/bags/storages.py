@@ -30,6 +30,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.rosbag2.metadata import ReaderMetadata, parse_qos
 from rosbags.rosbag2.reader import DirectoryReader
+from ruamel.yaml import YAML
 
 _FORMATS = {
     'ros2msg': MessageDefinitionFormat.MSG,
@@ -56,6 +57,7 @@ class _Storage(ABC):
         self._file = self._open_file()
         try:
             self._read_topics()
+            _refuse_invalid(self.connections)
         except BaseException:
             self._file.close()
             raise
@@ -94,8 +96,9 @@ class SqliteStorage(_Storage):
         """
         chosen = {connection.id: connection for connection in connections}
         marks = ', '.join('?' * len(chosen))
+        # A value of any type can be in any column. As bytes, a wrong one costs its message alone.
         for number, time_ns, data in self._file.execute(
-            'SELECT topic_id, timestamp, data FROM messages '
+            "SELECT topic_id, timestamp, ifnull(CAST(data AS BLOB), x'') FROM messages "
             f'WHERE topic_id IN ({marks}) ORDER BY timestamp',
             tuple(chosen),
         ):
@@ -105,8 +108,11 @@ class SqliteStorage(_Storage):
         def rows(query: str) -> list[Any]:
             return self._file.execute(query).fetchall()
 
-        tables = {name for (name,) in rows('SELECT name FROM sqlite_master')}
-        if not {'messages', 'topics'} <= tables:
+        # Not a view, nor a computed column, which table_info leaves out: either can compute
+        # messages without end.
+        tables = {name for (name,) in rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        stored = {column[1] for column in rows('PRAGMA table_info(messages)')}
+        if not {'messages', 'topics'} <= tables or not {'timestamp', 'data'} <= stored:
             raise ReaderError('it has no table of messages or none of topics')
         columns = {column[1] for column in rows('PRAGMA table_info(topics)')}
         # Older versions of ROS do not record all of it.
@@ -219,6 +225,20 @@ class McapStorage(_Storage):
 class _FolderReader(DirectoryReader):
     STORAGE_PLUGINS = {'mcap': McapStorage, 'sqlite3': SqliteStorage}  # noqa: RUF012
 
+    def open(self) -> None:
+        """Read metadata.yaml, and open the files."""
+        text = (self.path / 'metadata.yaml').read_text()
+        # rosbags prints an unknown compression in full: with aliases, gigabytes from 1 kB. Only
+        # files with an asterisk can have aliases, and only they are parsed twice.
+        if '*' in text and not isinstance(_compression(text), str | None):
+            raise ReaderError('compression_format in metadata.yaml is not text')
+        super().open()
+        try:
+            _refuse_invalid(self.connections)
+        except BaseException:
+            self.close()
+            raise
+
 
 class AnyReader(Reader):
     """rosbags' reader of a folder or file, with the storages of this module."""
@@ -228,6 +248,24 @@ class AnyReader(Reader):
         '.mcap': McapStorage,
         '.db3': SqliteStorage,
     }
+
+
+def _refuse_invalid(connections: Sequence[Connection]) -> None:
+    """Raise ReaderError if a topic's name or type is not text, or its count not a whole number.
+
+    SQLite and YAML return values of any type, and rosbags passes them on.
+    """
+    for topic in connections:
+        count = topic.msgcount
+        is_text = isinstance(topic.topic, str) and isinstance(topic.msgtype, str)
+        if not is_text or not isinstance(count, int) or count < 0:
+            raise ReaderError('the name, type or number of messages of a topic is invalid')
+
+
+def _compression(metadata: str) -> Any:
+    tree = YAML(typ='safe').load(metadata)
+    information = tree.get('rosbag2_bagfile_information') if isinstance(tree, dict) else None
+    return information.get('compression_format') if isinstance(information, dict) else None
 
 
 def _definition(encoding: str, text: str) -> MessageDefinition:

@@ -35,7 +35,7 @@ def decode_mask(data: bytes, label_hw: tuple[int, int]) -> np.ndarray:
     """Return the (H, W) uint8 mask: 255 where the fourth channel, opacity, is at least one half.
 
     Raises:
-        ValueError: the data are cut off, or of another size.
+        ValueError: the data are cut off, of another size, or have a run beyond the last byte.
     """
     text = f'{int.from_bytes(data, "big"):0{8 * len(data)}b}'
     at = 0
@@ -56,6 +56,8 @@ def decode_mask(data: bytes, label_hw: tuple[int, int]) -> np.ndarray:
     while done < n_bytes:
         is_run = read(1)
         end = done + read(sizes[read(2)]) + 1
+        if end > n_bytes:
+            raise ValueError(f'its run lengths have a run beyond their {n_bytes} bytes')
         out[done:end] = read(8) if is_run else [read(8) for _ in range(end - done)]
         done = end
     opacity = out.reshape(*label_hw, _CHANNELS)[..., 3]

@@ -15,6 +15,7 @@ from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, read_image
 from fcn_road_seg.datasets.image_mask import plain_label
 from fcn_road_seg.datasets.label_folder import LabelFolder
 from fcn_road_seg.datasets.label_rle import decode_mask, encode_mask
+from fcn_road_seg.utils.picture import check_size
 
 ROAD_LABEL = 'road'
 _CONFIG_NAME, _TASKS_NAME, _EXPORT_NAME = 'label_config.xml', 'tasks.json', 'labels.json'
@@ -108,7 +109,7 @@ def find_label_studio_frames(root: Path) -> list[LabelledFrame]:
     try:
         tasks = json.loads(export.read_bytes())
         frames = [_read_task(task, root) for task in tasks]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(
@@ -130,8 +131,13 @@ def _read_task(task: dict[str, Any], root: Path) -> LabelStudioFrame | None:
                 f'{root / _EXPORT_NAME} has a region of type {region["type"]} for {path.name}; '
                 f'only brush masks with the label {ROAD_LABEL} can be read'
             )
-        label_hw = region['original_height'], region['original_width']
-        rles.append(bytes(region['value']['rle']))
+        label_hw = h, w = region['original_height'], region['original_width']
+        rle = region['value']['rle']
+        # From a number, `bytes` would make as many zeros.
+        if not (type(h) is type(w) is int and isinstance(rle, list)):
+            raise TypeError('a region has no size or no list of run lengths')
+        check_size(w, h)
+        rles.append(bytes(rle))
     if label_hw is None:
         # Nothing is road, and without regions, only the frame's file tells the size.
         label_hw = read_image(path).shape[:2]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, find_images
+from fcn_road_seg.datasets.frames import DatasetError, LabelledFrame, find_images, read_image
 from fcn_road_seg.datasets.labels import (
     BACKGROUND,
     ROAD,
@@ -40,21 +40,25 @@ class VocFrame(LabelledFrame):
         """Return the number of each pixel's class, (H, W) uint8.
 
         Raises:
-            DatasetError: the file is not readable, has colours where indices are expected, or a
-                colour that no class has.
+            DatasetError: the file is not a complete picture, has colours where indices are
+                expected, or a colour that no class has.
         """
+        colours_bgr = read_image(self.label_path)
+        if self.colours:
+            return self._classes_of(colours_bgr[..., ::-1])
+        # OpenCV has no palettes. Pillow reads them, but it neither checks the sums of a PNG nor
+        # limits its size as above; given any format, it would start Ghostscript for some files.
         try:
-            with Image.open(self.label_path) as image:
-                if self.colours:
-                    return self._classes_of(np.asarray(image.convert('RGB')))
-                if image.mode not in ('P', 'L'):
-                    raise DatasetError(
-                        f'{self.label_path} has colours (mode {image.mode}) and no palette; '
-                        'export palette PNGs, or put the labelmap.txt of CVAT beside the folders'
-                    )
-                return np.array(image)
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DatasetError(f'{self.label_path} is not a readable image ({error})') from error
+            with Image.open(self.label_path, formats=('PNG',)) as image:
+                mode, index = image.mode, np.array(image)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DatasetError(f'{self.label_path} is not a readable PNG ({error})') from error
+        if mode not in ('P', 'L'):
+            raise DatasetError(
+                f'{self.label_path} has colours (mode {mode}) and no palette; '
+                'export palette PNGs, or put the labelmap.txt of CVAT beside the folders'
+            )
+        return index
 
     def _classes_of(self, rgb: np.ndarray) -> np.ndarray:
         numbers = match_colours(rgb, self.colours)
@@ -76,9 +80,12 @@ def find_voc_frames(root: Path) -> list[LabelledFrame]:
     """Return the frames that have a mask; the class called `road` is road, 255 is void.
 
     Raises:
-        DatasetError: there is no list of classes, no class is called road, or a mask has no frame.
+        DatasetError: there is no readable list of classes, no class is called road, there are more
+            than 255 classes, or a mask has no frame.
     """
     names, colours = _read_classes(root)
+    if len(names) > VOID:
+        raise DatasetError(f'{root} has {len(names)} classes; a mask has at most {VOID} of them')
     if ROAD_CLASS not in names:
         raise DatasetError(
             f'{root} has the classes {", ".join(names)}; one must be called {ROAD_CLASS!r}'
@@ -103,20 +110,28 @@ def _read_classes(root: Path) -> tuple[tuple[str, ...], tuple[tuple[int, int, in
     """Return the classes' names in order and, if CVAT wrote them, their colours (RGB)."""
     labelme, cvat = root / 'class_names.txt', root / 'labelmap.txt'
     if labelme.is_file():
-        names = labelme.read_text().split('\n')
+        names = _read_text(labelme).split('\n')
         # The class to ignore comes first there, and is 255 in the masks.
         return tuple(name.strip() for name in names if name.strip() not in ('', _IGNORED)), ()
     if not cvat.is_file():
         raise DatasetError(f'{root} has neither class_names.txt (labelme) nor labelmap.txt (CVAT)')
     names_and_colours = []
-    for line in cvat.read_text().splitlines():
+    for line in _read_text(cvat).splitlines():
         # name:r,g,b:parts:actions
         name, _, rest = line.partition(':')
         if not line.strip() or line.startswith('#'):
             continue
         try:
-            r, g, b = (int(value) for value in rest.partition(':')[0].split(','))
+            # `bytes` refuses what is not in [0, 255].
+            r, g, b = bytes(int(value) for value in rest.partition(':')[0].split(','))
         except ValueError as error:
-            raise DatasetError(f'{cvat}: {line!r} is not name:r,g,b:parts:actions') from error
+            raise DatasetError(f'{cvat}: {line[:80]!r} is not name:r,g,b:parts:actions') from error
         names_and_colours.append((name.strip(), (r, g, b)))
     return tuple(n for n, _ in names_and_colours), tuple(c for _, c in names_and_colours)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise DatasetError(f'{path} is not UTF-8 text; save it as UTF-8') from error

@@ -148,7 +148,10 @@ def _read(path: Path, file: Any) -> StoredCheckpoint:
         )
     try:
         return _build(metadata, arrays)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (
+        *(AttributeError, KeyError, TypeError, ValueError),
+        *(OverflowError, RecursionError),  # of integers and nesting without limit in JSON
+    ) as error:
         reason = ' '.join(str(error).split())
         raise CheckpointError(f'{path} does not describe a network: {reason}') from error
 

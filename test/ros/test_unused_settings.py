@@ -146,3 +146,10 @@ def test_qos_override_without_a_topic_is_told(warnings_of):
         f'parameter {name} has no effect: the node has no such topic, or does not let this policy '
         'be overridden'
     ]
+
+
+def test_text_of_a_file_that_looks_like_no_date_is_left_to_ros(warnings_of, params_file):
+    # PyYAML takes it for a date, and raises ValueError; ROS takes it for text.
+    path = params_file('/**:\n  ros__parameters:\n    threshold: 0.6\n    serial: 2026-13-01\n')
+    text = 'parameter serial is unknown and has no effect'
+    assert warnings_of('--params-file', str(path)) == [text]

@@ -183,3 +183,14 @@ def test_file_without_weights_is_refused(tmp_path):
     (tmp_path / 'text.pth').write_text('no weights')
     with pytest.raises(ValueError, match=r'text.pth holds no weights for this network'):
         load_weights(RoadFCN(), str(tmp_path / 'text.pth'))
+
+
+@pytest.mark.parametrize('raised', [EOFError(), IndexError('list index'), ValueError('utf-8')])
+def test_whatever_pytorch_raises_for_a_damaged_file_is_one_line(tmp_path, monkeypatch, raised):
+    def load(*args, **options):
+        raise raised
+
+    monkeypatch.setattr('torch.load', load)
+    reason = str(raised) or 'EOFError'
+    with pytest.raises(ValueError, match=rf'a\.pth holds no weights for this network .{reason}.;'):
+        load_weights(RoadFCN(RoadFCNConfig(width=0.25)), str(tmp_path / 'a.pth'))

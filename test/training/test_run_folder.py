@@ -1,11 +1,13 @@
 import subprocess
 import sys
+from random import Random
 
 import pytest
+import torch
 
 pytest.importorskip('lightning', reason='lightning is not installed')
 
-from fcn_road_seg.training.run_folder import check_run_folder
+from fcn_road_seg.training.run_folder import check_run_folder, read_run_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,27 @@ with atomic_write({str(tmp_path / name)!r}):
     assert len(list(tmp_path.glob(f'{name}.*.part'))) == 1
     check_run_folder(tmp_path, resume=last)
     assert {path.name for path in tmp_path.iterdir()} == {'last.ckpt', 'mine.part'}
+
+
+@pytest.mark.parametrize('is_zip', [True, False])
+def test_damaged_checkpoint_of_a_run_is_refused_in_one_line_that_names_it(tmp_path, is_zip):
+    path = tmp_path / 'last.ckpt'
+    saved = {'state_dict': {'net.a': torch.zeros(3)}, 'optimizer_states': [1], 'global_step': 5}
+    torch.save(saved, path, _use_new_zipfile_serialization=is_zip)
+    whole = path.read_bytes()
+    refused = 0
+    for seed in range(600):
+        random = Random(seed)
+        damaged = bytearray(whole)
+        for _ in range(random.randrange(1, 8)):
+            damaged[random.randrange(len(damaged))] = random.randrange(256)
+        path.write_bytes(damaged if seed % 2 else damaged[: random.randrange(len(damaged))])
+        try:
+            read_run_checkpoint(path)
+        except ValueError as error:
+            refused += 1
+            text = str(error)
+            is_one_line = text.startswith(f'{path} is not a ch') and len(text.splitlines()) == 1
+            if not is_one_line:
+                pytest.fail(text)
+    assert refused > 300
