@@ -26,6 +26,7 @@ from gpu_timing import ceilings, measure_host_to_host, slowest_kernels, stages_m
 from fcn_road_seg.inference.cuda_pipeline import CudaPipeline
 from fcn_road_seg.inference.interfaces import OverlayStyle, SegmentationRequest
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
+from fcn_road_seg.model.input_rule import logit_threshold
 from fcn_road_seg.model.road_fcn import RoadFCN, fold_batch_norm
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
@@ -77,7 +78,7 @@ VARIANTS = {
 
 def make_pipeline(variant: Variant, checkpoint: Checkpoint) -> CudaPipeline:
     """Return a variant's pipeline with a copy of the model."""
-    model = fold_batch_norm(checkpoint.model).requires_grad_(False)
+    model = fold_batch_norm(checkpoint.model)
     pipeline = variant.pipeline(model, torch.device('cuda'), variant.dtype)
     if variant.change is not None:
         with torch.cuda.stream(pipeline._stream):
@@ -250,7 +251,7 @@ def main() -> None:
         frames=frames,
         pictures={name: of_them for name, of_them in pictures.items() if of_them},
         references={},
-        logit_threshold=math.log(checkpoint.threshold / (1 - checkpoint.threshold)),
+        logit_threshold=logit_threshold(checkpoint.threshold),
         iterations=args.iterations,
     )
     for name, of_them in task.pictures.items():

@@ -50,7 +50,7 @@ def logit_errors(
         x = program.network_input()
         logit = program.input_logit(x).cpu().double()
         x = x.cpu()
-    model = fold_batch_norm(checkpoint.model).requires_grad_(False).double()
+    model = fold_batch_norm(checkpoint.model).double()
     scores = model.scores_of_normalised(x.double())
     expected = scores[:, 1] - scores[:, 0]
     return {

@@ -23,7 +23,8 @@ from fcn_road_seg.messages.decode import decode_message
 from fcn_road_seg.messages.image import Frame, ImageError, image_fields
 
 if TYPE_CHECKING:
-    from fcn_road_seg.inference.segmenter import RoadSegmenter, Segmentation
+    from fcn_road_seg.inference.interfaces import Segmentation
+    from fcn_road_seg.inference.segmenter import RoadSegmenter
 
 # The name of the node, under which it publishes its own topics.
 NAMESPACE = 'fcn_road_seg'

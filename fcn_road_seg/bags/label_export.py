@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -163,8 +162,6 @@ def _bag_frames(
             if item.frame is None:
                 yield f'{path}: {item.error}'
                 continue
-            frame_bgr = item.frame.pixels
-            if item.frame.channel_order == 'rgb':
-                frame_bgr = cv2.cvtColor(frame_bgr, cv2.COLOR_RGB2BGR)
             camera = item.message.topic.strip('/').replace('/', '_')
-            yield NumberedFrame(number, f'{path.stem}_{camera}_{item.message.time_ns}', frame_bgr)
+            name = f'{path.stem}_{camera}_{item.message.time_ns}'
+            yield NumberedFrame(number, name, item.frame.bgr())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fcn_road_seg.bags.writer import STORAGES
 from fcn_road_seg.datasets.splits import SplitRule
 from fcn_road_seg.inference.cpu_threads import MAX_THREADS
+from fcn_road_seg.inference.options import BACKENDS, PRECISIONS
 from fcn_road_seg.inference.small_regions import MAX_MIN_REGION
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def add_split_arguments(parser: argparse._ActionsContainer) -> None:
     )
     blocks.add_argument(
         '--fold',
+        type=part_of,
         metavar='K/N',
         help='Use the K-th of N contiguous blocks of each category for validation, instead of '
         'its end.',
@@ -83,15 +85,21 @@ def split_rule(args: argparse.Namespace) -> SplitRule:
     Raises:
         ValueError: a value is invalid.
     """
-    fold = None
-    if args.fold is not None:
-        k, _, n = args.fold.partition('/')
-        if not (k.isdecimal() and n.isdecimal()):
-            raise ValueError(
-                f'--fold {args.fold!r} is not K/N; use, for example, 1/5 for the first of five'
-            )
-        fold = int(k), int(n)
-    return SplitRule(args.val_fraction, fold, tuple(args.hold_out))
+    return SplitRule(args.val_fraction, args.fold, tuple(args.hold_out))
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """Return (K, N) for 'K/N', with K from 1 to N.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not that.
+    """
+    match = re.fullmatch(r'(\d{1,9})/(\d{1,9})', text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not K/N; use, for example, 1/5 for the first of five parts'
+        )
+    return int(match[1]), int(match[2])
 
 
 def size_hw(text: str) -> tuple[int, int]:
@@ -130,6 +138,18 @@ def probability(text: str) -> float:
     value = _number(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number between 0 and 1')
+    return value
+
+
+def positive_number(text: str) -> float:
+    """Return a finite number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not one.
+    """
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a positive number, such as 10')
     return value
 
 
@@ -190,13 +210,13 @@ def add_segmenter_arguments(parser: argparse._ActionsContainer) -> None:
         '--precision',
         default='auto',
         metavar='NAME',
-        help='Precision: auto, float32, float16, bfloat16, int8 or int8_avx2 (default: auto).',
+        help=f'Precision: auto, {", ".join(PRECISIONS)} (default: auto).',
     )
     parser.add_argument(
         '--backend',
         default='auto',
         metavar='NAME',
-        help='Library that runs the network: auto, ncnn, openvino or torch (default: auto).',
+        help=f'Library that runs the network: {", ".join(BACKENDS)} (default: auto).',
     )
     parser.add_argument(
         '--input',

@@ -14,7 +14,12 @@ from fcn_road_seg.bench.options import (
     NodeOptions,
     size_text,
 )
-from fcn_road_seg.commands.arguments import add_machine_arguments, size_hw
+from fcn_road_seg.commands.arguments import (
+    add_machine_arguments,
+    positive_number,
+    size_hw,
+    whole_number,
+)
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.commands.node_arguments import add_parameter_argument
 from fcn_road_seg.live.errors import LiveError
@@ -60,7 +65,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--rounds',
-        type=int,
+        type=whole_number(0),
         default=30,
         metavar='N',
         help='Maximum number of timing rounds; 0 skips the network benchmark '
@@ -68,7 +73,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--seconds',
-        type=float,
+        type=positive_number,
         default=100.0,
         metavar='S',
         help='Time budget for all rounds (default: %(default)g).',
@@ -78,14 +83,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--rate',
-        type=float,
+        type=positive_number,
         default=10.0,
         metavar='HZ',
         help="Frame rate of the live node's camera (default: %(default)g).",
     )
     parser.add_argument(
         '--frames',
-        type=int,
+        type=whole_number(1),
         default=200,
         metavar='N',
         help='Number of frames to send to the live node, once without and once with the overlay '
@@ -100,14 +105,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='Output folder (default: %(default)s).',
     )
     args = parser.parse_args(argv)
-    for name, least in (('rounds', 0), ('frames', 1)):
-        if getattr(args, name) < least:
-            parser.error(f'--{name} {getattr(args, name)} is too small; use at least {least}')
     if args.parameter and not args.node:
         parser.error('--parameter has no effect without --node')
-    for name in ('seconds', 'rate'):
-        if not 0 < getattr(args, name) < float('inf'):
-            parser.error(f'--{name} {getattr(args, name):g} is not a positive number; use e.g. 10')
     for hw in args.sizes:
         try:
             InputRule(fixed_hw=hw)

@@ -104,15 +104,16 @@ def calibrate_file(args: argparse.Namespace) -> None:
     from fcn_road_seg.model.road_fcn import RoadFCN
 
     refuse_to_overwrite(args.out)
-    refuse_unknown_hold_outs(args.data, split_rule(args))
+    rule = split_rule(args)
+    refuse_unknown_hold_outs(args.data, rule)
     checkpoint = load_checkpoint(checkpoint_path(args.checkpoint))
-    frames_rgb = list(calibration_frames(args.data, split_rule(args)))
+    frames_rgb = list(calibration_frames(args.data, rule))
     if args.prepare_int8:
         peaks = measure_activation_ranges(checkpoint, frames_rgb)
         prepared = prepare_for_int8(checkpoint.model.weights(), peaks)
         checkpoint = replace(checkpoint, model=RoadFCN.from_weights(prepared))
     if args.probabilities:
-        checkpoint = fit_probabilities(checkpoint, args.data, split_rule(args))
+        checkpoint = fit_probabilities(checkpoint, args.data, rule)
     calibrated = calibrate(checkpoint, frames_rgb, say=print)
     save_checkpoint(calibrated, args.out, smallest_exact_dtype(checkpoint.model))
     peaks = calibrated.activation_peaks or ()

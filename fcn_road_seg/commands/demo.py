@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fcn_road_seg.commands.arguments import positive_number, whole_number
 from fcn_road_seg.commands.cli import run_command
 from fcn_road_seg.commands.node_arguments import add_parameter_argument
 from fcn_road_seg.demo.frames import (
@@ -51,7 +52,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--frames',
-        type=int,
+        type=whole_number(1),
         metavar='N',
         help=f'Number of rendered frames (default: {RENDERED_FRAMES}), or maximum number of '
         f'frames from --images (default: all) or --bag (default: {BAG_FRAMES}).',
@@ -65,7 +66,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--rate',
-        type=float,
+        type=positive_number,
         metavar='HZ',
         help=f"Frame rate (default: {RATE_HZ:g}, or the bag's recorded pace).",
     )
@@ -80,10 +81,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.topic and not args.bag:
         parser.error(f'--topic {args.topic} needs a bag; add --bag PATH')
-    if args.frames is not None and args.frames < 1:
-        parser.error(f'--frames {args.frames} is too small; use at least 1')
-    if args.rate is not None and not 0 < args.rate < float('inf'):
-        parser.error(f'--rate {args.rate} is not a positive rate; use e.g. {RATE_HZ:g}')
     return args
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,15 +15,14 @@ from fcn_road_seg.bags.kitti_converter import (
     KittiConverter,
 )
 from fcn_road_seg.bags.writer import atomic_bag_writer
-from fcn_road_seg.commands.arguments import add_output_arguments, whole_number
-from fcn_road_seg.commands.cli import run_command
+from fcn_road_seg.commands.arguments import add_output_arguments, positive_number, whole_number
+from fcn_road_seg.commands.cli import ERRORS_SHOWN, run_command
 from fcn_road_seg.datasets.kitti_sequences import (
     DEFAULT_ROAD_RATE_HZ,
     KittiSequence,
     find_sequence,
 )
 
-BAD_SHOWN = 10
 _TOPIC = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*)+', re.ASCII)
 
 
@@ -63,7 +61,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--rate',
-        type=_rate,
+        type=positive_number,
         metavar='HZ',
         help='Frame rate of a road folder, whose frames have no times '
         f'(default: {DEFAULT_ROAD_RATE_HZ:g}).',
@@ -94,16 +92,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f'Frame ID of the headers (default: {FRAME_ID}).',
     )
     return parser.parse_args(argv)
-
-
-def _rate(text: str) -> float:
-    try:
-        rate_hz = float(text)
-    except ValueError:
-        rate_hz = 0.0
-    if not 0 < rate_hz < math.inf:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a positive rate in Hz, such as 10')
-    return rate_hz
 
 
 def _topic(text: str) -> str:
@@ -150,10 +138,10 @@ def convert(args: argparse.Namespace) -> None:
 
 def print_summary(out: Path, sequence: KittiSequence, counts: ConversionCounts) -> None:
     """Print what the bag contains, and which frames were left out."""
-    for text in counts.bad[:BAD_SHOWN]:
+    for text in counts.bad[:ERRORS_SHOWN]:
         print(f'left out: {text}')
-    if len(counts.bad) > BAD_SHOWN:
-        print(f'left out: {len(counts.bad) - BAD_SHOWN} more')
+    if len(counts.bad) > ERRORS_SHOWN:
+        print(f'left out: {len(counts.bad) - ERRORS_SHOWN} more')
     sizes = ', '.join(f'{w} x {h}' for w, h in sorted(counts.sizes_wh))
     seconds = (counts.last_ns - counts.first_ns) / 1e9
     size_mb = sum(file.stat().st_size for file in out.iterdir()) / 1e6

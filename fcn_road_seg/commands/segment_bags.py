@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from fcn_road_seg.bags.options import BagOptions
 from fcn_road_seg.bags.typestore import BagError
-from fcn_road_seg.commands.arguments import build_segmenter, whole_number
+from fcn_road_seg.commands.arguments import build_segmenter, part_of, whole_number
 from fcn_road_seg.commands.cli import without_number
 from fcn_road_seg.fleet.catalogue import BagJob, find_bags, is_one_bag
 from fcn_road_seg.fleet.labeller import Assignment, Outcome, Progress
@@ -75,24 +74,10 @@ def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--shard',
-        type=shard,
+        type=part_of,
         metavar='K/N',
         help='Segment only the K-th of N parts of the bags, for example in a job array.',
     )
-
-
-def shard(text: str) -> tuple[int, int]:
-    """Return (K, N) for 'K/N', with K from 1 to N.
-
-    Raises:
-        argparse.ArgumentTypeError: the text is not that.
-    """
-    match = re.fullmatch(r'(\d{1,9})/(\d{1,9})', text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is not K/N; use, for example, 1/5 for the first of five parts'
-        )
-    return int(match[1]), int(match[2])
 
 
 def asks_for_many(args: argparse.Namespace) -> bool:

@@ -107,9 +107,9 @@ def refuse_unknown_hold_outs(roots: Iterable[str | Path], rule: SplitRule) -> No
     names = [frame.name for root in roots for frame in find_frames(root, 'all')]
     for prefix in rule.hold_out:
         if not any(name.startswith(prefix) for name in names):
+            seen = f'the first of {len(names)} names is {names[0]!r}' if names else 'give --data'
             raise DatasetError(
-                f"no frame's name begins with {prefix!r}, so nothing would be held out; the first "
-                f'of {len(names)} names is {names[0]!r}'
+                f"no frame's name begins with {prefix!r}, so nothing would be held out; {seen}"
             )
 
 
@@ -131,11 +131,14 @@ def name_data_sets(roots: Iterable[str | Path]) -> list[str]:
 
 
 def _find_frames(root: Path, split: str, rule: SplitRule) -> list[LabelledFrame]:
-    frames_of = _splits(root, rule)
+    found = _find_all_or_reader(root)
+    frames_of = found if callable(found) else partial(_by_rule, found, rule)
     if split == 'all':
         return frames_of('train') + frames_of('val')
     if rule.hold_out:
-        train, val = frames_of('train'), frames_of('val')
+        # Without a split of its own, all other frames are for training: those that the tail or the
+        # fold would leave out, too, would serve nothing.
+        train, val = (found('train'), found('val')) if callable(found) else (found, [])
         held_out = [f for f in train + val if f.name.startswith(rule.hold_out)]
         if held_out:
             train = [f for f in train if not f.name.startswith(rule.hold_out)]
@@ -143,12 +146,12 @@ def _find_frames(root: Path, split: str, rule: SplitRule) -> list[LabelledFrame]
     return frames_of(split)
 
 
-def _splits(root: Path, rule: SplitRule) -> _Reader:
+def _find_all_or_reader(root: Path) -> list[LabelledFrame] | _Reader:
     if not root.is_dir():
         raise DatasetError(f'{root} is not a folder; give the folder of a data set')
-    reader = _reader(root, rule)
-    if reader is not None:
-        return reader
+    found = _known_layout(root)
+    if found is not None:
+        return found
     parent = root.absolute().parent
     if _is_data_set(parent):
         raise DatasetError(f'{root} is not a known data set, but its parent is; give {parent}')
@@ -162,18 +165,18 @@ def _splits(root: Path, rule: SplitRule) -> _Reader:
 
 def _is_data_set(root: Path) -> bool:
     try:
-        return _reader(root, SplitRule()) is not None
+        return _known_layout(root) is not None
     except DatasetError:
         return False
 
 
-def _reader(root: Path, rule: SplitRule) -> _Reader | None:
-    """Return the function that finds the frames of a split; None if the layout is unknown."""
+def _known_layout(root: Path) -> list[LabelledFrame] | _Reader | None:
+    """Return all frames or, with a split of its own, its reader; None if the layout is unknown."""
     if (root / 'training' / 'image_2').is_dir():
         has_road = (root / 'training' / 'gt_image_2').is_dir()
         has_semantics = (root / 'training' / 'semantic').is_dir() and not has_road
         find = find_kitti_semantics_frames if has_semantics else find_kitti_road_frames
-        return partial(_by_rule, find(root / 'training'), rule)
+        return find(root / 'training')
     if (root / 'trainannot').is_dir() or (root / 'valannot').is_dir():
         return partial(find_camvid_frames, root)
     if (root / 'gtFine').is_dir():
@@ -181,17 +184,17 @@ def _reader(root: Path, rule: SplitRule) -> _Reader | None:
     if is_bdd100k(root):
         return partial(find_bdd100k_frames, root)
     if is_voc(root):
-        return partial(_by_rule, find_voc_frames(root), rule)
+        return find_voc_frames(root)
     if is_label_studio(root):
-        return partial(_by_rule, find_label_studio_frames(root), rule)
+        return find_label_studio_frames(root)
     if (root / 'masks').is_dir() and (root / 'imgs').is_dir():
-        return partial(_by_rule, find_comma10k_frames(root), rule)
+        return find_comma10k_frames(root)
     if (root / 'masks').is_dir() and (root / 'images').is_dir():
-        return partial(_by_rule, find_image_mask_frames(root), rule)
+        return find_image_mask_frames(root)
     if is_image_pairs(root):
         if (root / 'val').is_dir():
             return partial(find_image_pairs, root)
-        return partial(_by_rule, find_image_pairs(root, 'train'), rule)
+        return find_image_pairs(root, 'train')
     return None
 
 
@@ -208,9 +211,6 @@ def _gtfine_reader(root: Path) -> Callable[[Path, str], list[LabelledFrame]]:
 
 
 def _by_rule(frames: list[LabelledFrame], rule: SplitRule, split: str) -> list[LabelledFrame]:
-    if any(f.name.startswith(rule.hold_out) for f in frames):
-        # With the tail or the fold left out of training as well, its frames would serve nothing.
-        return [f for f in frames if f.name.startswith(rule.hold_out) == (split == 'val')]
     chosen: list[LabelledFrame] = []
     for _, group in groupby(frames, key=lambda frame: frame.category):
         members = list(group)

@@ -43,16 +43,17 @@ def find_bags(sources: Sequence[Path], out: Path) -> list[BagJob]:
             same name, or a bag or the only source is where the result would be.
     """
     candidates: list[tuple[bool, Path, Path]] = []
+    real_out = out.resolve()
     for source in sources:
         # A shell's drives/* includes an `out` in drives.
-        if source.resolve() == out.resolve():
+        if source.resolve() == real_out:
             continue
         matches = [source]
         if not source.exists():
             if not has_magic(str(source)):
                 raise BagError(f'{source} does not exist; give bags or folders of bags')
             matches = sorted(Path(match) for match in glob(str(source)))
-        found = [item for match in matches for item in _bags_in(match, out.resolve())]
+        found = [item for match in matches for item in _bags_in(match, real_out)]
         if not found:
             raise BagError(
                 f'{source} has no bags; give bags, folders of bags, or a pattern that matches some'

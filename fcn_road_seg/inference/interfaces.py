@@ -7,6 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+# The largest share of a frame's height that may be skipped at the top.
+MAX_ROI_TOP = 0.9
+
 
 @dataclass(frozen=True)
 class BackendInfo:

@@ -19,20 +19,20 @@ class OverlayPainter:
         self, frame: np.ndarray, channel_order: str, mask: np.ndarray, style: OverlayStyle
     ) -> np.ndarray:
         """Return a new (H, W, 3) uint8 BGR picture: the frame, with the road of `mask` painted."""
-        frame_bgr = _to_bgr(frame, channel_order)
+        painted = _bgr_copy(frame, channel_order)
         color_bgr = style.color_rgb[::-1]
-        if self._tint.shape != frame_bgr.shape or tuple(self._tint[0, 0]) != color_bgr:
+        if self._tint.shape != painted.shape or tuple(self._tint[0, 0]) != color_bgr:
             # Not np.full_like: it copies a memory layout that OpenCV cannot write to.
-            self._tint = np.full(frame_bgr.shape, color_bgr, np.uint8)
+            self._tint = np.full(painted.shape, color_bgr, np.uint8)
             self._blended = np.empty_like(self._tint)
         alpha = style.alpha
-        cv2.addWeighted(frame_bgr, 1 - alpha, self._tint, alpha, 0, dst=self._blended)
-        return cv2.copyTo(self._blended, mask, frame_bgr.copy())
+        cv2.addWeighted(painted, 1 - alpha, self._tint, alpha, 0, dst=self._blended)
+        return cv2.copyTo(self._blended, mask, painted)
 
 
-def _to_bgr(frame: np.ndarray, channel_order: str) -> np.ndarray:
+def _bgr_copy(frame: np.ndarray, channel_order: str) -> np.ndarray:
     if channel_order == 'bgr':
-        return frame
+        return frame.copy()
     if frame.shape[:2] == (1, 1):
         # As in resize_to_input.
         return np.ascontiguousarray(frame[..., ::-1])

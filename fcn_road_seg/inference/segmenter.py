@@ -12,6 +12,7 @@ from fcn_road_seg.inference.auto_precision import PrecisionChoice, choose_precis
 from fcn_road_seg.inference.backends.registry import build_cpu_backend
 from fcn_road_seg.inference.cpu_pipeline import CpuPipeline
 from fcn_road_seg.inference.interfaces import (
+    MAX_ROI_TOP,
     BackendInfo,
     OverlayStyle,
     Pipeline,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from fcn_road_seg.model.checkpoint import Checkpoint
 
 CHANNEL_ORDERS = ('bgr', 'rgb')
-
-MAX_ROI_TOP = 0.9
 
 # What to use instead of PyTorch on a CPU, by precision.
 _ADVICE = {
@@ -187,8 +186,9 @@ class RoadSegmenter:
         return torch.cuda.memory_reserved(str(self.device)) / 2**20
 
     def close(self) -> None:
-        """Release the device's memory; the segmenter cannot be used afterwards."""
-        del self._pipeline
+        """Release the device's memory; the segmenter cannot be used afterwards, only closed."""
+        # Not `del`, which would fail the second time.
+        vars(self).pop('_pipeline', None)
         if self.device.type == 'cuda':
             import torch
 

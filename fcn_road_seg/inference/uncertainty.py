@@ -37,9 +37,9 @@ def least_sure(entropies: Mapping[int, float], count: int) -> list[int]:
     ordered = sorted(entropies)
     distance = max(1, len(ordered) // (2 * count))
     chosen: list[int] = []
+    is_free = np.ones(len(ordered), bool)
     for rank in sorted(range(len(ordered)), key=lambda rank: (-entropies[ordered[rank]], rank)):
-        if all(abs(rank - other) >= distance for other in chosen):
+        if is_free[rank] and len(chosen) < count:
             chosen.append(rank)
-            if len(chosen) == count:
-                break
+            is_free[max(0, rank - distance + 1) : rank + distance] = False
     return [ordered[rank] for rank in sorted(chosen)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
@@ -51,7 +50,4 @@ class CameraMessage:
             raise ImageError(
                 f'{len(self.cdr)} bytes are not a valid {self.type.__name__}; record it again'
             ) from error
-        frame = decode_message(msg)
-        if frame.channel_order == 'bgr':
-            return frame.pixels
-        return cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
+        return decode_message(msg).bgr()

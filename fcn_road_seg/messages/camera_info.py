@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 _MAX_SCALE_DIFFERENCE = 0.01
 
 
+def shown_region(msg: CameraInfo) -> tuple[int, int, int, int]:
+    """Return x, y, width and height of the part of the sensor that the images show, in pixels.
+
+    It is the region of interest or, if that is empty, the whole sensor; 0 if no size is given.
+    """
+    roi = msg.roi
+    if roi.width and roi.height:
+        return roi.x_offset, roi.y_offset, roi.width, roi.height
+    return 0, 0, msg.width, msg.height
+
+
 def camera_of_info(msg: CameraInfo, image_hw: tuple[int, int], *, rectified: bool) -> Camera:
     """Return the camera of images of `image_hw` (rows, columns) that belong to a CameraInfo.
 
@@ -37,11 +48,9 @@ def camera_of_info(msg: CameraInfo, image_hw: tuple[int, int], *, rectified: boo
         raise GroundError(
             f'the {name} of camera_info is all zero: calibrate the camera with camera_calibration'
         )
-    height, width = msg.height or image_hw[0], msg.width or image_hw[1]
-    roi = msg.roi
-    if roi.width and roi.height:
-        matrix[:2, 2] -= (roi.x_offset, roi.y_offset)
-        height, width = roi.height, roi.width
+    x, y, width, height = shown_region(msg)
+    matrix[:2, 2] -= (x, y)
+    height, width = height or image_hw[0], width or image_hw[1]
     by_x, by_y = image_hw[1] / width, image_hw[0] / height
     # Rows and columns of binned images may be rounded.
     tolerance = _MAX_SCALE_DIFFERENCE * max(by_x, by_y) + 1 / min(height, width)

@@ -35,6 +35,12 @@ class Frame:
     pixels: np.ndarray
     channel_order: str = 'bgr'
 
+    def bgr(self) -> np.ndarray:
+        """Return the pixels as bgr; they are copied only if they are rgb."""
+        if self.channel_order == 'bgr':
+            return self.pixels
+        return cv2.cvtColor(self.pixels, cv2.COLOR_RGB2BGR)
+
 
 @dataclass(frozen=True)
 class _Encoding:

@@ -10,17 +10,15 @@ import cv2
 import numpy as np
 
 from fcn_road_seg.model.network_config import OUTPUT_STRIDE
-
-# As many as the largest frame may have. The network would need 100 GB for them.
-MAX_INPUT_PIXELS = 64_000_000
+from fcn_road_seg.utils.picture import MAX_PIXELS
 
 
 @dataclass(frozen=True)
 class InputRule:
     """The network's input size: a fixed size, or a pixel count at the frame's aspect ratio.
 
-    `pixels` is 1024 to MAX_INPUT_PIXELS; `fixed_hw` is (height, width), both multiples of 32, with
-    no more pixels than that.
+    `pixels` is 1024 to MAX_PIXELS; `fixed_hw` is (height, width), both multiples of 32, with no
+    more pixels than that.
 
     Raises:
         ValueError: neither or both are given, or the network does not support the size.
@@ -41,8 +39,8 @@ class InputRule:
             raise ValueError(f'input size {sides} is not a whole height and width')
         pixels = self.pixels if self.fixed_hw is None else math.prod(self.fixed_hw)
         # NaN must fail, too.
-        if pixels is None or not pixels <= MAX_INPUT_PIXELS:
-            raise ValueError(f'pixel count {pixels} is too large; use at most {MAX_INPUT_PIXELS}')
+        if pixels is None or not pixels <= MAX_PIXELS:
+            raise ValueError(f'pixel count {pixels} is too large; use at most {MAX_PIXELS}')
         for name, size in zip(('height', 'width'), sides, strict=False):
             if size < OUTPUT_STRIDE or size % OUTPUT_STRIDE:
                 ok = max(OUTPUT_STRIDE, round(size / OUTPUT_STRIDE) * OUTPUT_STRIDE)

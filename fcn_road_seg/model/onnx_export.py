@@ -85,7 +85,7 @@ def _onnx_model(checkpoint: Checkpoint) -> onnx.ModelProto:
         ) from error
     if torch.__version__ < '2.7':
         raise ExportError(f'torch {torch.__version__} is too old for ONNX; install 2.7 or newer')
-    network = _RoadProbability(fold_batch_norm(checkpoint.model)).eval().requires_grad_(False)
+    network = _RoadProbability(fold_batch_norm(checkpoint.model)).eval()
     # No size is 0 or 1, which the exporter treats as constants. The dimensions have no names: with
     # names, PyTorch 2.7 to 2.9 refuse the padding, which depends on the remainder of a size.
     sample = torch.zeros(2, 3, 65, 99, dtype=torch.uint8)

@@ -18,7 +18,7 @@ from fcn_road_seg.ground.camera import Camera
 from fcn_road_seg.ground.corridor import Corridor, find_corridor
 from fcn_road_seg.ground.errors import GroundError
 from fcn_road_seg.ground.grid import GroundGrid, GroundView
-from fcn_road_seg.messages.camera_info import camera_of_info
+from fcn_road_seg.messages.camera_info import camera_of_info, shown_region
 from fcn_road_seg.messages.corridor import edges_msg, path_msg
 from fcn_road_seg.messages.ground import grid_msg, points_msg
 from fcn_road_seg.ros.camera_mounting import MountingSource
@@ -224,6 +224,5 @@ def _of_size(infos: Sequence[CameraInfo], frame_hw: tuple[int, int]) -> Sequence
 
 def _image_hw(msg: CameraInfo) -> tuple[int, int]:
     """Return the size that the images have according to a CameraInfo; 0 if it has none."""
-    is_cut = msg.roi.width and msg.roi.height
-    height, width = (msg.roi.height, msg.roi.width) if is_cut else (msg.height, msg.width)
+    *_, width, height = shown_region(msg)
     return height // max(1, msg.binning_y), width // max(1, msg.binning_x)

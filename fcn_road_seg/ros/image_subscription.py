@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
@@ -60,7 +60,8 @@ class ImageSubscription:
         self._transport = transport
         self._keep_all = keep_all
         self._name = _name_before_remapping(node, transport)
-        # The name after remapping: create_subscription remaps even an absolute `_name`.
+        # The name after remapping. rclpy remaps the names that it is given, even absolute ones, so
+        # it gets `_name`: a second remapping could lead to another topic.
         self.topic = node.resolve_topic_name(self._name)
         overridden = _overridden_reliability(node, self.topic)
         self._auto = reliability == 'auto' and overridden == _NOT_OVERRIDDEN
@@ -77,7 +78,7 @@ class ImageSubscription:
             # Until a publisher is known: reliable, to lose no frame, if all are to be kept; else
             # best effort, which is compatible with every publisher.
             default = ReliabilityPolicy.RELIABLE if keep_all else ReliabilityPolicy.BEST_EFFORT
-            publishers = node.get_publishers_info_by_topic(self.topic)
+            publishers = node.get_publishers_info_by_topic(self._name)
             self._reliability = _offered(publishers) or default
         else:
             self._reliability = ReliabilityPolicy[reliability.upper()]
@@ -107,17 +108,11 @@ class ImageSubscription:
 
     def _on_timer(self) -> None:
         self._follow()
-        own = self._node.get_namespace(), self._node.get_name()
-        published = {
-            name: {
-                info.topic_type
-                for info in self._node.get_publishers_info_by_topic(name)
-                if (info.node_namespace, info.node_name) != own
-            }
-            for name, types in self._node.get_topic_names_and_types()
-            if not set(IMAGE_TYPES.values()).isdisjoint(types)
-        }
-        published = {name: types for name, types in published.items() if types}
+        published = _published_images(self._node, self.topic)
+        if types := {
+            info.topic_type for info in self._node.get_publishers_info_by_topic(self._name)
+        }:
+            published[self.topic] = types
         hint = input_hint(self.topic, self._transport, published)
         # A driver's topics may be discovered one by one, so a hint must come twice in a row.
         if hint != self._last_hint:
@@ -128,7 +123,7 @@ class ImageSubscription:
 
     def _follow(self) -> None:
         """Resubscribe if the publishers now offer another reliability; update `mismatch`."""
-        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        publishers = self._node.get_publishers_info_by_topic(self._name)
         offered = _offered(publishers) if self._auto else None
         if offered is not None and offered != self._reliability:
             self._node.destroy_subscription(self._subscription)
@@ -177,6 +172,21 @@ class ImageSubscription:
         if mismatch != self.mismatch:
             self._node.get_logger().warning(mismatch)
         self.mismatch = mismatch
+
+
+def _published_images(node: Node, subscribed: str) -> dict[str, Collection[str]]:
+    """Return the types of each topic on which other nodes publish images, by its name.
+
+    The topic `subscribed` is left out: its types here include the one that the node subscribes to.
+    """
+    own = {subscribed, *(publisher.topic_name for publisher in node.publishers)}
+    return {
+        name: types
+        for name, types in node.get_topic_names_and_types()
+        if name not in own
+        and not set(IMAGE_TYPES.values()).isdisjoint(types)
+        and node.count_publishers(name)
+    }
 
 
 def _offered(publishers: list[Any]) -> ReliabilityPolicy | None:

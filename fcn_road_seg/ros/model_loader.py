@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,10 @@ MAX_LICENCE_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A segmenter, with the threshold and the class names of its checkpoint."""
+    """A segmenter, with the threshold of its checkpoint."""
 
     segmenter: RoadSegmenter
     checkpoint_threshold: float
-    class_names: Sequence[str]
 
     def apply(self, parameters: NodeParameters) -> None:
         """Apply the parameters that may change while the node runs."""
@@ -79,7 +78,6 @@ def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
     # Imported in the loader's thread: for a GPU, a segmenter imports PyTorch, which takes seconds.
     from fcn_road_seg.inference.cpu_threads import limit_cpu_threads
     from fcn_road_seg.inference.segmenter import RoadSegmenter
-    from fcn_road_seg.model.checkpoint_file import CLASS_NAMES
     from fcn_road_seg.model.shipped_checkpoints import DEFAULT, checkpoint_path
 
     began_s = time.monotonic()
@@ -95,7 +93,7 @@ def load_model(parameters: NodeParameters, logger: Any) -> LoadedModel:
         backend=parameters.backend,
         roi_top=parameters.roi_top,
     )
-    model = LoadedModel(segmenter, segmenter.threshold, CLASS_NAMES)
+    model = LoadedModel(segmenter, segmenter.threshold)
     model.apply(parameters)
     text = (
         f'{path} ({segmenter.checkpoint_sha256[:12]}) '

@@ -65,9 +65,7 @@ class SegmentNode(ManagedNode):
         self._settings = read_parameters(self)
         self._loading = load_in_background(self._settings, self.get_logger())
         self._model = wait_for_model(self._loading, lambda: self.is_ending)
-        self._outputs = Publishers(
-            self, self._model.class_names, every_frame=self._settings.process_every_frame
-        )
+        self._outputs = Publishers(self, every_frame=self._settings.process_every_frame)
         self._ground = GroundStage(self, self._settings, self._statistics)
         self._apply_settings(self._model, self._outputs)
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from fcn_road_seg.ground.errors import GroundError
 from fcn_road_seg.ground.grid import GROUND_FRAME, GroundGrid
 from fcn_road_seg.inference.cpu_threads import MAX_THREADS
+from fcn_road_seg.inference.interfaces import MAX_ROI_TOP, OverlayStyle
+from fcn_road_seg.inference.options import BACKENDS, PRECISIONS
 from fcn_road_seg.inference.small_regions import MAX_MIN_REGION
 from fcn_road_seg.ros.parameter import Parameter, ParameterError, Value
 
@@ -29,7 +31,7 @@ PARAMETERS = (
         'Number format in which the network is computed. auto uses the fastest one that the '
         'machine supports and whose masks agree with those of float32, according to the '
         'checkpoint; otherwise float32.',
-        choices=('auto', 'float32', 'float16', 'bfloat16', 'int8', 'int8_avx2'),
+        choices=('auto', *PRECISIONS),
     ),
     Parameter(
         'backend',
@@ -37,7 +39,7 @@ PARAMETERS = (
         'Library that computes the network. On a CPU, auto uses ncnn for float32 and OpenVINO for '
         'the lower precisions if they are installed, and PyTorch otherwise; in float32 all give '
         'the same mask.',
-        choices=('auto', 'ncnn', 'openvino', 'torch'),
+        choices=BACKENDS,
     ),
     Parameter(
         'input_height',
@@ -63,7 +65,7 @@ PARAMETERS = (
         "Fraction of a frame's height to skip at the top (the sky). The skipped part is never "
         'road; skipping it saves about the same fraction of the time.',
         minimum=0.0,
-        maximum=0.9,
+        maximum=MAX_ROI_TOP,
     ),
     Parameter(
         'image_transport',
@@ -113,7 +115,7 @@ PARAMETERS = (
     ),
     Parameter(
         'overlay_alpha',
-        0.4,
+        OverlayStyle.alpha,
         'Opacity of the road in the overlay: 0 is invisible, 1 is opaque.',
         minimum=0.0,
         maximum=1.0,
@@ -121,7 +123,7 @@ PARAMETERS = (
     ),
     Parameter(
         'overlay_color',
-        [0, 255, 0],
+        list(OverlayStyle.color_rgb),
         'Colour of the road in the overlay: red, green, blue.',
         minimum=0,
         maximum=255,

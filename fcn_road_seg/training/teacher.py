@@ -33,7 +33,7 @@ class Teacher:
 
     def __init__(self, checkpoint: Checkpoint, fast_road_logit: RoadLogit | None = None) -> None:
         self._fast_road_logit = fast_road_logit
-        self._model = fold_batch_norm(checkpoint.model).requires_grad_(False)
+        self._model = fold_batch_norm(checkpoint.model)
         self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         self.origin = (
             f'p(road) of checkpoint {checkpoint.sha256[:12]}, trained on '

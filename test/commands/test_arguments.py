@@ -7,6 +7,7 @@ from fcn_road_seg.commands.arguments import (
     add_segmenter_arguments,
     add_split_arguments,
     build_segmenter,
+    part_of,
     split_rule,
     whole_number,
 )
@@ -39,10 +40,20 @@ def test_fold_beside_a_share_that_it_would_replace_is_refused(command, capsys):
     assert '--val-fraction: not allowed with argument --fold' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('fold', ['2', '2/', 'a/b', '-1/5'])
-def test_fold_that_is_not_k_of_n_is_refused(fold):
-    with pytest.raises(ValueError, match='is not K/N; use, for example, 1/5 for the first'):
-        parsed(f'--fold={fold}')
+def test_part_is_k_of_n():
+    assert part_of('3/40') == (3, 40)
+
+
+@pytest.mark.parametrize('text', ['0/4', '5/4', '4', '1/', '-1/4', 'a/b'])
+def test_part_that_is_not_k_of_n_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match='is not K/N; use, for example, 1/5'):
+        part_of(text)
+
+
+def test_fold_that_is_not_k_of_n_is_refused(capsys):
+    with pytest.raises(SystemExit, match='2'):
+        parsed('--fold=6/5')
+    assert "--fold: '6/5' is not K/N; use, for example, 1/5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

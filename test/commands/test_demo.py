@@ -94,9 +94,9 @@ def test_bag_goes_out_at_its_own_pace_unless_a_rate_is_given(tmp_path, more, per
     ('argv', 'text'),
     [
         (['--topic', '/a'], '--topic /a needs a bag; add --bag PATH'),
-        (['--frames', '0'], '--frames 0 is too small'),
-        (['--rate', '0'], '--rate 0.0 is not a positive rate'),
-        (['--rate', 'nan'], '--rate nan is not a positive rate'),
+        (['--frames', '0'], "--frames: '0' is not a whole number of at least 1"),
+        (['--rate', '0'], "--rate: '0' is not a positive number"),
+        (['--rate', 'nan'], "--rate: 'nan' is not a positive number"),
         (['--bag', 'a', '--images', 'b'], 'not allowed with'),
     ],
 )

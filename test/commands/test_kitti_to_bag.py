@@ -95,9 +95,9 @@ def test_many_bad_frames_are_counted_and_not_all_listed(tmp_path, capsys):
     [
         (('--start', '-1'), "--start: '-1' is not a whole number of at least 0"),
         (('--end', '-1'), "--end: '-1' is not a whole number of at least 0"),
-        (('--rate', '0'), "'0' is not a positive rate in Hz"),
-        (('--rate', 'inf'), "'inf' is not a positive rate in Hz"),
-        (('--rate', 'nan'), "'nan' is not a positive rate in Hz"),
+        (('--rate', '0'), "--rate: '0' is not a positive number, such as 10"),
+        (('--rate', 'inf'), "--rate: 'inf' is not a positive number, such as 10"),
+        (('--rate', 'nan'), "--rate: 'nan' is not a positive number, such as 10"),
         (
             ('--image-topic', 'image_raw'),
             "'image_raw' is not an absolute topic name, such as /kitti",

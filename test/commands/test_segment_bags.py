@@ -1,4 +1,3 @@
-import argparse
 import io
 import json
 import os
@@ -12,7 +11,7 @@ import pytest
 
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.commands import segment_bag
-from fcn_road_seg.commands.segment_bags import print_result, shard, threads_of_a_job
+from fcn_road_seg.commands.segment_bags import print_result, threads_of_a_job
 from fcn_road_seg.fleet.manifest import FILE_NAME
 from fcn_road_seg.fleet.run import RunCounts
 from fcn_road_seg.fleet.staging import FOLDER
@@ -176,14 +175,10 @@ def test_jobs_and_ray_exclude_each_other(capsys):
     assert 'not allowed with argument' in capsys.readouterr().err
 
 
-def test_shard_is_k_of_n():
-    assert shard('3/40') == (3, 40)
-
-
-@pytest.mark.parametrize('text', ['0/4', '5/4', '4', '1/', '-1/4', 'a/b'])
-def test_shard_that_is_not_k_of_n_is_refused(text):
-    with pytest.raises(argparse.ArgumentTypeError, match='is not K/N; use, for example, 1/5'):
-        shard(text)
+def test_shard_that_is_not_k_of_n_is_refused(capsys):
+    with pytest.raises(SystemExit, match='2'):
+        segment_bag.parse_args(['in', 'out', '--shard', '5/4'])
+    assert "--shard: '5/4' is not K/N; use, for example, 1/5" in capsys.readouterr().err
 
 
 def test_jobs_share_the_threads():

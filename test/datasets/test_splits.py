@@ -106,6 +106,12 @@ def test_prefix_that_holds_out_nothing_anywhere_is_refused(drives, tmp_path):
         refuse_unknown_hold_outs(roots, SplitRule(hold_out=('A_', 'X_')))
 
 
+def test_prefix_without_a_data_set_is_refused():
+    text = "no frame's name begins with 'A_', so nothing would be held out; give --data$"
+    with pytest.raises(DatasetError, match=text):
+        refuse_unknown_hold_outs((), SplitRule(hold_out=('A_',)))
+
+
 def test_folder_that_does_not_exist_is_told(tmp_path):
     with pytest.raises(DatasetError, match='nowhere is not a folder; give the folder of a data'):
         find_frames(tmp_path / 'nowhere', 'train')

@@ -504,3 +504,11 @@ def test_frame_that_is_no_array_is_refused(segmenter, frame):
 def test_frame_of_another_shape_or_type_is_refused(segmenter, frame):
     with pytest.raises(ValueError, match=r'frame is .*, not \(H, W, 3\) uint8; convert it'):
         segmenter(frame)
+
+
+def test_segmenter_can_be_closed_twice(random_checkpoint):
+    closed = RoadSegmenter(random_checkpoint, device='cpu')
+    closed.close()
+    closed.close()
+    with pytest.raises(AttributeError):
+        closed.warm_up()

@@ -102,8 +102,22 @@ def test_publisher_is_not_named_before_its_name_is_known():
 def ros_node():
     """A node in this process."""
     rclpy.init(args=[])
-    yield rclpy.create_node('receiver', namespace='/here')
+    node = rclpy.create_node('receiver', namespace='/here')
+    yield node
+    # Otherwise the later tests in this process would still see its topics.
+    node.destroy_node()
     rclpy.try_shutdown()
+
+
+def wait_for_hint(received, camera_topic):
+    """Let a camera offer images until `received`, an ImageSubscription, has a hint."""
+    camera = rclpy.create_node('camera', use_global_arguments=False)
+    camera.create_publisher(Image, camera_topic, 1)
+    for _ in range(100):
+        rclpy.spin_once(received._node, timeout_sec=0.1)
+        if received.hint:
+            break
+    camera.destroy_node()
 
 
 def test_images_arrive_where_rclpy_passes_nothing_but_the_message(ros_node, monkeypatch):
@@ -128,14 +142,25 @@ def test_own_output_is_not_proposed_as_the_camera(ros_node):
     for _ in range(2):
         received._on_timer()
     assert received.hint == ''
-    camera = rclpy.create_node('camera')
-    camera.create_publisher(Image, '/camera', 1)
-    for _ in range(100):
-        rclpy.spin_once(ros_node, timeout_sec=0.1)
-        if received.hint:
-            break
+    wait_for_hint(received, '/camera')
     assert received.hint == (
         'nothing is published on /here/image; images are published on /camera'
+    )
+
+
+@pytest.mark.parametrize(
+    ('rules', 'topic'),
+    [(['image:=/nowhere'], '/nowhere'), (['image:=/a', '/a:=/here/image'], '/a')],
+)
+def test_camera_on_a_topic_that_a_rule_renames_is_proposed(rules, topic):
+    rclpy.init(args=['--ros-args', *(arg for rule in rules for arg in ('-r', rule))])
+    node = rclpy.create_node('receiver', namespace='/here')
+    received = ImageSubscription(node, print, print, 'raw', 'auto', keep_all=False)
+    wait_for_hint(received, '/here/image')
+    node.destroy_node()
+    rclpy.try_shutdown()
+    assert received.hint == (
+        f'nothing is published on {topic}; images are published on /here/image'
     )
 
 

@@ -195,7 +195,7 @@ def vision_msgs(monkeypatch):
 
 def test_label_info_names_the_classes_the_threshold_and_the_time(vision_msgs):
     node = FakeNode()
-    publishers = Publishers(node, ('background', 'road'), every_frame=False)
+    publishers = Publishers(node, every_frame=False)
     assert node.published['~/label_info'] == []
     publishers.publish_label_info(0.7)
     (info,) = node.published['~/label_info']
@@ -205,7 +205,7 @@ def test_label_info_names_the_classes_the_threshold_and_the_time(vision_msgs):
 
 def test_label_info_is_sent_again_only_when_the_threshold_changes(vision_msgs):
     node = FakeNode()
-    publishers = Publishers(node, ('background', 'road'), every_frame=False)
+    publishers = Publishers(node, every_frame=False)
     for threshold in (0.5, 0.5, 0.6, 0.6, 0.5):
         publishers.publish_label_info(threshold)
     assert [info.threshold for info in node.published['~/label_info']] == [0.5, 0.6, 0.5]

@@ -96,12 +96,15 @@ def test_torchvision_file_initialises_the_encoder_alone(tmp_path):
     assert all(torch.equal(t, decoder[name]) for name, t in other.decoder.state_dict().items())
 
 
-def test_torchvision_tensors_in_safetensors_initialise_the_encoder_alone(tmp_path):
+# timm writes the latter.
+@pytest.mark.parametrize('metadata', [None, {'format': 'pt'}])
+def test_torchvision_tensors_in_safetensors_initialise_the_encoder_alone(tmp_path, metadata):
     net, other = RoadFCN(), RoadFCN()
     decoder = {name: tensor.clone() for name, tensor in other.decoder.state_dict().items()}
     state = {f'features.{k}': v for k, v in net.encoder.features.state_dict().items()}
-    save_file({**state, 'classifier.0.weight': torch.zeros(1)}, tmp_path / 'vgg16.safetensors')
-    load_weights(other, str(tmp_path / 'vgg16.safetensors'))
+    path = tmp_path / 'vgg16.safetensors'
+    save_file({**state, 'classifier.0.weight': torch.zeros(1)}, path, metadata)
+    load_weights(other, str(path))
     for name, tensor in net.encoder.state_dict().items():
         assert torch.equal(tensor, other.encoder.state_dict()[name])
     assert all(torch.equal(t, decoder[name]) for name, t in other.decoder.state_dict().items())
