@@ -34,7 +34,8 @@ class LabelFolder(ABC):
         `picture` holds the bytes of an image file with this suffix. The file gets the name in
         plain ASCII, with a number appended if that name is taken.
         """
-        plain = stem = re.sub(r'[^\w.-]', '_', name, flags=re.ASCII)
+        # A name that begins with a dot, as that of a bag can, would hide the frame from `train`.
+        plain = stem = re.sub(r'^\.|[^\w.-]', '_', name, flags=re.ASCII)
         number = 0
         while stem in self.stems:
             number += 1

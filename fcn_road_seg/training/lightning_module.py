@@ -21,7 +21,7 @@ from fcn_road_seg.training.data_module import seeded_generator
 from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.loss import distillation_loss, road_loss
 from fcn_road_seg.training.recipes import Recipe
-from fcn_road_seg.training.run_folder import VAL_IOU_KEY, mean_iou
+from fcn_road_seg.training.run_folder import SKIP_SCALES_KEY, VAL_IOU_KEY, mean_iou
 from fcn_road_seg.training.teacher import Teacher, mean_p_road
 
 PREVIEWS_A_SOURCE = 4
@@ -145,6 +145,7 @@ class RoadTraining(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[VAL_IOU_KEY] = self.val_iou_by_source
+        checkpoint[SKIP_SCALES_KEY] = self.net.config.skip_scales
 
     def configure_optimizers(self) -> dict[str, object]:  # type: ignore[override]
         recipe = self.recipe
@@ -173,10 +174,8 @@ class RoadTraining(lightning.LightningModule):
             return factor(step) if step >= self.freeze_steps else 0.0
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [encoder_factor, factor])
-        return {
-            'optimizer': optimizer,
-            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
-        }
+        scheduler = {'scheduler': schedule, 'interval': 'step'}
+        return {'optimizer': optimizer, 'lr_scheduler': scheduler}
 
 
 def batches_for_network(batches: Iterable[Tensor], splits: bool) -> list[Tensor]:

@@ -12,6 +12,7 @@ from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.checkpoint_file import CheckpointError, open_safetensors
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.training.hed_weights import INSTALL, hed_encoder_state
+from fcn_road_seg.training.run_folder import SKIP_SCALES_KEY, refuse_other_skip_scales
 
 # The named weights, none of which initialises the decoder.
 WITHOUT_DECODER = ('none', 'imagenet', 'hed')
@@ -45,17 +46,19 @@ def load_weights(net: RoadFCN, weights: str) -> None:
             f'--weights {weights} is an encoder of width 1, not {net.config.width:g}; use '
             '--weights none --encoder vgg16_bn, or a checkpoint of this width'
         )
+    skip_scales = None
     try:
         if weights == 'imagenet':
             net.encoder.features.load_state_dict(imagenet_encoder_state(net.config.encoder))
         elif weights == 'hed':
             net.encoder.features.load_state_dict(hed_encoder_state())
         elif weights.endswith('.safetensors'):
-            _load_safetensors(net, Path(weights))
+            skip_scales = _load_safetensors(net, Path(weights))
         else:
             state = torch.load(weights, map_location='cpu', weights_only=True)
             if 'state_dict' in state:
                 _load_network(net, _strip_prefix(state['state_dict'], 'net.'))
+                skip_scales = state.get(SKIP_SCALES_KEY)
             else:
                 net.encoder.features.load_state_dict(_strip_prefix(state, 'features.'))
     except OSError as error:
@@ -74,17 +77,21 @@ def load_weights(net: RoadFCN, weights: str) -> None:
             f'{weights} holds no weights for this network ({reason}); '
             'check --encoder, --fcn, --width, --context and --overlap'
         ) from error
+    refuse_other_skip_scales(weights, skip_scales, net)
 
 
-def _load_safetensors(net: RoadFCN, path: Path) -> None:
+def _load_safetensors(net: RoadFCN, path: Path) -> tuple[float, ...] | None:
+    """Load an encoder or, from a checkpoint, a network; return the skip scales of the latter."""
     with open_safetensors(path, framework='pt') as file:
         # A checkpoint has none: its tensors' names begin with encoder., decoder. or context.
         names = [name for name in file.keys() if name.startswith('features.')]  # noqa: SIM118
         features = _strip_prefix({name: file.get_tensor(name) for name in names}, 'features.')
     if features:
         net.encoder.features.load_state_dict(features)
-    else:
-        _load_network(net, load_checkpoint(path).model.state_dict())
+        return None
+    model = load_checkpoint(path).model
+    _load_network(net, model.state_dict())
+    return model.config.skip_scales
 
 
 def _load_network(net: RoadFCN, state: dict[str, Tensor]) -> None:

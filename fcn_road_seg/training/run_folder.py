@@ -20,6 +20,8 @@ CHECKPOINT_NAME = 'road_fcn.safetensors'
 CURVES_NAME, PREDICTIONS_NAME = 'curves.png', 'predictions.png'
 # The key in a Lightning checkpoint for the IoU of its weights by source.
 VAL_IOU_KEY = 'val_iou_by_source'
+# And for its network's skip scales, which no tensor tells.
+SKIP_SCALES_KEY = 'skip_scales'
 # Lightning's key for the current weights, if it writes their average in place of the weights.
 _CURRENT_WEIGHTS_KEY = 'current_model_state'
 
@@ -92,6 +94,7 @@ def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool)
             f'--resume {path} has another network; give the --encoder, --fcn, --width, --overlap '
             'and --context of its run'
         )
+    refuse_other_skip_scales(f'--resume {path}', saved.get(SKIP_SCALES_KEY), net)
     if (_CURRENT_WEIGHTS_KEY in saved) != has_average:
         piece = 'without ema' if has_average else 'with ema'
         raise ValueError(f'--resume {path} was trained {piece}; give the options of its run')
@@ -103,6 +106,21 @@ def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool)
             f'--resume {path} is at step {step}, beyond --steps {options.steps}; give more steps'
         )
     best_score(path.parent)
+
+
+def refuse_other_skip_scales(
+    name: str, scales: tuple[float, ...] | None, net: RoadFCN
+) -> None:
+    """Check that `net` has the skip scales of the weights called `name`; None if unknown.
+
+    Raises:
+        ValueError: it has others.
+    """
+    if scales not in (None, net.config.skip_scales):
+        raise ValueError(
+            f'{name} was trained with other skip scales; '
+            f'give --skip-scales {" ".join(map(str, scales or ()))}'
+        )
 
 
 def read_run_checkpoint(path: Path, device: str = 'cpu') -> dict[str, Any]:

@@ -107,6 +107,10 @@ def test_resumed_run_without_its_best_network_makes_a_new_one(short_run, tmp_pat
         (['--encoder', 'vgg16'], f'{OTHER_NETWORK} of its run'),
         (['--fcn', '32'], f'{OTHER_NETWORK} of its run'),
         (['--width', '0.5'], f'{OTHER_NETWORK} of its run'),
+        (
+            ['--skip-scales', '0.01', '0.001'],
+            'was trained with other skip scales; give --skip-scales 1.0 1.0',
+        ),
         (['--val-every', '2'], 'needs --val-every 1, as in its run'),
         (['--without', 'dice'], 'was trained without ema; give the options of its run'),
         (['--steps', '1'], 'is at step 2, beyond --steps 1; give more steps'),
@@ -119,6 +123,15 @@ def test_run_is_not_resumed_with_other_options(short_run, options, reason):
     with pytest.raises(SystemExit, match=rf'^train: --resume {out}/last.ckpt {reason}$'):
         train.main([*command, *options])
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*')} == before
+
+
+def test_run_with_other_skip_scales_initialises_no_network(short_run, tmp_path):
+    out, arguments = short_run
+    best = out / 'best.ckpt'
+    command = [*arguments, '--weights', str(best), '--skip-scales', '0.01', '0.001']
+    reason = f'{best} was trained with other skip scales; give --skip-scales 1.0 1.0'
+    with pytest.raises(SystemExit, match=f'^train: {reason}$'):
+        train.main([*command, '--out', str(tmp_path / 'run')])
 
 
 @pytest.mark.parametrize('damaged', ['last.ckpt', 'best.ckpt'])

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from fcn_road_seg.datasets.label_folder import atomic_label_folder
+from fcn_road_seg.datasets.label_folder import atomic_label_folder, png
+from fcn_road_seg.datasets.voc import find_voc_frames
 from fcn_road_seg.datasets.voc_folder import VocFolder
 
 MASK = np.zeros((4, 6), np.uint8)
@@ -13,6 +14,14 @@ def test_names_are_made_plain_and_told_apart(tmp_path):
             folder.add(name, b'', '.png', MASK)
     listed = (tmp_path / 'out/ImageSets/Segmentation/default.txt').read_text().split()
     assert listed == ['a_b_c', 'a_b_c_1', 'a_b_c_2']
+
+
+def test_name_that_begins_with_a_dot_hides_no_frame(tmp_path):
+    with atomic_label_folder(tmp_path / 'out', VocFolder) as folder:
+        for name in ('.bag_image_1', '.._image_1'):
+            folder.add(name, png(np.zeros((4, 6, 3), np.uint8)), '.png', MASK)
+    names = [frame.name for frame in find_voc_frames(tmp_path / 'out')]
+    assert sorted(names) == ['_._image_1', '_bag_image_1']
 
 
 def test_error_leaves_nothing(tmp_path):

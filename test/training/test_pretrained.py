@@ -85,6 +85,16 @@ def test_checkpoint_with_kernels_that_overlap_does_not_become_one_without(tmp_pa
         load_weights(RoadFCN(), str(path))
 
 
+def test_checkpoint_with_other_skip_scales_is_refused_with_the_option_that_it_needs(tmp_path):
+    path = tmp_path / 'a.safetensors'
+    net = RoadFCN(RoadFCNConfig(skip_scales=(0.01, 0.001)))
+    save_checkpoint(Checkpoint(net, InputRule(pixels=6144)), path)
+    reason = f'^{path} was trained with other skip scales; give --skip-scales 0.01 0.001$'
+    with pytest.raises(ValueError, match=reason):
+        load_weights(RoadFCN(), str(path))
+    load_weights(RoadFCN(net.config), str(path))
+
+
 def test_torchvision_file_initialises_the_encoder_alone(tmp_path):
     net, other = RoadFCN(), RoadFCN()
     decoder = {name: tensor.clone() for name, tensor in other.decoder.state_dict().items()}
