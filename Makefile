@@ -36,22 +36,22 @@ EXTRAS := bags,fleet,train,pretrained,export,test$(if $(ROS_DISTRO),,$(comma)ros
 .PHONY: demo test stress lint clean python
 
 demo: $(READY)
-	@$(PYTHON) -m fcn_road_seg demo --out '$(OUT)' \
+	@'$(PYTHON)' -m fcn_road_seg demo --out '$(OUT)' \
 	    $(if $(IMAGES),--images '$(IMAGES)') $(if $(BAG),--bag '$(BAG)') \
 	    $(if $(TOPIC),--topic '$(TOPIC)') $(if $(FRAMES),--frames $(FRAMES))
 
 # test/conftest.py sets the number of processes.
 test: lint
-	@$(PYTHON) -m pytest -n auto --dist loadfile
+	@'$(PYTHON)' -m pytest -n auto --dist loadfile
 
 stress: $(READY)
-	@STRESS_SHARE='$(SHARE)' $(PYTHON) -m pytest -m stress -k '$(ONLY)' test/stress test/fleet
+	@STRESS_SHARE='$(SHARE)' '$(PYTHON)' -m pytest -m stress -k '$(ONLY)' test/stress test/fleet
 
 lint: $(READY)
-	@$(PYTHON) -m ruff check .
-	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m mypy
-	@$(PYTHON) .ci/audit
+	@'$(PYTHON)' -m ruff check .
+	@'$(PYTHON)' -m ruff format --check .
+	@'$(PYTHON)' -m mypy
+	@'$(PYTHON)' .ci/audit
 
 clean:
 	@$(CHECK_OWN)

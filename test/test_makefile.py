@@ -12,6 +12,8 @@ REPOSITORY = Path(__file__).parents[1]
 # MAKEFLAGS has the variables of `make test VENV=folder`: a test's make would remove the
 # environment that runs the test. With MAKELEVEL, a make prints its folder.
 FROM_OUTSIDE = ('MAKEFLAGS', 'MAKELEVEL', 'MFLAGS', 'ROS_DISTRO', 'VENV')
+# The module that each target runs.
+RUNS = {'demo': 'fcn_road_seg', 'test': 'pytest', 'stress': 'pytest', 'lint': 'mypy'}
 # Stands for python3: `-m venv FOLDER` makes an interpreter that does nothing.
 PYTHON3 = """#!/bin/sh
 test "$1 $2" = '-m venv' || exit 0
@@ -80,6 +82,17 @@ def test_unfinished_environment_is_made_again(checkout):
     (checkout / 'venv_fails').unlink()
     assert make(checkout, 'python') == f'{checkout}/.venv/bin/python\n'
     assert not (checkout / '.venv/left').exists()
+
+
+@pytest.mark.parametrize('target', ['demo', 'test', 'stress', 'lint'])
+def test_folder_of_the_checkout_may_have_a_space_in_its_name(checkout, target):
+    folder = checkout / 'my projects'
+    folder.mkdir()
+    for name in ('Makefile', 'setup.py', 'python3'):
+        copy(checkout / name, folder)
+    python = Path(make(folder, 'python').rstrip())
+    python.write_text('#!/bin/sh\necho "runs: $2"\n')
+    assert f'runs: {RUNS[target]}\n' in make(folder, target)
 
 
 def test_packages_are_compiled_once(checkout):

@@ -10,6 +10,7 @@ from shutil import copyfile, which
 from zipfile import ZipFile
 
 import pytest
+import setuptools
 
 from fcn_road_seg import __version__
 from fcn_road_seg.__main__ import COMMANDS
@@ -47,17 +48,20 @@ def run(*command, cwd):
     return done.stdout
 
 
-@pytest.fixture(scope='module')
-def workspace(tmp_path_factory):
-    """Build a copy of the package in a workspace, so that nothing is built in the checkout."""
-    root = tmp_path_factory.mktemp('workspace')
-    source = root / 'src' / 'fcn_road_seg'
-    source.mkdir(parents=True)
+def copy_checkout(folder):
+    """Copy the package, so that nothing is built in the checkout."""
     listed = run('git', 'ls-files', '-co', '--exclude-standard', cwd=REPOSITORY).split('\n')
     for name in filter(None, listed):
         if (REPOSITORY / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            copyfile(REPOSITORY / name, source / name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            copyfile(REPOSITORY / name, folder / name)
+
+
+@pytest.fixture(scope='module')
+def workspace(tmp_path_factory):
+    """Build a copy of the package in a workspace."""
+    root = tmp_path_factory.mktemp('workspace')
+    copy_checkout(root / 'src' / 'fcn_road_seg')
     run(COLCON, 'build', cwd=root)
     return root
 
@@ -168,6 +172,22 @@ def test_pip_installs_one_command_under_a_name_of_its_own(wheel, tmp_path):
     )
     assert [path.name for path in set(scripts.iterdir()) - before] == ['fcn-road-seg']
     assert 'kitti_to_bag' in run(scripts / 'fcn-road-seg', '--help', cwd=tmp_path)
+
+
+def test_pip_puts_the_command_of_an_editable_installation_where_it_belongs(tmp_path):
+    copy_checkout(tmp_path / 'source')
+    # With the package wheel, of which setuptools has a copy, pip before 25.3 (such as that of
+    # Python 3.11's venv) would run `setup.py develop` if there were no pyproject.toml.
+    wheel_package = Path(setuptools.__file__).parent / '_vendor'
+    if not (wheel_package / 'wheel').exists():
+        pytest.skip('setuptools has no copy of wheel')
+    run(
+        *('env', f'PYTHONPATH={wheel_package}', sys.executable, '-m', 'pip', 'install'),
+        *('--no-deps', '--no-index', '--no-build-isolation', '--prefix', str(tmp_path / 'prefix')),
+        *('--editable', str(tmp_path / 'source')),
+        cwd=tmp_path,
+    )
+    assert [path.parent.name for path in tmp_path.rglob('fcn-road-seg')] == ['bin']
 
 
 @pytest.mark.slow

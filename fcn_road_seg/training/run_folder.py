@@ -108,9 +108,7 @@ def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool)
     best_score(path.parent)
 
 
-def refuse_other_skip_scales(
-    name: str, scales: tuple[float, ...] | None, net: RoadFCN
-) -> None:
+def refuse_other_skip_scales(name: str, scales: tuple[float, ...] | None, net: RoadFCN) -> None:
     """Check that `net` has the skip scales of the weights called `name`; None if unknown.
 
     Raises:
