@@ -16,11 +16,12 @@ def plain_label(mask: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: there are other values, or both 1 and 255.
     """
-    if mask.ndim == 2 and mask.dtype == np.uint8 and np.any(mask == 1) and np.any(mask == 255):
+    label = decode_by_table(mask, {0: BACKGROUND, 1: ROAD, 127: VOID, 128: VOID, 255: ROAD})
+    if np.any(mask == 1) and np.any(mask == 255):
         raise ValueError(
             '1 and 255 both occur, but only one of them can be road; use 0, 255 and 128'
         )
-    return decode_by_table(mask, {0: BACKGROUND, 1: ROAD, 127: VOID, 128: VOID, 255: ROAD})
+    return label
 
 
 def find_image_mask_frames(root: Path) -> list[LabelledFrame]:

@@ -21,8 +21,7 @@ def remove_small_regions(mask: np.ndarray, min_share: float) -> None:
         _, regions, stats, _ = cv2.connectedComponentsWithStats(
             of_value, connectivity=connectivity
         )
+        # Region 0 contains all pixels of the other value, which they keep.
         small = stats[:, _AREA] < min_share * mask.size
-        # Region 0 contains all pixels of the other value.
-        small[0] = False
         if small.any():
             mask[small[regions]] = 255 - value

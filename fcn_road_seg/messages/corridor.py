@@ -57,6 +57,5 @@ def edges_msg(corridor: Corridor, header: Header) -> MarkerArray:
             marker.scale.x = _LINE_WIDTH_M
             marker.color = ColorRGBA(r=1.0, g=0.75, b=0.0, a=1.0)
             marker.lifetime = Duration(sec=_LIFETIME_S)
-            marker.pose.orientation.w = 1.0
         array.markers.append(marker)
     return array

@@ -30,7 +30,6 @@ def grid_msg(cells: np.ndarray, grid: GroundGrid, header: Header) -> OccupancyGr
     msg.info.resolution = grid.resolution_m
     msg.info.height, msg.info.width = cells.shape
     msg.info.origin.position.x, msg.info.origin.position.y = grid.origin_xy_m
-    msg.info.origin.orientation.w = 1.0
     data = array('b')
     data.frombytes(np.ascontiguousarray(cells).data.cast('B'))
     msg.data = data

@@ -125,7 +125,7 @@ def to_frame(msg: Image) -> Frame:
     _check_rows(msg, pixel_bytes)
     rows = np.frombuffer(msg.data, np.uint8).reshape(h, msg.step)[:, : w * pixel_bytes]
     if encoding.dtype is np.uint16:
-        rows = _native_uint16(rows, bool(msg.is_bigendian))
+        rows = np.ascontiguousarray(rows).view('>u2' if msg.is_bigendian else '<u2')
     if encoding.channels == 1:
         return encoding.decode(rows)
     return encoding.decode(rows.reshape(h, w, encoding.channels))
@@ -167,11 +167,6 @@ def _yuv420(msg: Image, code: int) -> Frame:
         luma = np.pad(luma, ((0, h % 2), (0, w % 2)), mode='edge')
     chroma = np.ascontiguousarray(rows[h:, : 2 * chroma_w]).reshape(chroma_h, chroma_w, 2)
     return Frame(cv2.cvtColorTwoPlane(luma, chroma, code)[:h, :w])
-
-
-def _native_uint16(rows: np.ndarray, big_endian: bool) -> np.ndarray:
-    values = np.ascontiguousarray(rows).view('>u2' if big_endian else '<u2')
-    return values.astype(np.uint16, copy=False)
 
 
 def _frame_by_cv_bridge(msg: Image) -> Frame:

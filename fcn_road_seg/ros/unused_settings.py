@@ -76,9 +76,9 @@ def _remappings(node: Node, argv: Sequence[str]) -> Iterator[str]:
     for rule in (*_values_of(argv, '-r'), *_values_of(argv, '--remap')):
         # A rule may be for one node alone: NODE:FROM:=TO.
         name = rule.partition(':=')[0].replace('rostopic://', '').rpartition(':')[2]
-        if name.startswith('__') or _expanded(node, name) in used:
+        if _expanded(node, name) in used:
             continue
-        # A name that is similar to none of these may be ROS's own: /rosout, /clock, ...
+        # A name that is similar to none of these may be ROS's own: __ns, /rosout, /clock, ...
         if advice := did_you_mean(name, REMAPPABLE):
             yield f'remapping {rule} has no effect{advice}'
 
@@ -90,14 +90,9 @@ def _expanded(node: Node, name: str) -> str:
     return name if name.startswith('/') else f'{node.get_namespace().rstrip("/")}/{name}'
 
 
-def _values_of(argv: Sequence[str], flag: str) -> Iterator[str]:
-    """Yield what follows each `flag` among ROS's arguments (from --ros-args to --)."""
-    is_ros = False
-    for argument, following in pairwise(argv):
-        if argument in ('--ros-args', '--'):
-            is_ros = argument == '--ros-args'
-        elif is_ros and argument == flag:
-            yield following
+def _values_of(argv: Sequence[str], flag: str) -> list[str]:
+    """Return what follows each `flag`; all arguments are ROS's, since `segment` has no others."""
+    return [following for argument, following in pairwise(argv) if argument == flag]
 
 
 def _sections(tree: Any, path: str = '') -> Iterator[str]:

@@ -31,6 +31,8 @@ def test_grid_is_the_probability_looked_up_by_the_camera_info_beside_the_images(
     assert (msg.header.stamp, msg.header.frame_id) == (stamp, 'ground')
     assert (msg.info.width, msg.info.height, msg.info.resolution) == (400, 200, 0.1)
     assert (msg.info.origin.position.x, msg.info.origin.position.y) == (6, -10)
+    turned = msg.info.origin.orientation
+    assert (turned.x, turned.y, turned.z, turned.w) == (0, 0, 0, 1)
     matrix = np.reshape(camera_info(HW).k, (3, 3))
     expected = GroundView(Camera(matrix, HW), LEVEL, GroundGrid()).occupancy(probability)
     np.testing.assert_array_equal(msg.data, expected.reshape(-1))
@@ -65,8 +67,15 @@ def test_frame_of_another_size_has_no_grid(bag):
             maker.message(STAMP_NS, header(STAMP_NS, '').stamp, np.zeros((60, 60), np.uint8))
 
 
-def test_newest_calibration_at_the_time_of_a_frame_counts(tmp_path):
-    wide = camera_info(HW, k=np.array([60.0, 0, 100, 0, 60.0, 25.0, 0, 0, 1]))
+@pytest.mark.parametrize(
+    'changed',
+    [
+        {'k': np.array([60.0, 0, 100, 0, 60.0, 25.0, 0, 0, 1])},
+        {'d': np.array([-0.3, 0, 0, 0, 0])},
+    ],
+)
+def test_newest_calibration_at_the_time_of_a_frame_counts(tmp_path, changed):
+    wide = camera_info(HW, **changed)
     wide.header = header(STAMP_NS + 50, 'camera')
     infos = [camera_info(HW), camera_info(HW), wide]
     images = drive_images(1, HW)

@@ -54,6 +54,15 @@ def test_compressed_bag_is_read(tmp_path, mode):
     assert np.array_equal(found.parsed().data, PIXELS.ravel())
 
 
+def test_what_was_unpacked_is_removed_at_the_end(tmp_path, monkeypatch):
+    (tmp_path / 'tmp').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'tmp'))
+    with BagReader(write_compressed_bag(tmp_path / 'bag', 'FILE', [image()])) as reader:
+        assert len(list(reader.messages(['/image']))) == 1
+        assert list((tmp_path / 'tmp').iterdir()) != []
+    assert list((tmp_path / 'tmp').iterdir()) == []
+
+
 @pytest.fixture
 def three_topics(tmp_path):
     with atomic_bag_writer(tmp_path / 'bag', 'mcap') as bag:
@@ -156,7 +165,8 @@ def test_messages_that_sqlite3_keeps_beside_the_bag_are_not_skipped(tmp_path):
                 BagError, match=r'bag\.db3-wal contains messages .* wal_checkpoint'
             ):
                 BagReader(path)
-    # Closing the connection has put them into the bag.
+    # Closing the connection has put them into the bag. A log without messages withholds none.
+    (folder / 'bag.db3-wal').touch()
     assert len(messages_of(folder / 'bag.db3')) == 3
 
 

@@ -20,6 +20,12 @@ def test_any_index_image_gives_known_labels_or_an_error(decode, raw):
     assert label.shape == raw.shape
 
 
+@pytest.mark.parametrize('raw', [np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint16)])
+def test_label_of_several_channels_or_16_bits_is_refused(raw):
+    with pytest.raises(ValueError, match=r'have one 8-bit channel, but is \(4, 6(, 3)?\) uint'):
+        camvid_label(raw)
+
+
 @pytest.mark.parametrize(
     ('decode', 'value'), [(camvid_label, 12), (idd_lite_label, 7), (plain_label, 2)]
 )

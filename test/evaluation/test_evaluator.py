@@ -72,12 +72,21 @@ def test_void_pixels_change_nothing():
 
 
 def test_categories_have_measures_of_their_own_and_one_pooled():
-    examples = [example([[ROAD, BACKGROUND]], category=c) for c in ('um', 'uu')]
-    perspective = report([[[1, 0]], [[1, 1]]], examples)['perspective']
+    examples = [example([[ROAD, BACKGROUND]], category=c) for c in ('uu', 'um')]
+    perspective = report([[[1, 1]], [[1, 0]]], examples)['perspective']
     assert list(perspective) == ['um', 'uu', 'pooled']
     assert perspective['um']['pre'] == 100
     assert perspective['uu']['pre'] == 50
     assert perspective['pooled']['pre'] == pytest.approx(200 / 3, abs=1e-3)
+
+
+def test_cells_that_the_image_does_not_show_are_not_counted_in_birds_eye_view():
+    # From 2 m above the road, the sides of its nearest cells lie outside of the image.
+    homography = np.array([[64.0, 64, 0], [0, 1, 128], [0, 1, 0]])
+    label = np.full((32, 128), BACKGROUND)
+    label[:, :64] = ROAD
+    figures = report([np.ones((32, 128))], [example(label, road_to_image=homography)])
+    assert figures['birds_eye_view']['pooled']['fpr'] == 100
 
 
 def test_false_positives_are_told_by_class_and_road_is_none():
@@ -106,6 +115,7 @@ def test_worst_frames_come_first_and_frames_without_road_are_left_out():
 def test_what_the_pixels_do_not_define_is_null():
     figures = report([[[0, 0]]], [example([[VOID, VOID]])])
     assert figures['iou'] is None
+    assert figures['worst'] == []
     assert figures['perspective']['pooled']['max_f'] is None
     json.dumps(figures, allow_nan=False)
 

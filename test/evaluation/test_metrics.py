@@ -143,6 +143,13 @@ def test_calibration_error_weighs_each_bin_by_its_pixels():
     assert counted.calibration_error() == pytest.approx(3 / 4 * (0.8 - 1 / 3))
 
 
+def test_calibration_error_has_15_bins_of_equal_width():
+    # Within a bin, a pixel that is too sure makes up for one that is not sure enough.
+    errors = [histogram(([p, p + 1], [ROAD, BACKGROUND])).calibration_error() for p in range(255)]
+    apart = np.flatnonzero(np.isclose(errors, (1 + 1 / 255) / 2, rtol=1e-9))
+    assert apart.tolist() == list(range(17, 239, 17))
+
+
 def test_calibration_error_without_pixels_is_undefined():
     assert math.isnan(RoadHistogram().calibration_error())
 

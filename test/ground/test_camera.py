@@ -54,8 +54,10 @@ def test_coefficients_of_0_are_no_distortion_whatever_the_model(model, count):
 
 def test_point_of_a_skewed_pinhole():
     matrix = np.array([[500.0, 7, 310], [0, 480, 250], [0, 0, 1]])
-    u, v = Camera(matrix, HW).project(np.array([2.0, 1.0, 4.0]))
+    skewed = Camera(matrix, HW)
+    u, v = skewed.project(np.array([2.0, 1.0, 4.0]))
     assert (u, v) == (310 + 500 * 0.5 + 7 * 0.25, 250 + 480 * 0.25)
+    np.testing.assert_allclose(skewed.rays(u, v), [0.5, 0.25, 1])
 
 
 def test_what_is_behind_the_camera_is_not_seen():
@@ -80,6 +82,14 @@ def test_ray_of_a_points_pixel_leads_to_the_point(lens, x, y):
     np.testing.assert_allclose(there.rays(u, v), [[x, y, 1]], atol=1e-7)
 
 
+def test_numerator_that_falls_folds_nothing_if_the_denominator_falls_with_it():
+    # r (1 - 0.6 r^2 + 0.1 r^4) alone would rise up to r = 0.83 only.
+    rational = Camera(MATRIX, HW, 'rational_polynomial', (-0.6, 0.1, 0, 0, 0, -0.6, 0.12, 0))
+    u, v = rational.project(np.array([[0.8, 0.6, 1.0]]))
+    assert u[0] == pytest.approx(310 + 500 * 0.8 * 0.5 / 0.52)
+    np.testing.assert_allclose(rational.rays(u, v), [[0.8, 0.6, 1]], atol=1e-7)
+
+
 def test_pixel_beyond_the_edge_of_the_picture_has_no_ray():
     # Nothing of this barrel is farther than 0.703 focal lengths from the centre.
     barrel = Camera(MATRIX, HW, 'plumb_bob', (-0.3, 0, 0, 0, 0))
@@ -94,6 +104,8 @@ def test_pixel_beyond_the_edge_of_the_picture_has_no_ray():
         (np.diag([500.0, 0, 1]), 'is singular or not of the form fx 0 cx 0 fy cy 0 0 1'),
         (np.diag([-500.0, 500, 1]), 'is singular or not of the form fx 0 cx 0 fy cy 0 0 1'),
         (np.diag([500.0, 500, 2]), 'is singular or not of the form fx 0 cx 0 fy cy 0 0 1'),
+        (MATRIX.T, 'is singular or not of the form fx 0 cx 0 fy cy 0 0 1'),
+        (MATRIX + np.eye(3, k=-1) * [1, 0, 0], 'is singular or not of the form'),
         (
             np.diag([500.0, 1e-4, 1]),
             'is impossible: focal lengths are at least 0.001 pixels',

@@ -33,6 +33,14 @@ def test_slanting_road_is_measured_at_the_metre_itself():
     np.testing.assert_allclose(corridor.centre_m[1:-1], 0.5 + 0.1 * inner, atol=0.06)
 
 
+def test_cells_up_to_half_a_metre_around_a_metre_count_for_it():
+    cells = straight()
+    x, y = GRID.centres_m()
+    cells[(x > 9.5) & (x < 10.5) & (y > 1.0)] = OCCUPIED
+    left_m = find_corridor(cells, GRID).left_m
+    np.testing.assert_allclose(left_m[:7], [3, 3, 3, 3, 1, 3, 3], rtol=1e-9)
+
+
 def test_edges_between_cells_follow_the_probability():
     cells = straight(right_m=-2.0, left_m=2.0)
     # Half of the cell beyond the left edge: 25 of 100 moves the edge outwards.
@@ -81,12 +89,18 @@ def test_corridor_goes_on_beside_a_vehicle_on_its_wider_side():
     np.testing.assert_allclose(corridor.left_m[beside], 4, atol=0.01)
 
 
-def test_road_beside_the_vehicle_that_it_is_not_on_is_no_corridor():
-    assert len(find_corridor(straight(right_m=3.0, left_m=8.0), GRID).x_m) == 0
+@pytest.mark.parametrize(
+    ('right_m', 'left_m', 'points'),
+    [(1.4, 8.0, 41), (1.6, 8.0, 0), (-8.0, -1.4, 41), (-8.0, -1.6, 0)],
+)
+def test_corridor_begins_within_1_5_m_of_the_vehicles_axis(right_m, left_m, points):
+    assert len(find_corridor(straight(right_m, left_m), GRID).x_m) == points
 
 
-def test_gap_that_is_too_narrow_to_drive_is_no_corridor():
-    assert len(find_corridor(straight(right_m=-0.6, left_m=0.6), GRID).x_m) == 0
+@pytest.mark.parametrize(('width_m', 'points'), [(1.4, 0), (1.6, 41)])
+def test_corridor_is_at_least_1_5_m_wide(width_m, points):
+    cells = straight(-width_m / 2, width_m / 2)
+    assert len(find_corridor(cells, GRID).x_m) == points
 
 
 @given(

@@ -69,16 +69,27 @@ def test_ray_to_a_point_of_the_ground_meets_the_ground_there(height, pitch, roll
 
 def test_ray_that_does_not_go_down_meets_no_ground():
     mounting = Mounting.from_angles(1.5, 0.0, 0.0)
-    rays = np.array([[0, -0.1, 1], [0, 0, 1.0], [0, 0.1, 1]])
+    # The third one would meet it farther away than a number can say.
+    rays = np.array([[0, -0.1, 1], [0, 0, 1.0], [0, 1e-320, 1], [0, 0.1, 1]])
     points = mounting.on_ground(rays)
-    assert np.isnan(points[:2]).all()
-    np.testing.assert_allclose(points[2], [0, 1.5, 15])
+    assert np.isnan(points[:3]).all()
+    np.testing.assert_allclose(points[3], [0, 1.5, 15])
 
 
 @pytest.mark.parametrize('height', [0.0, -1.2, float('nan')])
 def test_camera_that_is_not_above_the_ground_is_refused(height):
     with pytest.raises(GroundError, match=r'm above the ground; use a height above 0|not finite'):
         Mounting.from_angles(height, 0.0, 0.0)
+
+
+@pytest.mark.filterwarnings('ignore:invalid value:RuntimeWarning')
+@pytest.mark.parametrize(
+    ('translation', 'quaternion'),
+    [((np.nan, 0, 1.5), (0, 0, 0, 1)), ((0, 0, 1.5), (0, 0, np.inf, 1))],
+)
+def test_transform_that_is_not_finite_is_refused(translation, quaternion):
+    with pytest.raises(GroundError, match="the camera's pose is not finite; check the transform"):
+        Mounting.from_transform(translation, quaternion)
 
 
 def test_transform_without_rotation_is_refused():

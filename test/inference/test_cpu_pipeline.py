@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -29,21 +31,32 @@ class KnownNetwork:
         return LOGIT.copy()
 
 
-def run(**changes):
+class SlowNetwork(KnownNetwork):
+    def road_logit(self, frame_rgb):
+        time.sleep(0.02)
+        return super().road_logit(frame_rgb)
+
+
+def run(network=KnownNetwork, **changes):
     request = SegmentationRequest(**{**vars(REQUEST), **changes})
-    return CpuPipeline(KnownNetwork()).run(np.zeros((*HW, 3), np.uint8), request)
+    return CpuPipeline(network()).run(np.zeros((*HW, 3), np.uint8), request)
 
 
 def test_road_probability_is_that_of_road():
     assert np.abs(run().road_probability - 255 * P_ROAD).max() < 0.51
 
 
-@pytest.mark.parametrize('logit_threshold', [-2.0, 0.0, 2.0])
+# The last one is the logit of a pixel, which is road then.
+@pytest.mark.parametrize('logit_threshold', [-2.0, 0.0, float(LOGIT[40, 50])])
 def test_confidence_is_the_certainty_of_the_more_likely_class(logit_threshold):
     found = run(logit_threshold=logit_threshold)
     assert np.array_equal(found.mask == 255, logit_threshold <= LOGIT)
     assert np.abs(found.confidence - 255 * np.maximum(P_ROAD, 1 - P_ROAD)).max() < 0.51
     assert found.confidence.min() == 128
+
+
+def test_time_of_the_network_is_told():
+    assert 0.02 <= run(SlowNetwork).network_s < 10
 
 
 def test_hidden_rows_are_background_for_certain():

@@ -47,6 +47,12 @@ def test_road_is_connected_by_corners(mask):
     assert np.array_equal(mask[:10], before[:10])
 
 
+def test_holes_that_touch_at_a_corner_are_two(mask):
+    mask[32:34, 23:26] = 0
+    remove_small_regions(mask, share(7))
+    assert (mask[20:, 10:50] == 255).all()
+
+
 def test_hole_in_a_speck_goes_with_it():
     mask = np.zeros(HW, np.uint8)
     mask[10:13, 10:13] = 255

@@ -27,6 +27,14 @@ def test_doubt_far_from_the_edge_does_not_count():
     assert edge_entropy(p_road, mask) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_doubt_counts_within_a_hundredth_of_the_width_from_the_edge():
+    p_road, mask = road_of(255, hw=(60, 400))
+    # 4 columns on each side of the edge.
+    p_road[:, 46] = 51
+    p_road[:, 45] = p_road[:, 54] = 127
+    assert edge_entropy(p_road, mask) == pytest.approx(0.7219 / 8, abs=1e-4)
+
+
 def test_whole_frame_counts_if_it_has_no_edge():
     p_road = np.full((60, 100), 51, np.uint8)
     assert edge_entropy(p_road, np.zeros_like(p_road)) == pytest.approx(0.7219, abs=1e-4)

@@ -54,8 +54,9 @@ def test_region_of_interest_moves_the_centre():
     np.testing.assert_allclose(camera.matrix, [[700, 0, 219.5], [0, 710, 189.5], [0, 0, 1]])
 
 
-def test_odd_sizes_may_be_rounded_by_binning():
-    camera = camera_of_info(info(width=1242, height=375), (187, 621), rectified=False)
+@pytest.mark.parametrize(('width', 'height', 'hw'), [(1242, 375, (187, 621)), (100, 75, (37, 50))])
+def test_odd_sizes_may_be_rounded_by_binning(width, height, hw):
+    camera = camera_of_info(info(width=width, height=height), hw, rectified=False)
     assert camera.matrix[0, 0] == 350
 
 
@@ -68,6 +69,7 @@ def test_odd_sizes_may_be_rounded_by_binning():
             (375, 1242),
             'camera_info is for 640 x 480 pixels, but the images have 1242 x 375',
         ),
+        ({}, (470, 640), 'for 640 x 480 pixels, but the images have 640 x 470; remap camera_info'),
         (
             {'k': [float('nan'), *K[1:]]},
             HW,

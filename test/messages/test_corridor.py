@@ -5,7 +5,7 @@ from fcn_road_seg.ground.corridor import Corridor
 from fcn_road_seg.messages.corridor import edges_msg, path_msg
 
 pytest.importorskip('visualization_msgs')
-from builtin_interfaces.msg import Time
+from builtin_interfaces.msg import Duration, Time
 from nav_msgs.msg import Path
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
@@ -43,6 +43,8 @@ def test_edges_are_two_lines_with_the_points_of_the_path():
         )
         assert marker.scale.x > 0
         assert marker.color.a > 0
+        assert marker.lifetime == Duration(sec=1)
+        assert marker.pose.orientation.w == 1
     assert deserialize_message(serialize_message(array), MarkerArray) == array
 
 
@@ -52,7 +54,8 @@ def test_without_a_corridor_the_path_is_empty_and_the_edges_are_deleted():
     assert [marker.action for marker in edges_msg(EMPTY, HEADER).markers] == [Marker.DELETE] * 2
 
 
-def test_single_metre_looks_ahead():
+def test_single_metre_looks_ahead_and_is_too_short_for_edges():
     one = Corridor(np.array([6.0]), np.array([3.0]), np.array([-1.0]))
     (pose,) = path_msg(one, HEADER).poses
     assert (pose.pose.orientation.z, pose.pose.orientation.w) == (0, 1)
+    assert [marker.action for marker in edges_msg(one, HEADER).markers] == [Marker.DELETE] * 2

@@ -19,6 +19,7 @@ def test_grid_is_described_by_its_origin_and_resolution():
     cells = np.arange(48, dtype=np.int8).reshape(8, 6) - 1
     msg = grid_msg(cells, grid, Header(stamp=STAMP, frame_id='ground'))
     assert (msg.header.stamp, msg.header.frame_id) == (STAMP, 'ground')
+    assert msg.info.map_load_time == STAMP
     assert (msg.info.width, msg.info.height, msg.info.resolution) == (6, 8, 0.5)
     origin = msg.info.origin
     assert (origin.position.x, origin.position.y, origin.position.z) == (2, -2, 0)

@@ -36,7 +36,7 @@ def test_input_size_is_a_multiple_of_32_near_the_pixel_count_for_any_frame(pixel
     [
         ({'fixed_hw': (100, 64)}, 'height 100 is not a multiple of 32; use 96'),
         ({'fixed_hw': (64, 0)}, 'width 0 is not a multiple of 32; use 32'),
-        ({'pixels': 10}, 'pixel count 10 is too small'),
+        ({'pixels': 1023}, 'pixel count 1023 is too small; use at least 1024'),
         ({'pixels': 64_000_001}, 'pixel count 64000001 is too large; use at most 64000000'),
         ({'pixels': float('nan')}, 'pixel count nan is too large'),
         ({'fixed_hw': (32 * 10**9, 32)}, 'pixel count 1024000000000 is too large'),
@@ -50,9 +50,10 @@ def test_input_rule_refuses_sizes_the_network_does_not_take(rule, message):
 
 
 def test_reduced_frame_is_averaged_by_area():
-    frame = np.zeros((64, 128, 3), np.uint8)
+    # At half the size, bilinear sampling would average the same four pixels.
+    frame = np.zeros((128, 256, 3), np.uint8)
     frame[0, 0] = 160
-    assert resize_to_input(frame, (32, 64))[0, 0].tolist() == [40, 40, 40]
+    assert resize_to_input(frame, (32, 64))[0, 0].tolist() == [10, 10, 10]
 
 
 def test_frame_of_one_pixel_fills_the_input_with_its_colour():

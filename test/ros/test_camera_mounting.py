@@ -129,8 +129,10 @@ def test_long_name_of_a_frame_is_cut_off_in_the_error(listeners):
 def test_close_ends_the_listening(listeners):
     source = MountingSource(None, DEFAULTS)
     source.close()
+    source.apply(DEFAULTS)
     source.close()
-    assert not listeners[0].is_listening
+    (listener,) = listeners
+    assert not listener.is_listening
     with pytest.raises(GroundError, match='set camera_height'):
         source.mounting(HEADER)
 

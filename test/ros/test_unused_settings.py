@@ -141,7 +141,8 @@ def test_full_name_that_is_not_the_nodes_own_is_told(warnings_of):
 
 def test_qos_override_without_a_topic_is_told(warnings_of):
     name = 'qos_overrides./imge.subscription.depth'
-    told = warnings_of('-p', f'{name}:=5', warn_of=warn_of_unused_qos_overrides)
+    names = ('-p', f'{name}:=5', '-p', 'treshold:=0.6')
+    told = warnings_of(*names, warn_of=warn_of_unused_qos_overrides)
     assert told == [
         f'parameter {name} has no effect: the node has no such topic, or does not let this policy '
         'be overridden'

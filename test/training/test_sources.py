@@ -57,6 +57,14 @@ def test_share_that_is_no_positive_number_is_refused(item):
         split_share(item)
 
 
+def test_few_frames_count_as_much_as_all(tmp_path, cache):
+    root = own_frames(tmp_path / 'own', 20)
+    for item, share in ((root, 16), (f'{root}=0.5', 0.5)):
+        (found,) = find_sources([item], None, SplitRule())
+        few = found.few().read(cache, 10_000, workers=0)
+        assert (few.share, len(few.train), len(few.val)) == (share, 8, 2)
+
+
 def test_data_sets_of_one_name_are_told_apart(tmp_path, cache):
     a, b = own_frames(tmp_path / 'a/own'), own_frames(tmp_path / 'b/own')
     found = find_sources([a, f'{b}=3'], None, SplitRule())

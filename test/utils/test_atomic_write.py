@@ -1,3 +1,4 @@
+import os
 import resource
 import stat
 import subprocess
@@ -16,6 +17,7 @@ from fcn_road_seg.utils.atomic_write import (
 
 def test_file_appears_under_its_name_readable_by_all(tmp_path):
     path = tmp_path / 'a.bin'
+    n_open = len(os.listdir('/proc/self/fd'))
     with atomic_write(path) as part:
         part.write_bytes(b'new')
         part.chmod(0o600)
@@ -23,6 +25,18 @@ def test_file_appears_under_its_name_readable_by_all(tmp_path):
     assert path.read_bytes() == b'new'
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert list(tmp_path.iterdir()) == [path]
+    assert len(os.listdir('/proc/self/fd')) == n_open
+
+
+def test_bytes_are_on_the_disk_before_the_file_has_its_name(tmp_path, monkeypatch):
+    path = tmp_path / 'a.bin'
+    synced = []
+    monkeypatch.setattr(
+        os, 'fsync', lambda file: synced.append((os.pread(file, 9, 0), path.exists()))
+    )
+    with atomic_write(path) as part:
+        part.write_bytes(b'new')
+    assert synced == [(b'new', False)]
 
 
 def test_error_while_writing_keeps_the_earlier_file_and_leaves_nothing_else(tmp_path):

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from fcn_road_seg.utils.cpu_features import (
@@ -6,6 +8,7 @@ from fcn_road_seg.utils.cpu_features import (
     has_bfloat16,
     has_exact_int8,
     has_fast_bfloat16,
+    usable_cpus,
 )
 
 
@@ -85,3 +88,12 @@ def test_flags_of_arm_are_read_too(tmp_path):
 
 def test_system_without_cpuinfo_has_no_flags(tmp_path):
     assert cpu_flags(tmp_path / 'none') == set()
+
+
+def test_cpus_that_the_process_may_not_use_do_not_count():
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        assert list(usable_cpus()) == [max(allowed)]
+    finally:
+        os.sched_setaffinity(0, allowed)
