@@ -39,7 +39,9 @@ def least_sure(entropies: Mapping[int, float], count: int) -> list[int]:
     chosen: list[int] = []
     is_free = np.ones(len(ordered), bool)
     for rank in sorted(range(len(ordered)), key=lambda rank: (-entropies[ordered[rank]], rank)):
-        if is_free[rank] and len(chosen) < count:
+        if is_free[rank]:
             chosen.append(rank)
+            if len(chosen) == count:
+                break
             is_free[max(0, rank - distance + 1) : rank + distance] = False
     return [ordered[rank] for rank in sorted(chosen)]

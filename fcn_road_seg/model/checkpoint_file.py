@@ -31,6 +31,16 @@ DTYPES = ('F32', 'F16', 'I64')
 # Four times the size of the widest network. A larger file is not read, whatever its header says.
 MAX_FILE_BYTES = 1 << 30
 MAX_TENSORS = 1000
+# What content of any types and values can raise. JSON limits neither integers (OverflowError) nor
+# nesting (RecursionError).
+_ERRORS_OF_CONTENT = (
+    AttributeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class CheckpointError(ValueError):
@@ -148,10 +158,7 @@ def _read(path: Path, file: Any) -> StoredCheckpoint:
         )
     try:
         return _build(metadata, arrays)
-    except (
-        *(AttributeError, KeyError, TypeError, ValueError),
-        *(OverflowError, RecursionError),  # of integers and nesting without limit in JSON
-    ) as error:
+    except _ERRORS_OF_CONTENT as error:
         reason = ' '.join(str(error).split())
         raise CheckpointError(f'{path} does not describe a network: {reason}') from error
 
