@@ -57,6 +57,7 @@ class CudaPipeline:
 
     def __init__(self, model: RoadFCN, device: torch.device, dtype: torch.dtype) -> None:
         self._is_exact = dtype == torch.float32
+        self._device_type = device.type
         # All work of this pipeline runs on one stream, in order, even the conversion of the
         # weights: no event and no record_stream is needed. On a CPU (in tests) it is None.
         self._stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
@@ -74,8 +75,9 @@ class CudaPipeline:
         Raises:
             RuntimeError: the GPU is out of memory, or has failed.
         """
-        # This also selects the stream's device: both are settings of the current thread.
-        with torch.cuda.stream(self._stream):
+        # This also selects the stream's device: both are settings of the current thread. So is
+        # autocast, with which the caller would change the precision.
+        with torch.cuda.stream(self._stream), torch.autocast(self._device_type, enabled=False):
             slot = self._slot(frame, request)
             slot.program.stage(frame, request, slot.staging.numpy())
             if slot.captures and slot.has_run and self._stream is not None:
@@ -160,7 +162,9 @@ class CudaPipeline:
         return program.segmentation(downloaded.numpy())
 
     def _host_bytes(self, count: int) -> Tensor:
-        return torch.empty(count, dtype=torch.uint8, pin_memory=self._stream is not None)
+        # The caller may have set another default device.
+        pin = self._stream is not None
+        return torch.empty(count, dtype=torch.uint8, device='cpu', pin_memory=pin)
 
 
 def _assign(settings: list[tuple[Any, str, object]]) -> None:

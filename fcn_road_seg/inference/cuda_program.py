@@ -39,9 +39,9 @@ class CudaProgram:
         weight = next(model.parameters())
         device, self._dtype = weight.device, weight.dtype
         self._resize = CudaResize(frame_hw, request.input_hw, self._is_bgr, device)
-        std = torch.tensor(model.config.std, device=device)
+        std = torch.tensor(model.config.std, dtype=torch.float32, device=device)
         self._gain = 1 / (255 * std)
-        self._shift = -torch.tensor(model.config.mean, device=device) / std
+        self._shift = -torch.tensor(model.config.mean, dtype=torch.float32, device=device) / std
         pixels = frame_hw[0] * frame_hw[1]
         self.uploaded = torch.empty(_STYLE_BYTES + 3 * pixels, dtype=torch.uint8, device=device)
         style = self.uploaded[:_STYLE_BYTES].view(torch.float32)

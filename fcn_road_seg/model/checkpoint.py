@@ -35,7 +35,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     checkpoint = read_checkpoint(path)
     model = RoadFCN.from_weights(checkpoint.model)
-    if not model.scores(torch.full((1, 3, OUTPUT_STRIDE, OUTPUT_STRIDE), 0.5)).isfinite().all():
+    grey = model.mean.new_full((1, 3, OUTPUT_STRIDE, OUTPUT_STRIDE), 0.5)
+    if not model.scores(grey).isfinite().all():
         raise CheckpointError(
             f'{path} does not describe a network: it gives scores that are not finite; '
             'train it again, with a lower --learning-rate'

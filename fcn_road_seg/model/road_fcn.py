@@ -180,8 +180,16 @@ class RoadFCN(nn.Module):
 
     @classmethod
     def from_weights(cls, weights: NetworkWeights) -> RoadFCN:
-        """Return the network of these arrays, in evaluation mode, without gradients."""
-        model = cls(weights.config)
+        """Return the network of these arrays, in evaluation mode, without gradients.
+
+        It is float32, on the CPU, even if the caller has set another default dtype or device.
+        """
+        config = weights.config
+        with torch.device('cpu'):
+            model = cls(config).float()
+            # In a default dtype of 16 bits, they have just been rounded.
+            model.mean = torch.tensor(config.mean, dtype=torch.float32).view(3, 1, 1)
+            model.std = torch.tensor(config.std, dtype=torch.float32).view(3, 1, 1)
         model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.arrays.items()})
         return model.eval().requires_grad_(False)
 

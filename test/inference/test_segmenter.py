@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -411,6 +412,44 @@ def test_both_backends_give_the_same_mask(random_checkpoint, frame):
     torch_.threshold = ncnn.threshold
     assert np.mean(ncnn(frame).mask != torch_(frame).mask) <= 1e-4
     assert np.mean(ncnn(frame).mask == 255) > 0.2
+
+
+@contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize('pipeline', ['cpu', 'gpu'])
+@pytest.mark.parametrize(
+    'setting',
+    [
+        lambda: default_dtype(torch.float64),
+        lambda: default_dtype(torch.bfloat16),
+        # Stands in for a GPU as the default device.
+        lambda: torch.device('meta'),
+        lambda: torch.autocast('cpu', torch.bfloat16),
+    ],
+    ids=['float64', 'bfloat16', 'device', 'autocast'],
+)
+def test_settings_of_pytorch_around_a_segmenter_do_not_change_its_results(
+    random_checkpoint_path, frame, setting, pipeline
+):
+    def p_road():
+        segmenter = RoadSegmenter(random_checkpoint_path, 'cpu', 'float32', backend='torch')
+        if pipeline == 'gpu':
+            model = fold_batch_norm(load_checkpoint(random_checkpoint_path).model)
+            segmenter._pipeline = CudaPipeline(model, torch.device('cpu'), torch.float32)
+        return segmenter(frame, road_probability=True).road_probability
+
+    expected = p_road()
+    with setting():
+        assert np.array_equal(p_road(), expected)
+    assert np.ptp(expected) > 0
 
 
 @pytest.fixture(params=['cpu', 'gpu'])

@@ -17,6 +17,22 @@ def test_saved_and_loaded_model_gives_the_same_scores(random_model, random_check
     assert torch.equal(loaded.scores(frames), random_model.scores(frames))
 
 
+@pytest.mark.parametrize('device', ['cpu', 'meta'])
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_loaded_model_is_float32_on_the_cpu_whatever_the_defaults_of_pytorch(
+    random_model, random_checkpoint_path, dtype, device
+):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            loaded = load_checkpoint(random_checkpoint_path).model
+    finally:
+        torch.set_default_dtype(before)
+    frames = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
+    assert torch.equal(loaded.scores(frames), random_model.scores(frames))
+
+
 def test_float16_halves_the_file_and_hardly_changes_the_scores(
     random_checkpoint, random_checkpoint_path, tmp_path
 ):

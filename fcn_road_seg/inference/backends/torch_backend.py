@@ -31,4 +31,6 @@ class TorchBackend:
             self._input_hwc = np.empty(frame_rgb.shape, np.float32)
         cv2.LUT(frame_rgb, self._normalise_lut, dst=self._input_hwc)
         x = torch.from_numpy(self._input_hwc).permute(2, 0, 1)[None].to(self._dtype)
-        return road_logit(self._model.scores_of_normalised(x))[0].numpy()
+        # The caller's autocast would round to 16 bits, whatever the precision is.
+        with torch.autocast('cpu', enabled=False):
+            return road_logit(self._model.scores_of_normalised(x))[0].numpy()
