@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns its exit status; 2 for an unknown command. SIGINT or SIGTERM during its imports ends it
     as it does later on: the node with 0, the other commands with INTERRUPTED.
     """
+    _open_closed_streams()
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ('-h', '--help'):
         print('usage: fcn-road-seg COMMAND ...\n\nCommands (COMMAND --help shows the options):')
@@ -51,6 +52,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fcn_road_seg.commands.cli import INTERRUPTED
 
         return 0 if argv[0] == 'segment' else INTERRUPTED
+
+
+def _open_closed_streams() -> None:
+    """Open /dev/null in place of the standard streams that are closed (`2>&-`).
+
+    Otherwise tqdm fails without stderr, and what libraries print to such a descriptor goes into
+    the file that got it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (until the process ends)
 
 
 def main_of_script() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -148,6 +149,8 @@ def _label_on_cluster(
     args: argparse.Namespace, assignment: Assignment, jobs: Sequence[BagJob]
 ) -> Iterator[Outcome | Progress]:
     with ray_cluster(args.ray) as ray:
+        # Ray sets a handler that prints a C++ stack and ends the process with status 1.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         resources = task_resources(ray, args.device, args.threads or 1)
         frames = TASK_FRAMES if args.task_frames is None else args.task_frames
         yield from label_on_ray(ray, assignment, jobs, resources, frames)

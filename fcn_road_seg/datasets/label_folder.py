@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,12 +65,12 @@ def atomic_label_folder(
     """
     if out.exists():
         raise ValueError(f'{out} exists; give another folder')
-    part = Path(tempfile.mkdtemp('.part', f'{out.name}.', out.parent))
+    part = out.parent / f'{out.name}.{secrets.token_hex(4)}.part'
+    part.mkdir()
     try:
         folder = kind(part, out.name)
         yield folder
         folder.finish()
-        part.chmod(0o755)
         part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)

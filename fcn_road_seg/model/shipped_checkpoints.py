@@ -25,7 +25,10 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
     if isinstance(checkpoint, Path) or checkpoint not in FILE_NAMES:
         return Path(checkpoint)
     file_name = FILE_NAMES[checkpoint]
-    for parent in Path(__file__).resolve().parents:
+    module = Path(__file__)
+    # In an editable installation, a link's target is near the weights; if every file is a link, as
+    # with `uv pip install --link-mode symlink`, the link itself is.
+    for parent in (*module.resolve().parents, *module.absolute().parents):
         for folder in ('share/fcn_road_seg/weights', 'resource/weights'):
             if (parent / folder / file_name).is_file():
                 return parent / folder / file_name

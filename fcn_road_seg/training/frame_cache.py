@@ -31,8 +31,15 @@ _FREED_SHARE = 0.02
 
 
 def default_cache_folder() -> Path:
-    """Return the user's cache folder, by the XDG base directory specification."""
+    """Return the user's cache folder, by the XDG base directory specification.
+
+    Raises:
+        ValueError: the user has no home folder.
+    """
     home = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    # HOME is not set, and the user is not in /etc/passwd, as in some containers.
+    if home.startswith('~'):
+        raise ValueError('there is no home folder for the cache; use another folder (--cache)')
     return Path(home) / 'fcn_road_seg' / 'frames'
 
 
@@ -62,7 +69,7 @@ class FrameCache:
         self._is_full = not self.is_used
         if not self.is_used:
             return
-        refuse_unwritable_folder(folder)
+        refuse_unwritable_folder(folder, 'use another folder (--cache)')
         folder.mkdir(parents=True, exist_ok=True)
         size_file = folder / _SIZE_NAME
         size_file.touch()

@@ -94,9 +94,10 @@ def train(
     if options.few_frames:
         found = [source.few() for source in found]
     val_names = [source.name for source in found if source.val]
-    cache = FrameCache(
-        (options.cache or default_cache_folder()).absolute(), round(options.cache_gb * 1e9)
-    )
+    cache_bytes = round(options.cache_gb * 1e9)
+    # Where there is no home folder, `--cache-size 0` still works.
+    folder = options.cache or (default_cache_folder() if cache_bytes else options.out)
+    cache = FrameCache(folder.absolute(), cache_bytes)
     trainer = build_trainer(options, recipe, validates=bool(val_names))
     lightning.seed_everything(options.seed)
     net = RoadFCN(options.network)

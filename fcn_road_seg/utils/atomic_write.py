@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +19,17 @@ def atomic_write(path: str | Path, durable: bool = True) -> Iterator[Path]:
     An earlier file of that name stays unchanged until then, and also after an error (e.g. a full
     disk). The unfinished file is removed after an error, unless the process was killed. If not
     `durable`, the file is written faster, but a power cut soon afterwards can leave it truncated.
+    The file gets the permissions that the umask leaves, whatever those of its writer are.
 
     Raises:
         OSError: the folder does not exist or is not writable, or the disk is full.
     """
     path = Path(path)
     # A unique name, as another thread or process may be writing `path`, too.
-    descriptor, name = tempfile.mkstemp('.part', f'{path.name}.', path.parent)
+    part = path.parent.absolute() / f'{path.name}.{secrets.token_hex(4)}.part'
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     os.close(descriptor)
-    part = Path(name)
     try:
         yield part
         if durable:
@@ -33,7 +37,7 @@ def atomic_write(path: str | Path, durable: bool = True) -> Iterator[Path]:
                 # Otherwise the rename may reach the disk before the bytes do.
                 os.fsync(file.fileno())
         # Some writers (e.g. safetensors) create files that only their owner can read.
-        part.chmod(0o644)
+        part.chmod(mode)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -48,8 +52,8 @@ def remove_unfinished(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def refuse_unwritable_folder(folder: Path) -> None:
-    """Raise ValueError if `folder` cannot be created, or written to; leave no trace.
+def refuse_unwritable_folder(folder: Path, advice: str = 'use another folder') -> None:
+    """Raise ValueError, with `advice`, if `folder` cannot be made or written to; leave no trace.
 
     Call it before hours of work whose result would be lost for that reason.
     """
@@ -61,9 +65,7 @@ def refuse_unwritable_folder(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=there):
             pass
     except OSError as error:
-        raise ValueError(
-            f'{folder} cannot be written to ({error.strerror}); use another folder'
-        ) from error
+        raise ValueError(f'{folder} cannot be written to ({error.strerror}); {advice}') from error
 
 
 def refuse_to_overwrite(path: Path, other: str = 'name') -> None:

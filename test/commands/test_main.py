@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from fcn_road_seg.__main__ import COMMANDS, main
+from test.helpers.kitti_trees import road_folder
 
 
 def test_help_lists_every_command(capsys):
@@ -62,6 +63,15 @@ raise SystemExit(main([{command!r}, *{arguments!r}]))
 """
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (status, '', said)
+
+
+def test_closed_standard_streams_do_not_stop_a_command(tmp_path):
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
+    road = road_folder(tmp_path)
+    command = [sys.executable, '-m', 'fcn_road_seg', 'kitti_to_bag', road, tmp_path / 'bag']
+    done = subprocess.run(['sh', '-c', '"$@" <&- >&- 2>&-', 'sh', *command])
+    assert done.returncode == 0
+    assert (tmp_path / 'bag/metadata.yaml').is_file()
 
 
 @pytest.mark.parametrize('command', sorted(COMMANDS))

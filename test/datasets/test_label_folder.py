@@ -1,3 +1,6 @@
+import os
+import stat
+
 import numpy as np
 import pytest
 
@@ -22,6 +25,17 @@ def test_name_that_begins_with_a_dot_hides_no_frame(tmp_path):
             folder.add(name, png(np.zeros((4, 6, 3), np.uint8)), '.png', MASK)
     names = [frame.name for frame in find_voc_frames(tmp_path / 'out')]
     assert sorted(names) == ['_._image_1', '_bag_image_1']
+
+
+@pytest.mark.parametrize(('umask', 'mode'), [(0o022, 0o755), (0o077, 0o700), (0o002, 0o775)])
+def test_folder_has_the_permissions_that_the_umask_leaves(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        with atomic_label_folder(tmp_path / 'out', VocFolder) as folder:
+            folder.add('a', b'', '.png', MASK)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / 'out').stat().st_mode) == mode
 
 
 def test_error_leaves_nothing(tmp_path):

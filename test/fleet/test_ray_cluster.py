@@ -1,4 +1,5 @@
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
@@ -102,6 +103,22 @@ MACHINES = [
 def test_task_that_no_machine_could_run_is_refused(device, cpus, reason):
     with pytest.raises(BagError, match=reason):
         task_resources(ray, device, cpus)
+
+
+def test_sigterm_interrupts_as_it_does_without_ray(tmp_path, drives, cluster_address):
+    argv = ['segment_bag', str(tmp_path / 'drives'), str(tmp_path / 'out')]
+    argv += [f'--ray={cluster_address}', '--checkpoint', 'lite']
+    program = f"""
+import signal
+from fcn_road_seg.__main__ import main
+from fcn_road_seg.commands import segment_bags
+segment_bags.label_on_ray = lambda *_: signal.raise_signal(signal.SIGTERM)
+raise SystemExit(main({argv!r}))
+"""
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1].startswith('segment_bag: interrupted; the bags in ')
+    assert 'SIGTERM' not in done.stderr
 
 
 def test_missing_ray_is_one_line(monkeypatch):

@@ -46,6 +46,14 @@ def test_name_is_the_file_of_the_installation(install, code, weights, name, file
     assert checkpoint_path(name) == folder / file_name
 
 
+def test_module_may_be_a_link_to_a_file_elsewhere(install, tmp_path_factory):
+    folder = install(*INSTALLATIONS[0], FILE_NAMES.values())
+    target = tmp_path_factory.mktemp('cache') / 'module.py'
+    target.touch()
+    Path(shipped_checkpoints.__file__).symlink_to(target)
+    assert checkpoint_path('lite') == folder / 'road_fcn8_lite.safetensors'
+
+
 def test_default_checkpoint_is_the_full_one(install):
     folder = install(names=FILE_NAMES.values())
     assert default_checkpoint_path() == folder / 'road_fcn8.safetensors'

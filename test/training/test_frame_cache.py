@@ -198,3 +198,11 @@ def test_cache_is_where_xdg_puts_it(monkeypatch):
     monkeypatch.delenv('XDG_CACHE_HOME')
     monkeypatch.setenv('HOME', '/home/me')
     assert str(default_cache_folder()) == '/home/me/.cache/fcn_road_seg/frames'
+
+
+def test_user_without_a_home_folder_is_told_to_name_a_cache(monkeypatch):
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    monkeypatch.delenv('HOME')
+    monkeypatch.setattr(os, 'getuid', lambda: 123_456_789)
+    with pytest.raises(ValueError, match=r'no home folder for the cache; .* \(--cache\)'):
+        default_cache_folder()

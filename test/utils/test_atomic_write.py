@@ -28,6 +28,17 @@ def test_file_appears_under_its_name_readable_by_all(tmp_path):
     assert len(os.listdir('/proc/self/fd')) == n_open
 
 
+@pytest.mark.parametrize(('umask', 'mode'), [(0o077, 0o600), (0o002, 0o664)])
+def test_file_has_the_permissions_that_the_umask_leaves(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / 'a.bin') as part:
+            part.write_bytes(b'new')
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / 'a.bin').stat().st_mode) == mode
+
+
 def test_bytes_are_on_the_disk_before_the_file_has_its_name(tmp_path, monkeypatch):
     path = tmp_path / 'a.bin'
     synced = []
