@@ -18,6 +18,7 @@ from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.datasets.frames import NoImageError, find_images, read_image
 from fcn_road_seg.datasets.label_folder import LabelFolder, png
 from fcn_road_seg.inference.uncertainty import edge_entropy, least_sure
+from fcn_road_seg.utils.picture import is_shown_turned
 
 if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
@@ -71,11 +72,7 @@ class LabelExport:
         for path, only in zip(self._inputs, chosen, strict=True):
             for frame in tqdm(self._frames(path, only), desc=f'{path.name} labels', unit='frame'):
                 found = self._segmenter(frame.frame_bgr, confidence=False)
-                if frame.path is None:
-                    picture, suffix = png(frame.frame_bgr), '.png'
-                else:
-                    picture, suffix = frame.path.read_bytes(), frame.path.suffix
-                folder.add(frame.name, picture, suffix, found.mask)
+                folder.add(frame.name, *_picture_of(frame), found.mask)
                 self.counts.written += 1
         if count is None:
             self.counts.read = self.counts.written
@@ -134,6 +131,15 @@ def refuse_other_inputs(inputs: Sequence[Path]) -> None:
                 raise BagError(
                     f'{error} and is not a bag; give bags one by one, or a folder of images'
                 ) from error
+
+
+def _picture_of(frame: NumberedFrame) -> tuple[bytes, str]:
+    """Return the bytes and the suffix of an image file that tools show as the network sees it."""
+    if frame.path is not None:
+        data = frame.path.read_bytes()
+        if not is_shown_turned(data, frame.frame_bgr):
+            return data, frame.path.suffix
+    return png(frame.frame_bgr), '.png'
 
 
 def _image_frames(folder: Path, only: Collection[int] | None) -> Iterator[NumberedFrame]:

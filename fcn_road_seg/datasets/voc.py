@@ -94,15 +94,19 @@ def find_voc_frames(root: Path) -> list[LabelledFrame]:
     meaning |= {names.index(ROAD_CLASS): ROAD, VOID: VOID}
     decode = partial(decode_by_table, meaning=meaning)
     images = root / _IMAGES
-    frame_of = {path.relative_to(images).with_suffix(''): path for path in find_images(images)}
+    frames_of: dict[Path, list[Path]] = {}
+    for path in find_images(images):
+        frames_of.setdefault(path.relative_to(images).with_suffix(''), []).append(path)
     masks = next(root / name for name in _MASK_FOLDERS if (root / name).is_dir())
     found: list[LabelledFrame] = []
     for mask in find_images(masks):
         # With its subfolder: CVAT keeps those of a task, whose drives may share file names.
-        frame_path = frame_of.get(mask.relative_to(masks).with_suffix(''))
-        if frame_path is None:
+        frame_paths = frames_of.get(mask.relative_to(masks).with_suffix(''))
+        if frame_paths is None:
             raise DatasetError(f'{mask} has no frame in {images}')
-        found.append(VocFrame(frame_path, mask, decode, classes=names, colours=colours))
+        # All of them (a.jpg and a.png), so that `find_frames` refuses a mask that they share.
+        for path in frame_paths:
+            found.append(VocFrame(path, mask, decode, classes=names, colours=colours))
     return found
 
 

@@ -21,7 +21,12 @@ from fcn_road_seg.training.data_module import seeded_generator
 from fcn_road_seg.training.errors import TrainingError
 from fcn_road_seg.training.loss import distillation_loss, road_loss
 from fcn_road_seg.training.recipes import Recipe
-from fcn_road_seg.training.run_folder import SKIP_SCALES_KEY, VAL_IOU_KEY, mean_iou
+from fcn_road_seg.training.run_folder import (
+    SKIP_SCALES_KEY,
+    TRAINING_DATA_KEY,
+    VAL_IOU_KEY,
+    mean_iou,
+)
 from fcn_road_seg.training.teacher import Teacher, mean_p_road
 
 PREVIEWS_A_SOURCE = 4
@@ -34,15 +39,13 @@ class RoadTraining(lightning.LightningModule):
     recipe's input rule gives and the logit back, and road is where p(road) >= `threshold`.
 
     Args:
-        net: the network to train.
-        recipe: how to train it.
+        net, recipe: the network to train, and how to train it.
         val_names: names of the sources that have validation frames, in the data module's order.
-        freeze_steps: number of initial steps in which the encoder is frozen, including its batch
-            norm statistics.
+        freeze_steps: number of initial steps in which the encoder is frozen, with its statistics.
         threshold: lowest p(road), in (0, 1), that counts as road.
         seed: together with the step and the process's rank, it determines all randomness.
-        teachers: networks whose mean p(road) is learnt along with the labels; if there are none,
-            only the labels are learnt.
+        teachers: networks whose mean p(road), if there are any, is learnt along with the labels.
+        training_data: what the network learns from, for the checkpoints' metadata.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class RoadTraining(lightning.LightningModule):
         threshold: float = Checkpoint.threshold,
         seed: int = 0,
         teachers: Sequence[Teacher] = (),
+        training_data: str = '',
     ) -> None:
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
@@ -63,6 +67,7 @@ class RoadTraining(lightning.LightningModule):
         self.threshold = threshold
         self.seed = seed
         self.teachers = teachers
+        self.training_data = training_data
         self.augmentation = Augmentation(
             **{field.name: getattr(recipe, field.name) for field in fields(Augmentation)}
         )
@@ -146,6 +151,7 @@ class RoadTraining(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[VAL_IOU_KEY] = self.val_iou_by_source
         checkpoint[SKIP_SCALES_KEY] = self.net.config.skip_scales
+        checkpoint[TRAINING_DATA_KEY] = self.training_data
 
     def configure_optimizers(self) -> dict[str, object]:  # type: ignore[override]
         recipe = self.recipe

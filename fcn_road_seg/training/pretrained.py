@@ -12,7 +12,11 @@ from fcn_road_seg.model.checkpoint import load_checkpoint
 from fcn_road_seg.model.checkpoint_file import CheckpointError, open_safetensors
 from fcn_road_seg.model.road_fcn import RoadFCN
 from fcn_road_seg.training.hed_weights import INSTALL, hed_encoder_state
-from fcn_road_seg.training.run_folder import SKIP_SCALES_KEY, refuse_other_skip_scales
+from fcn_road_seg.training.run_folder import (
+    SKIP_SCALES_KEY,
+    TRAINING_DATA_KEY,
+    refuse_other_skip_scales,
+)
 
 # The named weights, none of which initialises the decoder.
 WITHOUT_DECODER = ('none', 'imagenet', 'hed')
@@ -29,8 +33,10 @@ def imagenet_encoder_state(encoder: str) -> dict[str, Tensor]:
     return get_model(encoder, weights='IMAGENET1K_V1').features.state_dict()
 
 
-def load_weights(net: RoadFCN, weights: str) -> None:
-    """Load initial weights into `net`.
+def load_weights(net: RoadFCN, weights: str) -> str:
+    """Load initial weights into `net`, and return what a checkpoint's network has learnt from.
+
+    The text is '' for other weights, and for files of a run that are older than this entry.
 
     `weights` is none (which leaves `net` as it is); imagenet, hed or torchvision's file (.pth or
     .safetensors), which initialise the encoder, at width 1 only; or a checkpoint (.safetensors) or
@@ -40,25 +46,26 @@ def load_weights(net: RoadFCN, weights: str) -> None:
         ValueError: the weights cannot be loaded, or do not fit the network.
     """
     if weights == 'none':
-        return
+        return ''
     if weights in ('imagenet', 'hed') and net.config.width != 1:
         raise ValueError(
             f'--weights {weights} is an encoder of width 1, not {net.config.width:g}; use '
             '--weights none --encoder vgg16_bn, or a checkpoint of this width'
         )
-    skip_scales = None
+    skip_scales, training_data = None, ''
     try:
         if weights == 'imagenet':
             net.encoder.features.load_state_dict(imagenet_encoder_state(net.config.encoder))
         elif weights == 'hed':
             net.encoder.features.load_state_dict(hed_encoder_state())
         elif weights.endswith('.safetensors'):
-            skip_scales = _load_safetensors(net, Path(weights))
+            skip_scales, training_data = _load_safetensors(net, Path(weights))
         else:
             state = torch.load(weights, map_location='cpu', weights_only=True)
             if 'state_dict' in state:
                 _load_network(net, _strip_prefix(state['state_dict'], 'net.'))
                 skip_scales = state.get(SKIP_SCALES_KEY)
+                training_data = state.get(TRAINING_DATA_KEY, '')
             else:
                 net.encoder.features.load_state_dict(_strip_prefix(state, 'features.'))
     except OSError as error:
@@ -78,20 +85,21 @@ def load_weights(net: RoadFCN, weights: str) -> None:
             'check --encoder, --fcn, --width, --context and --overlap'
         ) from error
     refuse_other_skip_scales(weights, skip_scales, net)
+    return training_data
 
 
-def _load_safetensors(net: RoadFCN, path: Path) -> tuple[float, ...] | None:
-    """Load an encoder or, from a checkpoint, a network; return the skip scales of the latter."""
+def _load_safetensors(net: RoadFCN, path: Path) -> tuple[tuple[float, ...] | None, str]:
+    """Load an encoder or, from a checkpoint, a network; return the latter's scales and data."""
     with open_safetensors(path, framework='pt') as file:
         # A checkpoint has none: its tensors' names begin with encoder., decoder. or context.
         names = [name for name in file.keys() if name.startswith('features.')]  # noqa: SIM118
         features = _strip_prefix({name: file.get_tensor(name) for name in names}, 'features.')
     if features:
         net.encoder.features.load_state_dict(features)
-        return None
-    model = load_checkpoint(path).model
-    _load_network(net, model.state_dict())
-    return model.config.skip_scales
+        return None, ''
+    checkpoint = load_checkpoint(path)
+    _load_network(net, checkpoint.model.state_dict())
+    return checkpoint.model.config.skip_scales, checkpoint.provenance.training_data
 
 
 def _load_network(net: RoadFCN, state: dict[str, Tensor]) -> None:

@@ -50,7 +50,7 @@ from fcn_road_seg.training.sources import (
     refuse_validation_without_road,
     summarize_reading,
 )
-from fcn_road_seg.training.teacher import FastRoadLogitOf, load_teacher
+from fcn_road_seg.training.teacher import FastRoadLogitOf, Teacher, load_teacher
 from fcn_road_seg.training.trainer import build_trainer, quieten_lightning
 from fcn_road_seg.utils.atomic_write import atomic_write
 from fcn_road_seg.utils.sampling import evenly_spaced
@@ -102,9 +102,9 @@ def train(
     lightning.seed_everything(options.seed)
     net = RoadFCN(options.network)
     if options.resume is None:
-        load_weights(net, options.weights)
+        earlier_data = load_weights(net, options.weights)
     else:
-        check_resumed_run(options, net, has_average=bool(recipe.ema_decay))
+        earlier_data = check_resumed_run(options, net, has_average=bool(recipe.ema_decay))
     on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
     logit_of = fast_road_logit_of if on_cpu else lambda _: None
     teachers = [load_teacher(checkpoint, logit_of) for checkpoint in options.teachers]
@@ -116,7 +116,14 @@ def train(
     seen_pixels = recipe.input_rule.pixels or math.prod(recipe.input_rule.fixed_hw or ())
     workers = default_workers() if options.workers is None else options.workers
     training = RoadTraining(
-        net, recipe, val_names, options.freeze_steps, options.threshold, options.seed, teachers
+        net,
+        recipe,
+        val_names,
+        options.freeze_steps,
+        options.threshold,
+        options.seed,
+        teachers,
+        _training_data(found, teachers, earlier_data),
     )
     with _interrupt_told(trainer, options.out):
         with frame_readers():
@@ -133,6 +140,19 @@ def train(
         if not trainer.is_global_zero:
             return None
         return write_checkpoint(options, training, sources, calibrate)
+
+
+def _training_data(found: Sequence[FoundSource], teachers: Sequence[Teacher], earlier: str) -> str:
+    """Return what the network learns from, and `earlier`, what its initial weights learnt from.
+
+    Everything is named, because all terms may apply to the network.
+    """
+    data = ', '.join(f'{source.name} ({len(source.train)} frames)' for source in found)
+    data = '; '.join([data, *(teacher.origin for teacher in teachers)])
+    # A resumed run, or one that goes on from its own weights, would otherwise repeat itself.
+    if earlier.startswith(data):
+        return earlier
+    return f'{data}; initial weights trained on {earlier}' if earlier else data
 
 
 @contextmanager
@@ -204,13 +224,11 @@ def write_checkpoint(
     best = read_run_checkpoint(options.out / BEST_NAME)
     training.load_state_dict(best['state_dict'])
     metrics = {name: {'iou': round(iou, 4)} for name, iou in best[VAL_IOU_KEY].items()}
-    data = ', '.join(f'{source.name} ({len(source.train)} frames)' for source in sources)
-    data = '; '.join([data, *(teacher.origin for teacher in training.teachers)])
     checkpoint = Checkpoint(
         rescale_norms(fold_batch_norm(training.net)),
         training.recipe.input_rule,
         training.threshold,
-        provenance=Provenance(data, options.licence, metrics),
+        provenance=Provenance(training.training_data, options.licence, metrics),
     )
     calibrated = calibrate(checkpoint, list(sample_frames(sources)))
     with atomic_write(options.out / CHECKPOINT_NAME) as part:

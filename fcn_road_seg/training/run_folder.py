@@ -22,6 +22,8 @@ CURVES_NAME, PREDICTIONS_NAME = 'curves.png', 'predictions.png'
 VAL_IOU_KEY = 'val_iou_by_source'
 # And for its network's skip scales, which no tensor tells.
 SKIP_SCALES_KEY = 'skip_scales'
+# And for the data that its network has learnt from (`Provenance.training_data`).
+TRAINING_DATA_KEY = 'training_data'
 # Lightning's key for the current weights, if it writes their average in place of the weights.
 _CURRENT_WEIGHTS_KEY = 'current_model_state'
 
@@ -77,8 +79,10 @@ def _refuse_odd_path(out: Path) -> None:
         raise ValueError(f'--out {out} is not UTF-8; use another folder')
 
 
-def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool) -> None:
+def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool) -> str:
     """Check that `options.resume` fits these options, `net` and the use of a weight average.
+
+    Return the data that its network has learnt from; '' if the file is older than this entry.
 
     Raises:
         ValueError: it is not a checkpoint of a run, or its run had other options.
@@ -106,6 +110,7 @@ def check_resumed_run(options: TrainingOptions, net: RoadFCN, has_average: bool)
             f'--resume {path} is at step {step}, beyond --steps {options.steps}; give more steps'
         )
     best_score(path.parent)
+    return saved.get(TRAINING_DATA_KEY, '')
 
 
 def refuse_other_skip_scales(name: str, scales: tuple[float, ...] | None, net: RoadFCN) -> None:

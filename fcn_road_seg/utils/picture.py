@@ -83,6 +83,16 @@ def read_picture(path: Path, unchanged: bool = False) -> np.ndarray:
     return decode_picture(data, unchanged)
 
 
+def is_shown_turned(data: bytes, pixels_bgr: np.ndarray) -> bool:
+    """Return whether viewers, which apply EXIF orientations, show a picture turned or mirrored.
+
+    `pixels_bgr` is what `decode_picture` returns for `data`.
+    """
+    # OpenCV's default is to apply the orientation, too.
+    shown_bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return shown_bgr is None or not np.array_equal(shown_bgr, pixels_bgr)
+
+
 def _has_all_chunks(png: bytes) -> bool:
     """Return whether each chunk, up to the last one, has as many bytes as it says.
 

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from fcn_road_seg.commands import export_labels
 from fcn_road_seg.datasets.splits import find_frames
@@ -76,6 +77,26 @@ def test_label_that_somebody_corrects_is_what_training_reads(images, options, tm
     (corrected,) = [frame for frame in find_frames(out, 'all') if frame.name == '3']
     _, label = corrected.load()
     assert np.array_equal(label, np.arange(96)[None].repeat(64, 0) < 48)
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_labelling_tools_which_turn_photos_by_exif_show_a_frame_as_its_mask_is(
+    frames_bgr, options, tmp_path, suffix, orientation
+):
+    (tmp_path / 'photos').mkdir()
+    photo, out = tmp_path / f'photos/a{suffix}', tmp_path / 'out'
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.fromarray(frames_bgr[0]).save(photo, exif=exif)
+    stored = np.asarray(Image.open(photo))
+    assert export_labels.main([str(photo.parent), str(out), *options]) == 0
+    (written,) = (out / 'JPEGImages').iterdir()
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(written)))
+    assert np.array_equal(shown, stored)
+    assert shown.shape == cv2.imread(str(out / 'SegmentationClass/a.png')).shape
+    # Without a turn, the file is a copy.
+    assert (written.read_bytes() == photo.read_bytes()) == (orientation == 1)
 
 
 def test_bags_and_folders_are_read_together_and_the_least_sure_frames_are_picked(

@@ -53,6 +53,29 @@ def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     )
 
 
+def test_network_names_the_data_of_its_initial_weights_and_of_the_run_before(
+    short_run, easy_data, tmp_path
+):
+    def train_on(data, out, *options):
+        assert train.main([*arguments, '--data', str(data), '--out', str(out), *options]) == 0
+        return load_checkpoint(out / 'road_fcn.safetensors').provenance.training_data
+
+    run, arguments = short_run
+    other, resumed = tmp_path / 'other', tmp_path / 'run'
+    shutil.copytree(easy_data, other)
+    shutil.copytree(run, resumed)
+    own = f'{easy_data.name} (8 frames)'
+    both = f'other (8 frames); initial weights trained on {own}'
+    for weights, encoder in (('road_fcn.safetensors', 'vgg16'), ('best.ckpt', 'vgg16_bn')):
+        options = ['--weights', str(run / weights), '--encoder', encoder, '--steps', '1']
+        assert train_on(other, tmp_path / weights, *options) == both
+        assert train_on(easy_data, tmp_path / f'own {weights}', *options) == own
+    resume = ['--resume', str(resumed / 'last.ckpt'), '--steps']
+    assert train_on(easy_data, resumed, *resume, '3') == own
+    assert train_on(other, resumed, *resume, '4') == both
+    assert train_on(other, resumed, *resume, '5') == both
+
+
 def test_training_interrupted_after_its_last_step_is_continued_to_its_network(
     short_run, tmp_path, capsys, monkeypatch
 ):

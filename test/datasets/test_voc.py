@@ -109,6 +109,12 @@ def test_masks_of_drives_whose_frames_have_the_same_names_stay_with_their_drives
     assert background.load()[1].tolist() == [[BACKGROUND]]
 
 
+def test_two_frames_with_one_mask_are_refused_and_named(cvat):
+    write_image(cvat / 'JPEGImages/a.jpg', np.zeros((1, 3, 3)))
+    with pytest.raises(DatasetError, match=r'a\.jpg and .*a\.png have the same label, .*a\.png;'):
+        find_frames(cvat, 'all')
+
+
 def test_mask_without_its_frame_is_named(labelme):
     write_palette(labelme / 'SegmentationClass/b.png', [[0]])
     with pytest.raises(DatasetError, match=r'b\.png has no frame in'):
