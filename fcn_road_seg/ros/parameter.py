@@ -66,7 +66,7 @@ class Parameter:
             raise ParameterError(
                 f'{self.name} {value!r} is unknown; use one of {", ".join(self.choices)}'
             )
-        if self.length and isinstance(value, list) and len(value) != self.length:
+        if isinstance(value, list) and len(value) != self.length:
             raise ParameterError(f'{self.name} {value} has {len(value)} items; use {self.length}')
         for number in value if isinstance(value, list) else [value]:
             self._check_number(number)

@@ -145,6 +145,7 @@ def test_recorded_masks_are_not_segmented_and_are_replaced_by_new_ones(tmp_path,
     }
     assert not any(7 in mask.data for _, mask in done.messages['/fcn_road_seg/mask'])
     assert done.left_out == ['/fcn_road_seg/mask is left out: an output has the same name']
+    assert (done.counts.segmented, done.counts.errors) == (3, {})
 
 
 def test_topics_can_be_named(tmp_path, segment):
@@ -216,9 +217,10 @@ def test_bag_whose_files_lack_all_frames_is_an_error(tmp_path, segment):
     assert not (tmp_path / 'out').exists()
 
 
-def test_bag_of_bad_frames_alone_is_an_error(tmp_path, segment):
-    bag = write_bag(tmp_path / 'bag', {'/image': [image(encoding='nonsense')]})
-    text = "none of the 1 frames of the bag can be read: encoding 'nonsense' is not supported"
+def test_bag_of_bad_frames_alone_is_an_error_with_the_most_frequent_reason(tmp_path, segment):
+    bad = [image(height=0), image(encoding='nonsense'), image(encoding='nonsense')]
+    bag = write_bag(tmp_path / 'bag', {'/image': bad})
+    text = "none of the 3 frames of the bag can be read: encoding 'nonsense' is not supported"
     with pytest.raises(BagError, match=text):
         segment(bag, originals=True)
     assert not (tmp_path / 'out').exists()

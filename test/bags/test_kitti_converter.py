@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
 pytest.importorskip('rosbags', reason='rosbags is not installed')
 
@@ -83,14 +83,16 @@ def test_camera_info_has_the_header_of_its_image(tmp_path):
         assert list(info.k) == [721.5377, 0, 609.5593, 0, 721.5377, 172.854, 0, 0, 1]
         assert list(info.d) == [0] * 5
         assert list(info.r) == [1, 0, 0, 0, 1, 0, 0, 0, 1]
-        assert (info.binning_x, info.roi.width, info.roi.do_rectify) == (0, 0, False)
+        assert (info.binning_x, info.binning_y) == (0, 0)
+        assert info.roi == RegionOfInterest()
 
 
 def test_camera_info_of_an_extracted_drive_rectifies_with_opencv(tmp_path):
     drive = raw_drive(tmp_path, kind='extract')
     shutil.rmtree(drive / 'image_02/data')
     write_images(drive / 'image_02/data', [f'{i:010}.png' for i in range(4)], (512, 1392))
-    found, _ = convert(drive, tmp_path / 'bag')
+    found, counts = convert(drive, tmp_path / 'bag')
+    assert counts.calibrated_wh is None  # The frames have the size of the calibration.
     _, info = found[INFO_TOPIC][0]
     assert (info.height, info.width) == (512, 1392)
     k, r, p = (np.array(m).reshape(3, -1) for m in (info.k, info.r, info.p))

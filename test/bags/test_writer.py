@@ -1,3 +1,4 @@
+import os
 import re
 import resource
 import signal
@@ -11,7 +12,7 @@ from sensor_msgs.msg import Image
 
 pytest.importorskip('rosbags', reason='rosbags is not installed')
 
-from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat, QosDurability
 from ruamel.yaml import YAML
 
 from fcn_road_seg.bags.reader import BagReader
@@ -52,6 +53,9 @@ def test_bag_is_in_the_form_that_humble_and_jazzy_read(tmp_path, storage):
     # Up to version 8 a text, with numbers for the policies: 1 is reliable, 2 is volatile.
     (qos,) = YAML(typ='safe').load(topic['offered_qos_profiles'])
     assert (qos['reliability'], qos['durability'], qos['history'], qos['depth']) == (1, 2, 1, 10)
+    # Such a duration is the one that ROS takes for infinite.
+    never = {'sec': 9223372036, 'nsec': 854775807}
+    assert [qos[k] for k in ('deadline', 'lifespan', 'liveliness_lease_duration')] == [never] * 3
     with BagReader(path) as reader:
         definition = reader.connection('/image').msgdef.data
     assert 'uint32 step\nuint8[] data\n' in definition
@@ -62,6 +66,17 @@ def test_bag_leaves_no_other_file_beside_it(tmp_path):
     path = write_bag(tmp_path / 'bag')
     assert list(tmp_path.iterdir()) == [path]
     assert {file.name for file in path.iterdir()} == {'metadata.yaml', 'bag.mcap'}
+
+
+def test_bytes_are_on_the_disk_before_the_bag_has_its_name(tmp_path, monkeypatch):
+    path = tmp_path / 'bag'
+    synced = []
+    monkeypatch.setattr(
+        os, 'fsync', lambda file: synced.append((os.fstat(file).st_size, path.exists()))
+    )
+    write_bag(path)
+    sizes = sorted(file.stat().st_size for file in path.iterdir())
+    assert sorted(synced) == [(size, False) for size in sizes]
 
 
 def test_error_while_writing_leaves_nothing(tmp_path):
@@ -177,6 +192,20 @@ def test_bag_of_humble_is_read_and_its_topics_are_copied_with_their_definitions(
         assert connection.digest == IMAGE_HASH
         assert connection.ext.offered_qos_profiles
     assert np.array_equal(messages_of(tmp_path / 'copy')[0].parsed().data, PIXELS.ravel())
+
+
+def test_topic_is_copied_with_its_own_qos(tmp_path):
+    with BagReader(write_bag(tmp_path / 'bag')) as reader:
+        connection = reader.connection('/image')
+    (qos,) = connection.ext.offered_qos_profiles
+    # As of /tf_static, whose late subscribers need what was sent before.
+    latched = [qos._replace(durability=QosDurability.TRANSIENT_LOCAL)]
+    with atomic_bag_writer(tmp_path / 'copy', 'mcap') as copy:
+        ext = connection.ext._replace(offered_qos_profiles=latched)
+        assert copy.add_like(connection._replace(ext=ext))
+        copy.write('/image', 1, image())
+    with BagReader(tmp_path / 'copy') as reader:
+        assert reader.connection('/image').ext.offered_qos_profiles == latched
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,10 @@ def drivable(tmp_path):
 
 def test_frames_keep_the_split_of_their_folders(drivable):
     assert [f.name for f in find_frames(drivable, 'train')] == ['a']
-    assert [f.name for f in find_frames(drivable, 'val')] == ['b']
-    assert (find_frames(drivable, 'val')[0].load()[1] == ROAD).all()
+    (frame,) = find_frames(drivable, 'val')
+    assert frame.name == 'b'
+    assert (frame.load()[1] == ROAD).all()
+    assert frame.classes[1] == 'alternative'
 
 
 def test_frame_without_a_mask_is_left_out(drivable):

@@ -37,9 +37,10 @@ def test_unknown_colour_is_named():
         comma10k_label(np.uint8([[[3, 2, 1]]]))
 
 
-def test_mask_without_colours_is_refused():
+@pytest.mark.parametrize('mask', [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3), np.uint16)])
+def test_mask_without_8_bit_colours_is_refused(mask):
     with pytest.raises(ValueError, match='has 8-bit colours'):
-        comma10k_label(np.zeros((2, 2), np.uint8))
+        comma10k_label(mask)
 
 
 def test_frames_are_those_of_imgs_with_the_mask_of_their_name(tmp_path):

@@ -211,6 +211,13 @@ def test_odometry_sequence_without_times_is_refused(tmp_path):
         find_sequence(folder)
 
 
+def test_times_that_are_no_text_are_refused(tmp_path):
+    folder = odometry_sequence(tmp_path, ['0', '0.1'])
+    (folder / 'times.txt').write_bytes(b'\xff\xfe0')
+    with pytest.raises(SequenceError, match=r'times\.txt cannot be read'):
+        find_sequence(folder)
+
+
 def test_odometry_sequence_without_the_colour_cameras_matrix_is_refused(tmp_path):
     folder = odometry_sequence(tmp_path, ['0', '0.1'])
     (folder / 'calib.txt').write_text(ODOMETRY_CALIB.replace('P2', 'P3'))
@@ -233,6 +240,14 @@ def test_odometry_images_alone_are_not_taken_for_a_road_folder(tmp_path):
         SequenceError, match=r'neither times\.txt and calib\.txt .* nor a calib folder'
     ):
         find_sequence(folder)
+
+
+def test_road_folder_is_known_by_its_calibration_or_by_its_names(tmp_path):
+    training = road_folder(tmp_path / 'a', ['000000', '000001']) / 'training'
+    assert find_sequence(training).kind == 'road folder'
+    training = road_folder(tmp_path / 'b') / 'training'
+    shutil.rmtree(training / 'calib')
+    assert [frame.camera for frame in find_sequence(training).frames] == [None, None]
 
 
 def test_folder_of_another_layout_is_refused_naming_the_three(tmp_path):

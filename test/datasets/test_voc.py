@@ -33,7 +33,8 @@ def cvat(tmp_path):
     colours_bgr = np.uint8([[(0, 0, 0), (128, 64, 128)[::-1], (142, 0, 0)]])
     write_image(tmp_path / 'SegmentationClass/a.png', colours_bgr)
     (tmp_path / 'labelmap.txt').write_text(
-        '# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,64,128::\ncar:0,0,142::\n'
+        '# label:color_rgb:parts:actions\n'
+        'background:0,0,0::\n\nroad:128,64,128::\ncar:0,0,142::\n\n'
     )
     return tmp_path
 
@@ -181,7 +182,10 @@ def test_list_of_classes_that_is_not_utf8_is_named(cvat, name):
 
 
 def test_more_classes_than_a_mask_can_number_are_refused(labelme):
-    # The last one, road, would be 255, which is void.
-    (labelme / 'class_names.txt').write_text('\n'.join([*map(str, range(255)), 'road']))
+    classes = [*map(str, range(254)), 'road']
+    (labelme / 'class_names.txt').write_text('\n'.join(classes))
+    assert find_frames(labelme, 'all')[0].classes == tuple(classes)
+    # Of one more, the last, road, would be 255, which is void.
+    (labelme / 'class_names.txt').write_text('\n'.join(['more', *classes]))
     with pytest.raises(DatasetError, match='has 256 classes; a mask has at most 255'):
         find_frames(labelme, 'all')

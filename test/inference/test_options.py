@@ -1,3 +1,6 @@
+import ctypes
+import os
+
 import pytest
 import torch
 
@@ -42,6 +45,16 @@ def test_auto_device_is_the_cpu_without_a_gpus_driver(one_gpu, monkeypatch):
 
 def test_usable_gpu_has_a_driver():
     assert options._has_gpu_driver() or not torch.cuda.is_available()
+
+
+@pytest.mark.parametrize('exists', [True, False])
+def test_driver_is_amds_if_there_is_none_of_nvidia(exists, monkeypatch):
+    def is_missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, 'CDLL', is_missing)
+    monkeypatch.setattr(os.path, 'exists', lambda path: exists and path == '/dev/kfd')
+    assert options._has_gpu_driver() == exists
 
 
 def test_cuda_without_a_number_is_the_first_gpu(one_gpu):

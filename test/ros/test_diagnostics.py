@@ -337,6 +337,17 @@ def test_frames_that_did_not_arrive_are_a_warning_with_their_share(statistics, c
     assert values(statistics)['frames lost'] == '20'
 
 
+def test_ground_that_is_unknown_is_a_warning_with_its_reason(statistics, clock):
+    run_camera(statistics, clock, 12)
+    statistics.count_received()
+    status = active(ground_problem='no camera_info has arrived')
+    assert level_and_message(statistics, status) == (
+        WARN,
+        'input 8.0 Hz, output 7.9 Hz: no grid, points or corridor: no camera_info has arrived',
+    )
+    assert values(statistics, status)['ground problem'] == 'no camera_info has arrived'
+
+
 def test_one_dropped_frame_is_not_zero_percent(statistics, clock):
     run_camera(statistics, clock, 2)
     statistics.count_dropped()

@@ -80,9 +80,10 @@ def test_change_of_the_mounting_keeps_the_rays_of_the_camera(node):
     assert camera.pixel_rays() is camera.pixel_rays()
 
 
-def test_camera_info_of_another_size_does_not_replace_the_one_that_fits(node):
-    other = info((100, 400), k=[300.0, *K[1:]])
-    stage = stage_of(node, info(), other)
+def test_camera_infos_of_three_other_sizes_do_not_replace_the_one_that_fits(node):
+    # One of them comes again and again.
+    others = [info((100, 400 + n), k=[300.0, *K[1:]]) for n in (0, 1, 2, 2, 2, 2)]
+    stage = stage_of(node, info(), *others)
     found = occupancy(stage.below(WANTED, Header(), HW))
     np.testing.assert_array_equal(
         found, occupancy(stage_of(node, info()).below(WANTED, Header(), HW))
@@ -171,7 +172,9 @@ def test_view_of_nothing_is_not_made_again_for_each_frame(node, monkeypatch):
 
 def test_nothing_is_looked_for_while_nobody_wants_it(node):
     assert stage_of(node, info()).below({'mask', 'camera_info'}, Header(), HW) is None
-    assert stage_of(node).below({'mask'}, Header(), HW) is None
+    without_info = stage_of(node)
+    assert without_info.below({'mask'}, Header(), HW) is None
+    assert without_info.problem == ''
     assert node.statistics.snapshot().without_ground == 0
     assert node.warnings == []
 

@@ -64,8 +64,7 @@ def test_reference_tables_every_parameter_as_it_is():
         default = parameter.default
         shown = default or "''" if isinstance(default, str) else json.dumps(default)
         mark = '*' if parameter.dynamic else ''
-        unit = f' [{parameter.unit}]' if parameter.unit else ''
         assert row == (
             f'| `{parameter.name}`{mark} | {parameter.allowed} | `{shown}` '
-            f'| {parameter.text}{unit} |'
+            f'| {parameter.description} |'
         )
