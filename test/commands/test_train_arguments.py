@@ -66,6 +66,7 @@ from fcn_road_seg.training import road_frames
             ['--rendered', '4', '--cache-size', '-1'],
             'cache size -1.0 is not a number of',
         ),
+        (['--rendered', '4', '--cache-size', 'inf'], 'cache size inf is not a number of'),
         (['--rendered', '4', '--cache', '/proc/no'], '/proc/no cannot be written to'),
         (['--rendered', '4', '--seed', '-1'], r'seed -1 is not in 0\.\.4294967295'),
         (['--rendered', '4', '--seed', '4294967296'], r'seed 4294967296 is not in 0\.\.42949672'),

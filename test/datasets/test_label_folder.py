@@ -13,10 +13,10 @@ MASK = np.zeros((4, 6), np.uint8)
 
 def test_names_are_made_plain_and_told_apart(tmp_path):
     with atomic_label_folder(tmp_path / 'out', VocFolder) as folder:
-        for name in ('a b/c', 'a_b_c', 'a_b_c'):
+        for name in ('a b/c', 'a_b_c', 'a_b_c', 'straße'):
             folder.add(name, b'', '.png', MASK)
     listed = (tmp_path / 'out/ImageSets/Segmentation/default.txt').read_text().split()
-    assert listed == ['a_b_c', 'a_b_c_1', 'a_b_c_2']
+    assert listed == ['a_b_c', 'a_b_c_1', 'a_b_c_2', 'stra_e']
 
 
 def test_name_that_begins_with_a_dot_hides_no_frame(tmp_path):

@@ -39,12 +39,13 @@ def test_mask_comes_back_as_it_was(hw):
         assert np.array_equal(decode_mask(encode_mask(mask), hw), mask)
 
 
-def test_bytes_that_are_not_runs_are_read():
+@pytest.mark.parametrize(('opacity', 'value'), [(127, 0), (128, 255), (200, 255)])
+def test_bytes_that_are_not_runs_are_read(opacity, value):
     # Sizes 1, 1, 1, 3 bits; four bytes as they are.
     bits = f'{4:032b}{7:05b}' + '0000' * 3 + f'{2:04b}' + '0' + '11' + f'{3:03b}'
-    bits += ''.join(f'{byte:08b}' for byte in (1, 2, 3, 200))
+    bits += ''.join(f'{byte:08b}' for byte in (1, 2, 3, opacity))
     data = int(bits.ljust(104, '0'), 2).to_bytes(13, 'big')
-    assert decode_mask(data, (1, 1)).tolist() == [[255]]
+    assert decode_mask(data, (1, 1)).tolist() == [[value]]
 
 
 @pytest.mark.parametrize('length', [0, 3, 10, len(MASK_RLE) - 2])

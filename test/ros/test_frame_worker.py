@@ -149,7 +149,18 @@ def test_jump_ahead_of_the_clock_costs_the_frames_from_before_it_alone(simulated
     assert peer.set_parameter('max_image_age', double_value=0.0).successful
 
 
-def test_refusals_are_told_after_the_systems_clock_has_jumped_back(monkeypatch, capfd):
+@pytest.fixture
+def worker():
+    """A worker that is not started, of a node in real time."""
+    context = rclpy.Context()
+    context.init()
+    node = rclpy.create_node('worker', context=context)
+    yield FrameWorker(FrameQueue(), None, None, FrameStatistics(), FrameFilter(), None, node)
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def test_refusals_are_told_after_the_systems_clock_has_jumped_back(worker, monkeypatch, capfd):
     now = Clock.now
     jump_s = 0
 
@@ -159,16 +170,19 @@ def test_refusals_are_told_after_the_systems_clock_has_jumped_back(monkeypatch, 
 
     monkeypatch.setattr(Clock, 'now', now_after_the_jump)
     monkeypatch.setitem(frame_worker.WARNING_THROTTLE, 'throttle_duration_sec', 0.05)
-    context = rclpy.Context()
-    context.init()
-    node = rclpy.create_node('jumps', context=context)
-    worker = FrameWorker(FrameQueue(), None, None, FrameStatistics(), FrameFilter(), None, node)
     worker._refuse('before')
     time.sleep(0.1)
     jump_s = 3600
     worker._refuse('after')
-    node.destroy_node()
-    context.try_shutdown()
     told = capfd.readouterr().err
     assert 'frame refused: before' in told
     assert 'frame refused: after' in told
+
+
+@pytest.mark.parametrize('nanosec', [0, 123_456_789])
+def test_age_is_the_time_since_the_stamp_even_at_a_whole_second(worker, nanosec):
+    began_ns = time.time_ns()
+    stamp = Time(sec=began_ns // 1_000_000_000 - 5, nanosec=nanosec)
+    stamp_ns = stamp.sec * 1_000_000_000 + nanosec
+    age_s = worker._age_s(stamp)
+    assert (began_ns - stamp_ns) / 1e9 <= age_s <= (time.time_ns() - stamp_ns) / 1e9

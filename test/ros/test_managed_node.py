@@ -1,8 +1,11 @@
+import threading
 from collections import Counter
 
+import numpy as np
 import pytest
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
+from std_srvs.srv import SetBool
 
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.ros import frame_stream
@@ -11,6 +14,7 @@ from fcn_road_seg.ros.managed_node import StartError
 from fcn_road_seg.ros.node import SegmentNode
 from fcn_road_seg.ros.publishers import OUTPUTS
 from fcn_road_seg.ros.rclpy_compat import lifecycle_state
+from test.helpers.peer import Peer
 
 SUCCESS, FAILURE, ERROR = (
     TransitionCallbackReturn.SUCCESS,
@@ -96,6 +100,55 @@ def test_worker_that_cannot_start_leaves_nothing_behind(node, monkeypatch):
     monkeypatch.setattr(frame_stream.FrameWorker, 'start', fail_once)
     assert node.trigger_activate() == FAILURE
     assert entities_of(node) == before
+
+
+@pytest.fixture
+def peer():
+    peer = Peer('managed', ('mask',))
+    yield peer
+    peer.close()
+
+
+@pytest.mark.parametrize('end', ['deactivated', 'disabled'])
+def test_frames_at_work_and_waiting_are_counted_and_not_published_after_the_end(
+    node, peer, monkeypatch, end
+):
+    assert node.start()
+    segment, stop = RoadSegmenter.__call__, FrameStream.stop
+    at_work, released = threading.Event(), threading.Event()
+
+    def segment_when_released(*args, **kwargs):
+        at_work.set()
+        released.wait()
+        return segment(*args, **kwargs)
+
+    def stop_and_release(stream, timeout_s=None):
+        stopped = stop(stream, timeout_s)
+        released.set()
+        return stopped
+
+    def sent_until(is_done):
+        peer.send(np.zeros((32, 32, 3), np.uint8))
+        rclpy.spin_once(node, timeout_sec=0.05)
+        return is_done()
+
+    def totals():
+        return Counter(node._statistics.snapshot().totals)
+
+    monkeypatch.setattr(RoadSegmenter, '__call__', segment_when_released)
+    monkeypatch.setattr(FrameStream, 'stop', stop_and_release)
+    peer.spin_until(lambda: sent_until(at_work.is_set))
+    peer.spin_until(lambda: sent_until(lambda: node._stream.frames_waiting))
+    before = totals()
+    if end == 'deactivated':
+        assert node.trigger_deactivate() == SUCCESS
+        assert totals() - before == {'dropped': 2}
+    else:
+        node._on_enable(SetBool.Request(data=False), SetBool.Response())
+        released.set()
+        peer.spin_until(lambda: (totals() - before)['ignored'] >= 2)
+        assert totals() - before == {'ignored': 2}
+    assert not peer.spin_for(0.3, lambda: peer.received['mask'])
 
 
 def test_node_that_fails_to_deactivate_is_unconfigured_and_can_start_again(node, monkeypatch):

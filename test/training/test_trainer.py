@@ -3,9 +3,9 @@ import pytest
 pytest.importorskip('lightning', reason='lightning is not installed')
 pytest.importorskip('torchmetrics', reason='torchmetrics is not installed')
 
-from fcn_road_seg.training import trainer
+from fcn_road_seg.training import options, trainer
 from fcn_road_seg.training.callbacks import RunCheckpoint
-from fcn_road_seg.training.options import TrainingOptions
+from fcn_road_seg.training.options import TrainingOptions, default_workers
 from fcn_road_seg.training.recipes import CLASSIC, STRONG
 from fcn_road_seg.training.trainer import build_callbacks, lightning_precision
 
@@ -31,3 +31,11 @@ def test_best_checkpoint_is_written_before_the_last_one(tmp_path):
     callbacks = build_callbacks(TrainingOptions(out=tmp_path), STRONG, validates=True)
     written = [callback for callback in callbacks if isinstance(callback, RunCheckpoint)]
     assert [callback.filename for callback in written] == ['best', 'last']
+
+
+@pytest.mark.parametrize(('cores', 'workers'), [(2, 2), (64, 8)])
+def test_each_core_has_a_process_that_reads_frames_but_at_most_eight_have(
+    monkeypatch, cores, workers
+):
+    monkeypatch.setattr(options, 'usable_cpus', lambda: set(range(cores)))
+    assert default_workers() == workers
