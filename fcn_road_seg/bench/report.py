@@ -87,9 +87,11 @@ def node_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield the frame counts, latencies and resources of the live node."""
     for name in ('overlay_off', 'overlay_on'):
         node = report['node'][name]
+        # A single frame has no rate.
+        rate = f' at {node["sent_hz"]} Hz' if node['sent_hz'] else ''
         yield ''
         yield (
-            f'node on {node["device"]}, {report["frame"]} frames at {node["sent_hz"]} Hz, '
+            f'node on {node["device"]}, {report["frame"]} frames{rate}, '
             f'{name.replace("_", " ")}: {node["frames_sent"]} sent, '
             f'{node["frames_received"]} received, {node["frames_segmented"]} segmented, '
             f'{node["frames_dropped"]} dropped, {node["frames_refused"]} refused, '

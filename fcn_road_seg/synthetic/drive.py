@@ -32,6 +32,9 @@ class SyntheticDrive:
     A frame is a pure function of (seed, frame_hw, camera_height_m, t_s). If no height is given,
     the seed determines that, too. The constructor draws the textures, which takes as long as
     rendering about ten frames.
+
+    Raises:
+        ValueError: `frame_hw` is smaller than 16 x 16, or more than 8 times as wide as high.
     """
 
     def __init__(
@@ -40,6 +43,13 @@ class SyntheticDrive:
         frame_hw: tuple[int, int] = (375, 1242),
         camera_height_m: float | None = None,
     ) -> None:
+        height, width = frame_hw
+        # Such a frame may have no row below the horizon.
+        if min(frame_hw) < 16 or width > 8 * height:
+            raise ValueError(
+                f'frames of {height}x{width} (H x W) cannot be rendered; use at least 16x16, '
+                'and at most 8 times as wide as high'
+            )
         rng = np.random.default_rng([seed, 1])
         self.world = draw_world(rng)
         if camera_height_m is not None:

@@ -145,6 +145,8 @@ def test_arguments_that_make_no_sense_are_refused(argv, text, capsys):
             ['--out', '/dev/null/out'],
             r'/dev/null/out cannot be written to \(Not a directory\); use another folder',
         ),
+        (['--frame', '1x1'], r'frames of 1x1 \(H x W\) cannot be rendered; use at least 16x16'),
+        (['--frame', '24x1242'], r'frames of 24x1242 .* at most 8 times as wide as high'),
         (['--out', '/dev/null'], r'/dev/null cannot be written to \(Not a directory\); use ano'),
     ],
 )
