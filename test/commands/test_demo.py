@@ -70,7 +70,9 @@ def test_demo_plays_a_bag_of_raw_or_compressed_images(tmp_path, capsys, topic, m
     assert 'the first 3 (--frames N for more) of 4 images' in capsys.readouterr().out
     summary = json.loads((out / 'summary.json').read_text())
     assert summary['frames_sent'] == 3
-    assert summary['frames_segmented'] + summary['frames_dropped'] == 3
+    # The camera keeps only its newest frame: on a busy machine, the middleware may lose one.
+    assert summary['frames_received'] in (2, 3)
+    assert summary['frames_segmented'] + summary['frames_dropped'] == summary['frames_received']
     # Of stamps of 2011 it would be years.
     assert 0 < summary['latency_ms']['p50'] < 60_000
     assert summary['iou'] is None
