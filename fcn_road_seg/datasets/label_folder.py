@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from fcn_road_seg.utils.atomic_write import unfinished_path
 
 
 class LabelFolder(ABC):
@@ -65,7 +66,7 @@ def atomic_label_folder(
     """
     if out.exists():
         raise ValueError(f'{out} exists; give another folder')
-    part = out.parent / f'{out.name}.{secrets.token_hex(4)}.part'
+    part = unfinished_path(out)
     part.mkdir()
     try:
         folder = kind(part, out.name)

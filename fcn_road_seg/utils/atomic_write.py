@@ -25,8 +25,7 @@ def atomic_write(path: str | Path, durable: bool = True) -> Iterator[Path]:
         OSError: the folder does not exist or is not writable, or the disk is full.
     """
     path = Path(path)
-    # A unique name, as another thread or process may be writing `path`, too.
-    part = path.parent.absolute() / f'{path.name}.{secrets.token_hex(4)}.part'
+    part = unfinished_path(path)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     os.close(descriptor)
@@ -41,6 +40,14 @@ def atomic_write(path: str | Path, durable: bool = True) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def unfinished_path(path: Path) -> Path:
+    """Return an absolute path beside `path` under which it is written until it is complete.
+
+    It is another one at each call, as another thread or process may be writing `path`, too.
+    """
+    return path.parent.absolute() / f'{path.name}.{secrets.token_hex(4)}.part'
 
 
 def remove_unfinished(path: Path) -> None:
