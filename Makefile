@@ -33,15 +33,19 @@ CHECK_OWN = if [ -e '$(VENV)' ] && [ ! -e '$(READY)' ] && [ -n "$$(ls -A '$(VENV
 comma := ,
 EXTRAS := bags,fleet,train,pretrained,export,test$(if $(ROS_DISTRO),,$(comma)ros)
 
-.PHONY: demo test stress lint clean python
+.PHONY: demo test pytest stress lint clean python
 
 demo: $(READY)
 	@'$(PYTHON)' -m fcn_road_seg demo --out '$(OUT)' \
 	    $(if $(IMAGES),--images '$(IMAGES)') $(if $(BAG),--bag '$(BAG)') \
 	    $(if $(TOPIC),--topic '$(TOPIC)') $(if $(FRAMES),--frames $(FRAMES))
 
+# mypy keeps one core busy for a minute; the tests begin on the others.
+test: $(READY)
+	@$(MAKE) -j2 lint pytest
+
 # test/conftest.py sets the number of processes.
-test: lint
+pytest: $(READY)
 	@'$(PYTHON)' -m pytest -n auto --dist loadfile
 
 stress: $(READY)
