@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+
+from fcn_road_seg.commands.ending_signals import interrupt_on_signals
 
 # Each is the module fcn_road_seg.commands.NAME.
 COMMANDS = {
@@ -26,11 +27,25 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names, with the other arguments.
 
-    Returns its exit status; 2 for an unknown command. SIGINT or SIGTERM during its imports ends it
-    as it does later on: the node with 0, the other commands with INTERRUPTED.
+    Returns its exit status; 2 for an unknown command. A signal during its imports ends it as it
+    does later on: the node with 0, the other commands with INTERRUPTED.
+
+    Raises:
+        SystemExit: the command failed, or what it printed could not be written to stdout.
     """
     _open_closed_streams()
-    argv = list(sys.argv[1:] if argv is None else argv)
+    status: object = 1  # also that of an unexpected error
+    try:
+        status = result = _run(list(sys.argv[1:] if argv is None else argv))
+        return result
+    except SystemExit as ending:
+        status = ending.code
+        raise
+    finally:
+        _flush_stdout(is_failing=bool(status))
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ('-h', '--help'):
         print('usage: fcn-road-seg COMMAND ...\n\nCommands (COMMAND --help shows the options):')
         for name, text in COMMANDS.items():
@@ -44,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     # ROS and argparse both read the program's name and arguments from here.
     sys.argv = [f'fcn-road-seg {argv[0]}', *argv[1:]]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     try:
         return import_module(f'fcn_road_seg.commands.{argv[0]}').main() or 0
     except KeyboardInterrupt:
@@ -52,6 +67,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fcn_road_seg.commands.cli import INTERRUPTED
 
         return 0 if argv[0] == 'segment' else INTERRUPTED
+
+
+def _flush_stdout(is_failing: bool) -> None:
+    """Write to stdout what was printed; if that fails, end with one line, unless `is_failing`.
+
+    Python itself would do so as it ends, in two lines of its own and with status 120.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What stays in the buffer would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not is_failing:
+            raise SystemExit(f'fcn-road-seg: stdout: {error.strerror}') from error
 
 
 def _open_closed_streams() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
 from io import TextIOWrapper
 
+from fcn_road_seg.commands.ending_signals import interrupt_on_signals
 from fcn_road_seg.inference.gpu_errors import GPU_REMEDY, gpu_error_line
 
 INTERRUPTED = 130
@@ -23,7 +23,7 @@ def run_command(
     interrupted: Callable[[], str] = lambda: 'interrupted',
     gpu_remedy: str = GPU_REMEDY,
 ) -> int:
-    """Do `work`; return 0, or INTERRUPTED after SIGINT or SIGTERM, saying `NAME: interrupted()`.
+    """Do `work`; return 0, or INTERRUPTED after an ending signal, saying `NAME: interrupted()`.
 
     If `work` raises a KeyboardInterrupt with a text, that text is said instead.
 
@@ -31,8 +31,7 @@ def run_command(
         SystemExit: `work` raised one of `errors`, or a GPU failed; its text, after the command's
             name, is one line for the user (with `gpu_remedy`), and the exit status is 1.
     """
-    # SIGTERM's default would leave half-written files and child processes behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     if isinstance(sys.stdout, TextIOWrapper):
         # Paths can have any bytes: those that are not UTF-8 are printed as they are.
         sys.stdout.reconfigure(errors='surrogateescape')

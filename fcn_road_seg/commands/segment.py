@@ -18,6 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 
+from fcn_road_seg.commands.ending_signals import ending_signals
 from fcn_road_seg.ros.managed_node import StartError
 from fcn_road_seg.ros.node import NODE_NAME, SegmentNode
 from fcn_road_seg.ros.parameters import PARAMETERS
@@ -27,7 +28,6 @@ from fcn_road_seg.ros.unused_settings import (
     warn_of_unused_settings,
 )
 
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Time to send the last lines to /rosout, and the answer to a shutdown transition.
 DELIVERY_S = 0.1
 # Time until listeners to /rosout have discovered a new node and get its lines. In half of the
@@ -111,19 +111,20 @@ def _deliver(until_s: float) -> None:
 
 
 def _watch_signals(on_signal: Callable[[], None]) -> None:
-    """Call `on_signal`, in a thread, for each SIGINT and SIGTERM from now on.
+    """Call `on_signal`, in a thread, for each signal that ends a command from now on.
 
     A Python handler alone would run only when the main thread's wait in rclpy ends.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in ENDING_SIGNALS:
+    numbers = ending_signals()
+    for number in numbers:
         signal.signal(number, lambda *_: None)
 
     def watch() -> None:
         while number := os.read(reader, 1):
-            if number[0] in ENDING_SIGNALS:
+            if number[0] in numbers:
                 on_signal()
 
     threading.Thread(target=watch, name='signals', daemon=True).start()

@@ -1,9 +1,11 @@
 import io
+import signal
 import sys
 
 import pytest
 
 from fcn_road_seg.commands.cli import run_command
+from fcn_road_seg.commands.ending_signals import interrupt_on_signals
 
 
 def test_path_of_any_bytes_is_printed_as_it_is(monkeypatch):
@@ -26,3 +28,24 @@ def test_error_of_several_lines_is_one():
 
     with pytest.raises(SystemExit, match=r'^command: a b: c$'):
         run_command('command', fail, (ValueError,))
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_signal_interrupts_a_command(number):
+    def end():
+        signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    try:
+        assert run_command('command', end, ()) == 130
+    finally:
+        signal.signal(number, before)
+
+
+def test_closed_terminal_does_not_end_a_command_under_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        interrupt_on_signals()
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -119,7 +119,7 @@ def test_existing_bag_is_kept(tmp_path):
     assert 'already exists' in refusal(drive, tmp_path / 'bag')
 
 
-@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_leaves_nothing(tmp_path, signal_number):
     drive = raw_drive(tmp_path, count=1)
     data = drive / 'image_02/data'

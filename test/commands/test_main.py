@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -72,6 +73,25 @@ def test_closed_standard_streams_do_not_stop_a_command(tmp_path):
     done = subprocess.run(['sh', '-c', '"$@" <&- >&- 2>&-', 'sh', *command])
     assert done.returncode == 0
     assert (tmp_path / 'bag/metadata.yaml').is_file()
+
+
+@pytest.mark.parametrize(
+    ('argv', 'status', 'said'),
+    [
+        (['train', '--help'], 1, 'fcn-road-seg: stdout: No space left on device\n'),
+        (['--help'], 1, 'fcn-road-seg: stdout: No space left on device\n'),
+        ([], 2, ''),
+    ],
+)
+def test_full_stdout_is_told_in_one_line_unless_the_command_has_failed(argv, status, said):
+    command = [sys.executable, '-m', 'fcn_road_seg', *argv]
+    # With a buffer, as for users: Python would write to stdout only as it ends.
+    environment = {**os.environ, 'PYTHONUNBUFFERED': ''}
+    with open('/dev/full', 'w') as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
+    assert (done.returncode, done.stderr) == (status, said)
 
 
 @pytest.mark.parametrize('command', sorted(COMMANDS))

@@ -60,7 +60,7 @@ def test_signals_after_the_first_change_nothing(connected):
     node, peer = connected(*LARGE)
     peer.send(FRAME)
     peer.spin_for(0.1)
-    for signal_number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+    for signal_number in (signal.SIGHUP, signal.SIGINT, signal.SIGINT, signal.SIGTERM):
         node.process.send_signal(signal_number)
         time.sleep(0.1)
     assert node.wait(timeout_s=10) == 0
