@@ -107,6 +107,9 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
         report['node'] = measure_node(
             frames_bgr, options.node.rate_hz, options.node.frames, parameters, options.out
         )
+        if not options.rounds:
+            # It shows the networks of an earlier run, which bench.json is about to lose.
+            (options.out / 'bench.png').unlink(missing_ok=True)
         save(report, options.out)
         yield from node_lines(report)
     yield f'figures are in {options.out}'

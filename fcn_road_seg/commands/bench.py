@@ -107,6 +107,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.parameter and not args.node:
         parser.error('--parameter has no effect without --node')
+    if not (args.rounds or args.node):
+        parser.error('--rounds 0 measures nothing without --node; add --node')
     for hw in args.sizes:
         try:
             InputRule(fixed_hw=hw)

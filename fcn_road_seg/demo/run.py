@@ -22,6 +22,11 @@ from fcn_road_seg.live.session import live_session
 
 CHECKPOINT = 'checkpoint:='
 LIGHT_NETWORK = f'{CHECKPOINT}lite'
+# Not every run writes all of them.
+FILES = (
+    *('node.log', 'node_lite.log', 'summary.json'),
+    *('contact_sheet.png', 'overlay.mp4', 'grid.png', 'grid.mp4'),
+)
 
 
 def run_demo(
@@ -32,13 +37,16 @@ def run_demo(
     If the default network misses frames, and `parameters` name no checkpoint, all are sent again
     through the light network, and that run is the one that is shown. `out` gets each node's log,
     summary.json, contact_sheet.png, overlay.mp4 and, for frames with a calibration, grid.png and
-    grid.mp4. Yields lines of text for the user as the run proceeds.
+    grid.mp4; those of an earlier run are removed. Yields lines of text for the user as the run
+    proceeds.
 
     Raises:
         LiveError: the node or the camera did not start, or ended early.
         DemoError: masks are missing or wrong; what came back is written all the same.
-        VideoError, OSError: a file cannot be written.
+        VideoError, OSError: a file cannot be written or removed.
     """
+    for name in FILES:
+        (out / name).unlink(missing_ok=True)
     recording, summary = yield from _run(messages, parameters, out / 'node.log')
     missed = summary['frames_sent'] - summary['frames_segmented'] - summary['frames_refused']
     if missed and not any(parameter.startswith(CHECKPOINT) for parameter in parameters):

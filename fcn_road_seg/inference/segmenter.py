@@ -69,9 +69,9 @@ class RoadSegmenter:
     `threshold`, in (0, 1), `overlay_style` and `min_region` (see `remove_small_regions`) may be
     set between two calls. `precision` is the precision in use, `precision_reason` says why.
 
-    Not thread-safe: one call at a time. It cannot be pickled, and if a process is forked after a
-    call, calls with ncnn or torch may wait forever in the child, because OpenMP's threads exist in
-    the parent only. Start processes with spawn, and make a segmenter in each.
+    Not thread-safe: one call at a time. With ncnn or openvino it cannot be pickled. In a process
+    forked after a call, calls with ncnn or torch may wait forever, because OpenMP's threads exist
+    in the parent only. Start processes with spawn, and make a segmenter in each.
 
     Raises:
         CheckpointError: the file is missing, damaged or not a checkpoint.

@@ -16,6 +16,7 @@ from fcn_road_seg.commands import bench
 def measured(wide_checkpoint_path, tmp_path_factory):
     """A real run of six frames without and six with the overlay: its folder and its output."""
     out = tmp_path_factory.mktemp('bench')
+    (out / 'bench.png').touch()
     argv = ['--node', '--rounds', '0', '--frames', '6', '--rate', '5', '--frame', '48x96']
     argv += ['--device', 'cpu', '--parameter', 'threshold:=0.4', '--out', str(out)]
     printed = io.StringIO()
@@ -37,6 +38,10 @@ def test_every_frame_is_accounted_for(measured, name):
     assert node['frames_segmented'] + node['frames_dropped'] == 6
     assert node['frames_refused'] == 0
     assert 1 <= node['masks_received'] <= node['frames_segmented']
+
+
+def test_chart_of_an_earlier_run_is_not_left_beside_other_figures(measured):
+    assert not (measured.out / 'bench.png').exists()
 
 
 def test_percentiles_are_in_order(measured, name):

@@ -124,6 +124,7 @@ def test_without_matplotlib_the_chart_is_missed(tiny, tmp_path, monkeypatch, cap
         (['--rounds', '-1'], "--rounds: '-1' is not a whole number of at least 0"),
         (['--threads', '-1'], "'-1' is not a whole number from 0 to 1024"),
         (['--parameter', 'threshold:=0.6'], '--parameter has no effect without --node'),
+        (['--rounds', '0'], '--rounds 0 measures nothing without --node; add --node'),
         (['--rate', '0'], "--rate: '0' is not a positive number"),
         (['--seconds', 'inf'], "--seconds: 'inf' is not a positive number"),
         (['--networks', 'resnet'], "invalid choice: 'resnet'"),

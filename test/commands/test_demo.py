@@ -11,6 +11,7 @@ import pytest
 from fcn_road_seg.commands import demo
 from fcn_road_seg.demo.ground import PANEL_HEIGHT
 from fcn_road_seg.demo.report import SHEET_COLUMN_WIDTH
+from fcn_road_seg.demo.run import FILES
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
 from test.helpers.camera_bags import PERIOD_NS, jpeg_msgs, raw_msgs, write_bag
@@ -116,13 +117,16 @@ def test_bag_that_does_not_exist_is_told_in_one_line(tmp_path):
     assert ended.value.code == text
 
 
-def test_node_that_cannot_start_is_told_with_its_log(tmp_path):
+def test_node_that_cannot_start_is_told_with_its_log_and_no_earlier_run_is_left(tmp_path):
+    for name in (*FILES, 'photo.png'):
+        (tmp_path / name).touch()
     argv = ['--frames', '1', '--out', str(tmp_path)]
     with pytest.raises(
         SystemExit, match=r'^demo: the node ended during startup with status 1; see .*/node\.log$'
     ):
         demo.main([*argv, '--parameter', 'checkpoint:=/nowhere.safetensors'])
     assert '/nowhere.safetensors does not exist' in (tmp_path / 'node.log').read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {'node.log', 'photo.png'}
 
 
 def test_out_that_is_a_file_is_told_in_one_line(tmp_path):
