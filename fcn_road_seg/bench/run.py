@@ -147,5 +147,5 @@ def _require_ros() -> None:
     except ImportError as error:
         raise BenchError(
             f'--node needs ROS 2 ({error}); source an installation, or pip install the wheels '
-            '(README.md)'
+            '(docs/node.md)'
         ) from error

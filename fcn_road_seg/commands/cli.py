@@ -14,6 +14,9 @@ from fcn_road_seg.inference.gpu_errors import GPU_REMEDY, gpu_error_line
 INTERRUPTED = 130
 # How many of the reasons for bad frames are printed.
 ERRORS_SHOWN = 10
+# Of packages whose name for pip is not that of their module.
+_PIP_NAMES = {'cv2': 'opencv-python-headless', 'PIL': 'pillow', 'yaml': 'PyYAML'}
+_ROS_PACKAGE = re.compile(r'rclpy|\w+_(msgs|srvs|interfaces)')
 
 
 def run_command(
@@ -53,6 +56,24 @@ def run_command(
 def without_number(text: str) -> str:
     """Return an error's text without the '[Errno N] ' with which that of an OSError begins."""
     return re.sub(r'\[Errno \d+\] ', '', text)
+
+
+def missing_package(error: ImportError) -> str:
+    """Return the module (its top level) of a package that is not installed; '' for other errors.
+
+    A missing module of this package or of Python itself is such another error: a fault of the
+    installation, which pip does not mend.
+    """
+    name = (error.name or '').partition('.')[0]
+    is_package = name not in sys.stdlib_module_names and name != 'fcn_road_seg'
+    return name if isinstance(error, ModuleNotFoundError) and is_package else ''
+
+
+def remedy_for_missing(package: str) -> str:
+    """Return what the user can do to get the package of this module."""
+    if _ROS_PACKAGE.fullmatch(package):
+        return "source ROS 2, or install its wheels: pip install '.[ros]' (docs/node.md)"
+    return f'pip install {_PIP_NAMES.get(package, package)}'
 
 
 def print_bad_frames(errors: Counter[str]) -> None:

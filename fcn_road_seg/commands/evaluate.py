@@ -113,10 +113,8 @@ def evaluate(args: argparse.Namespace) -> None:
         return
     refuse_to_overwrite(args.out / REPORT_NAME, 'folder')
     chosen = list(choose_frames(args))
-    try:
-        from fcn_road_seg.evaluation.report import format_report, write_report
-    except ImportError as missing:
-        raise SystemExit(f'evaluate: {missing}; pip install matplotlib') from missing
+    # It imports matplotlib.
+    from fcn_road_seg.evaluation.report import format_report, write_report
 
     segmenter = build_segmenter(args)
     results = list(measure_all(segmenter, chosen, args))

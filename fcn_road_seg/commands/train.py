@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 
-from fcn_road_seg.commands.cli import run_command
+from fcn_road_seg.commands.cli import missing_package, run_command
 from fcn_road_seg.commands.train_arguments import build_options, build_recipe, parse_args
 from fcn_road_seg.training.errors import TrainingError
+
+EXTRA = ('lightning', 'matplotlib', 'tensorboard', 'torchmetrics')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,10 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from fcn_road_seg.training.run import train
             from fcn_road_seg.training.run_folder import CHECKPOINT_NAME
             from fcn_road_seg.training.trainer import say
-        except ImportError as missing:
-            raise SystemExit(
-                f'train: {missing}; pip install lightning matplotlib tensorboard torchmetrics'
-            ) from missing
+        except ModuleNotFoundError as missing:
+            if missing_package(missing) not in EXTRA:
+                raise
+            raise SystemExit(f'train: {missing}; pip install {" ".join(EXTRA)}') from missing
 
         run = dry_run if args.fast_dev_run else train
         metrics = run(

@@ -16,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from fcn_road_seg.live.camera_message import CameraMessage
+from fcn_road_seg.live.errors import LiveError
 from fcn_road_seg.utils.child_process import child_process
 
 
@@ -28,14 +29,27 @@ def running_camera(messages: Sequence[CameraMessage], topic: str) -> Iterator[Co
     Send the process a list of times in s: it publishes one message at each time, beginning with
     the first message and repeating them as needed. It then answers with the list of their stamps
     in ns.
+
+    Raises:
+        LiveError: the messages do not fit into the temporary folder (TMPDIR).
     """
     with tempfile.TemporaryDirectory() as folder:
-        for index, message in enumerate(messages):
-            Path(folder, f'{index:06d}.cdr').write_bytes(message.cdr)
-            if message.camera_info is not None:
-                Path(folder, f'{index:06d}.camera_info').write_bytes(message.camera_info)
+        try:
+            _write(messages, Path(folder))
+        except OSError as error:
+            raise LiveError(
+                f'the frames cannot be written to {tempfile.gettempdir()} ({error.strerror}); '
+                'set TMPDIR to a folder with more space'
+            ) from error
         with child_process(run_camera, Path(folder), topic) as link:
             yield link
+
+
+def _write(messages: Sequence[CameraMessage], folder: Path) -> None:
+    for index, message in enumerate(messages):
+        (folder / f'{index:06d}.cdr').write_bytes(message.cdr)
+        if message.camera_info is not None:
+            (folder / f'{index:06d}.camera_info').write_bytes(message.camera_info)
 
 
 def run_camera(folder: Path, topic: str, link: Connection) -> None:

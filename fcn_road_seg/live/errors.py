@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class LiveError(RuntimeError):
-    """The node or its camera did not start, or ended early; the text is one line."""
+    """ROS, the node or its camera did not start, or ended early; the text is one line."""

@@ -141,7 +141,7 @@ def live_session(
     subscribes only to `topics`, which must include 'mask', so the node makes nothing else.
 
     Raises:
-        LiveError: the node or the camera did not start.
+        LiveError: ROS, the node or the camera did not start.
     """
     # No other machine may take part.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
@@ -150,7 +150,11 @@ def live_session(
     if messages[0].type is CompressedImage:
         topic += '/compressed'
         parameters = ['image_transport:=compressed', *parameters]
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:
+        # Of the environment: a log folder that cannot be written to, a bad ROS_DOMAIN_ID.
+        raise LiveError(f'ROS 2 cannot start: {error}') from error
     recorder = Recorder(namespace, topics, keep_pictures=keep_pictures)
     try:
         with (

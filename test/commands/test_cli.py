@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fcn_road_seg.commands.cli import run_command
+from fcn_road_seg.commands.cli import missing_package, remedy_for_missing, run_command
 from fcn_road_seg.commands.ending_signals import interrupt_on_signals
 
 
@@ -49,3 +49,33 @@ def test_closed_terminal_does_not_end_a_command_under_nohup():
         signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ('module', 'remedy'),
+    [
+        ('safetensors.numpy', 'pip install safetensors'),
+        ('PIL.Image', 'pip install pillow'),
+        *(
+            (module, "source ROS 2, or install its wheels: pip install '.[ros]' (docs/node.md)")
+            for module in ('rclpy.node', 'sensor_msgs.msg', 'rcl_interfaces', 'std_srvs.srv')
+        ),
+    ],
+)
+def test_remedy_for_a_missing_module_is_its_package(module, remedy):
+    package = missing_package(ModuleNotFoundError(f'No module named {module!r}', name=module))
+    assert remedy_for_missing(package) == remedy
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        ModuleNotFoundError(name='fcn_road_seg.gone'),
+        # A Python that was compiled without it.
+        ModuleNotFoundError(name='_sqlite3'),
+        ImportError('libGL.so.1: cannot open shared object file', name='cv2'),
+        ImportError('numpy.core.multiarray failed to import'),
+    ],
+)
+def test_import_that_fails_otherwise_does_not_ask_for_a_package(error):
+    assert missing_package(error) == ''

@@ -1,12 +1,16 @@
+import resource
+import tempfile
 import time
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.camera_process import replace_stamp, running_camera
+from fcn_road_seg.live.errors import LiveError
 from test.helpers.camera_bags import raw_msgs
 from test.helpers.peer import Peer
 
@@ -33,6 +37,26 @@ def test_camera_repeats_its_messages_and_answers_with_their_stamps():
     assert stamps == [divmod(stamp_ns, 1_000_000_000) for stamp_ns in stamps_ns]
     # Never early; late if others keep the processor. The camera waits on another clock.
     assert np.all(np.subtract(stamps_ns, asked_ns) > [0.0, 0.09e9, 0.29e9])
+
+
+def test_frames_that_do_not_fit_into_the_temporary_folder_say_where_to_make_space(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    messages = [CameraMessage.from_frame(np.zeros((20, 30, 3), np.uint8))]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Like a full disk, with another number of error.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(LiveError) as refused, running_camera(messages, '/full/image'):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(refused.value) == (
+        f'the frames cannot be written to {tmp_path} (File too large); set TMPDIR to a folder '
+        'with more space'
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_stamp_alone_of_a_message_is_replaced():

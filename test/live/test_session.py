@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from rclpy.serialization import serialize_message
@@ -56,6 +60,34 @@ def test_node_that_cannot_start_is_told_at_once(tmp_path):
     with pytest.raises(LiveError, match=text), live_session(MESSAGES, parameters, log_path):
         pass
     assert '/nowhere.safetensors does not exist' in log_path.read_text()
+
+
+# In a process of its own, because logging is set up once in a process.
+SESSION = """
+import sys
+from pathlib import Path
+from fcn_road_seg.live.errors import LiveError
+from fcn_road_seg.live.session import live_session
+from test.live.test_session import MESSAGES
+
+try:
+    with live_session(MESSAGES, [], Path(sys.argv[1])):
+        pass
+except LiveError as error:
+    print(error)
+"""
+
+
+def test_ros_that_cannot_write_its_log_is_told(tmp_path):
+    done = subprocess.run(
+        [sys.executable, '-c', SESSION, tmp_path / 'node.log'],
+        env={**os.environ, 'ROS_LOG_DIR': '/proc/log'},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.startswith('ROS 2 cannot start: failed to initialize logging: ')
+    assert "'/proc/log'" in done.stdout
 
 
 def test_node_that_ends_early_is_told(parameters, tmp_path):
