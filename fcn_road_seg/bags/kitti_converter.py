@@ -124,25 +124,26 @@ class KittiConverter:
         if any(frame.camera for frame in frames):
             self._bag.add(self._options.written_camera_info_topic, CAMERA_INFO)
         # Problems that are known without reading a frame are reported at once.
-        usable = [
-            frame for frame in frames if not self._has_problem(frame.number, _problem(frame))
-        ]
+        usable = []
+        for frame in frames:
+            if problem := _problem(frame):
+                self._leave_out(frame, problem)
+            else:
+                usable.append(frame)
         for frame in tqdm(usable, desc='kitti_to_bag', unit='frame'):
             try:
                 self._write(frame)
             except FrameError as error:
-                self._has_problem(frame.number, str(error))
+                self._leave_out(frame, str(error))
         if not self.counts.frames:
             raise FrameError(f'no frame can be used; {self.counts.bad[0]}')
 
-    def _has_problem(self, number: int, problem: str) -> bool:
-        """Return whether a frame has a problem, and count it; raise FrameError unless skipping."""
-        if problem:
-            text = f'frame {number} {problem}'
-            if not self._options.skip_bad:
-                raise FrameError(f'{text}; repair it, or skip such frames with --skip-bad')
-            self.counts.bad.append(text)
-        return bool(problem)
+    def _leave_out(self, frame: KittiFrame, problem: str) -> None:
+        """Count a frame that cannot be used; raise FrameError unless such frames are skipped."""
+        text = f'frame {frame.number} {problem}'
+        if not self._options.skip_bad:
+            raise FrameError(f'{text}; repair it, or skip such frames with --skip-bad')
+        self.counts.bad.append(text)
 
     def _write(self, frame: KittiFrame) -> None:
         pixels, image = _read(frame, self._options)

@@ -16,9 +16,9 @@ from fcn_road_seg.bags.bag_segmenter import camera_topics, decode_ahead
 from fcn_road_seg.bags.reader import BAG_SUFFIXES, BagMessage, BagReader, is_bag_folder
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.datasets.frames import NoImageError, find_images, read_image
-from fcn_road_seg.datasets.label_folder import LabelFolder, png
+from fcn_road_seg.datasets.label_folder import LabelFolder
 from fcn_road_seg.inference.uncertainty import edge_entropy, least_sure
-from fcn_road_seg.utils.picture import is_shown_turned
+from fcn_road_seg.utils.picture import encode_png, is_shown_turned
 
 if TYPE_CHECKING:
     from fcn_road_seg.inference.segmenter import RoadSegmenter
@@ -139,7 +139,7 @@ def _picture_of(frame: NumberedFrame) -> tuple[bytes, str]:
         data = frame.path.read_bytes()
         if not is_shown_turned(data, frame.frame_bgr):
             return data, frame.path.suffix
-    return png(frame.frame_bgr), '.png'
+    return encode_png(frame.frame_bgr), '.png'
 
 
 def _image_frames(folder: Path, only: Collection[int] | None) -> Iterator[NumberedFrame]:

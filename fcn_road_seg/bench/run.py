@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterator, Mapping
@@ -31,7 +30,7 @@ from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint
 from fcn_road_seg.model.shipped_checkpoints import checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
-from fcn_road_seg.utils.atomic_write import atomic_write, refuse_unwritable_folder
+from fcn_road_seg.utils.atomic_write import refuse_unwritable_folder, write_json
 
 FORMAT_VERSION = 1
 DRIVE_SEED = 2_000_000
@@ -55,6 +54,7 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
         _require_ros()
     refuse_unwritable_folder(options.out)
     options.out.mkdir(parents=True, exist_ok=True)
+    figures = options.out / 'bench.json'
     path = checkpoint_path(options.checkpoint)
     checkpoint = load_checkpoint(path)
     limit_cpu_threads(options.threads)
@@ -84,16 +84,16 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
             options.budget_s,
         )
         # Saved at once: what follows may fail, or be interrupted.
-        save(report, options.out)
+        write_json(report, figures)
         draw(report, options.out)
         yield from network_lines(report)
         report['ground'] = measure_ground(options.frame_hw)
-        save(report, options.out)
+        write_json(report, figures)
         yield from ground_lines(report)
         subject = Subject(path, str(segmenter.device), options.threads)
         largest_hw = max(options.sizes_hw, key=math.prod)
         report['memory'] = measure_memory(subject, names, largest_hw, options.frame_hw)
-        save(report, options.out)
+        write_json(report, figures)
         yield from memory_lines(report)
     if options.node:
         from fcn_road_seg.bench.node import measure_node
@@ -110,15 +110,9 @@ def run_bench(options: BenchOptions) -> Iterator[str]:
         if not options.rounds:
             # It shows the networks of an earlier run, which bench.json is about to lose.
             (options.out / 'bench.png').unlink(missing_ok=True)
-        save(report, options.out)
+        write_json(report, figures)
         yield from node_lines(report)
     yield f'figures are in {options.out}'
-
-
-def save(report: Mapping[str, Any], folder: Path) -> None:
-    """Write `bench.json`."""
-    with atomic_write(folder / 'bench.json') as part:
-        part.write_text(json.dumps(report, indent=2) + '\n')
 
 
 def draw(report: Mapping[str, Any], folder: Path) -> None:

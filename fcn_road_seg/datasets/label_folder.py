@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from fcn_road_seg.utils.atomic_write import unfinished_path
+from fcn_road_seg.utils.atomic_write import refuse_to_overwrite, unfinished_path
 
 
 class LabelFolder(ABC):
@@ -61,11 +60,10 @@ def atomic_label_folder(
     """Yield a folder to fill, which becomes `out` when the block ends without an error.
 
     Raises:
-        ValueError: `out` exists.
-        OSError: its parent does not exist or is not writable, or the disk is full.
+        ValueError: `out` exists, or its folder is not writable.
+        OSError: its folder does not exist, or the disk is full.
     """
-    if out.exists():
-        raise ValueError(f'{out} exists; give another folder')
+    refuse_to_overwrite(out, 'folder')
     part = unfinished_path(out)
     part.mkdir()
     try:
@@ -75,8 +73,3 @@ def atomic_label_folder(
         part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """Return a PNG of (H, W, 3) uint8 BGR pixels."""
-    return cv2.imencode('.png', pixels)[1].tobytes()

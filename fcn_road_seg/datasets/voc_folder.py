@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_road_seg.datasets.label_folder import LabelFolder, png
+from fcn_road_seg.datasets.label_folder import LabelFolder
 from fcn_road_seg.datasets.voc import ROAD_CLASS
+from fcn_road_seg.utils.picture import encode_png
 
 # Cityscapes' colour for road (RGB); CVAT takes black for background.
 ROAD_RGB = (128, 64, 128)
@@ -37,7 +38,7 @@ class VocFolder(LabelFolder):
         for folder, rgb in ((_MASKS, ROAD_RGB), (_INSTANCES, _INSTANCE_RGB)):
             mask_rgb = (mask > 0)[..., None] * np.array(rgb, np.uint8)
             path = self.root / folder / file_name
-            path.with_suffix('.png').write_bytes(png(mask_rgb[..., ::-1]))
+            path.with_suffix('.png').write_bytes(encode_png(mask_rgb[..., ::-1]))
 
     def finish(self) -> None:
         """Write the label map and the list of the frames."""

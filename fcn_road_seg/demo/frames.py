@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,14 +9,14 @@ from pathlib import Path
 from sensor_msgs.msg import CompressedImage, Image
 from tqdm import tqdm
 
+from fcn_road_seg.bags.bag_segmenter import camera_topics, join_names
 from fcn_road_seg.bags.reader import BagReader
 from fcn_road_seg.bags.typestore import COMPRESSED_IMAGE, IMAGE, BagError
-from fcn_road_seg.datasets.frames import DatasetError, find_images
+from fcn_road_seg.datasets.frames import DatasetError, find_images, read_image
 from fcn_road_seg.demo.ground import CAMERA_HEIGHT_M, camera_info_of, road_cells
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.messages.image import ImageError
 from fcn_road_seg.synthetic import SyntheticDrive
-from fcn_road_seg.utils.picture import PictureError, read_picture
 
 CAMERA_HW = (375, 1242)
 FRAMES_PER_DRIVE = 30
@@ -57,27 +56,24 @@ def image_messages(folder: Path, limit: int | None = None) -> list[CameraMessage
     """Read the images that `find_images` finds in a folder, as frames at RATE_HZ; at most `limit`.
 
     Raises:
-        DemoError: the folder holds no image, or one is not readable.
+        DemoError: the folder holds no image.
+        DatasetError: one is not readable.
     """
     try:
         paths = find_images(folder)[:limit]
     except DatasetError as error:
         raise DemoError(f'{error}; give another folder') from error
-    messages = []
-    for index, path in enumerate(tqdm(paths, desc='reading', unit='frame')):
-        try:
-            frame_bgr = read_picture(path)
-        except PictureError as error:
-            raise DemoError(f'{path} cannot be read: {error}; replace or remove it') from error
-        messages.append(CameraMessage.from_frame(frame_bgr, index / RATE_HZ))
-    return messages
+    return [
+        CameraMessage.from_frame(read_image(path), index / RATE_HZ)
+        for index, path in enumerate(tqdm(paths, desc='reading', unit='frame'))
+    ]
 
 
 def bag_messages(path: Path, topic: str = '', limit: int | None = None) -> list[CameraMessage]:
     """Read a rosbag2's images at the pace at which they were recorded; at most `limit`.
 
-    `path` is a bag's folder or file; `topic` has Image or CompressedImage messages, and may be
-    empty if only one does. Messages that the node would refuse are left out, with a note.
+    `path` is a bag's folder or file; `topic` may be empty if the bag has one camera (see
+    `camera_topics`). Messages that the node would refuse are left out, with a note.
 
     Raises:
         DemoError: rosbags or mcap is not installed, the bag does not exist or is not readable, it
@@ -108,8 +104,13 @@ def _read_bag(path: Path, topic: str, limit: int) -> tuple[str, type, list[tuple
     """Return the topic, its type, and its first messages with their times in ns."""
     try:
         with BagReader(path) as bag:
-            topics = sorted(t.name for t in bag.topics.values() if t.type in IMAGE_TYPES)
-            topic = _choose_topic(topic, topics, path)
+            cameras = camera_topics(bag.topics, [topic] if topic else [])
+            if len(cameras) > 1:
+                listed = join_names(sorted(cameras))
+                raise DemoError(
+                    f'{path} has images on several topics; choose one with --topic: {listed}'
+                )
+            topic = cameras[0]
             count = bag.topics[topic].count
             some = f'the first {limit} (--frames N for more) of ' if count > limit else ''
             print(f'{path}: {some}{count} images of {topic}')
@@ -117,16 +118,3 @@ def _read_bag(path: Path, topic: str, limit: int) -> tuple[str, type, list[tuple
     except BagError as error:
         raise DemoError(str(error)) from error
     return topic, IMAGE_TYPES[bag.topics[topic].type], recorded
-
-
-def _choose_topic(topic: str, topics: Sequence[str], path: Path) -> str:
-    listed = ', '.join(topics)
-    if not topics:
-        raise DemoError(
-            f'{path} has no topic of type {" or ".join(IMAGE_TYPES)}; give another bag'
-        )
-    if topic and topic not in topics:
-        raise DemoError(f'{path} has no images on {topic}; choose one with --topic: {listed}')
-    if not topic and len(topics) > 1:
-        raise DemoError(f'{path} has images on several topics; choose one with --topic: {listed}')
-    return topic or topics[0]

@@ -14,6 +14,7 @@ from fcn_road_seg.ground.grid import UNSEEN, GroundGrid
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.recorder import Recording
 from fcn_road_seg.synthetic import SyntheticDrive
+from fcn_road_seg.utils.sampling import evenly_spaced
 from fcn_road_seg.viz.contact_sheet import write_png
 from fcn_road_seg.viz.ground_panel import draw_grid, ground_panel
 from fcn_road_seg.viz.video import atomic_video_writer
@@ -86,8 +87,8 @@ def write_ground_pictures(
         above = draw_grid(cells, GRID.x_min_m, GRID.resolution_m, PANEL_HEIGHT, lines)
         return ground_panel(message.frame_bgr(), overlay_bgr, above)
 
-    chosen = np.linspace(0, len(shown) - 1, min(PICTURE_ROWS, len(shown))).astype(int)
-    write_png(np.vstack([panel(*shown[i]) for i in chosen]), out / 'grid.png')
+    rows = [panel(*item) for item in evenly_spaced(shown, PICTURE_ROWS)]
+    write_png(np.vstack(rows), out / 'grid.png')
     with atomic_video_writer(out / 'grid.mp4', rate_hz) as add:
         for item in shown:
             add(panel(*item))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from fcn_road_seg.demo.frames import RATE_HZ, DemoError
 from fcn_road_seg.demo.ground import MAX_DISTANCE_M, grid_iou, write_ground_pictures
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.recorder import Recording
-from fcn_road_seg.utils.atomic_write import atomic_write
 from fcn_road_seg.utils.percentiles import nearest_rank
+from fcn_road_seg.utils.sampling import evenly_spaced
 from fcn_road_seg.viz.contact_sheet import make_contact_sheet, write_png
 from fcn_road_seg.viz.video import atomic_video_writer
 
@@ -58,16 +57,6 @@ def summarise(
         'grids_received': len(recording.grids),
         'grid_iou': grid_iou(messages, recording),
     }
-
-
-def write_summary(summary: Mapping[str, Any], path: Path) -> None:
-    """Write the figures of `summarise` as JSON.
-
-    Raises:
-        OSError: the file cannot be written; an earlier one stays as it was.
-    """
-    with atomic_write(path) as part:
-        part.write_text(json.dumps(summary, indent=2) + '\n')
 
 
 def figure_lines(messages: Sequence[CameraMessage], summary: Mapping[str, Any]) -> Iterator[str]:
@@ -139,10 +128,9 @@ def write_pictures(out: Path, messages: Sequence[CameraMessage], recording: Reco
     ]
     if not shown:
         return
-    chosen = np.linspace(0, len(shown) - 1, min(SHEET_ROWS, len(shown))).astype(int)
     pictures = [
         picture
-        for message, mask, overlay_bgr in (shown[i] for i in chosen)
+        for message, mask, overlay_bgr in evenly_spaced(shown, SHEET_ROWS)
         for picture in (message.frame_bgr(), cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), overlay_bgr)
     ]
     contact_sheet = make_contact_sheet(pictures, columns=3, cell_width=SHEET_COLUMN_WIDTH)

@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fcn_road_seg.demo.ground import CAMERA_HEIGHT_M
-from fcn_road_seg.demo.report import (
-    check,
-    figure_lines,
-    summarise,
-    write_pictures,
-    write_summary,
-)
+from fcn_road_seg.demo.report import check, figure_lines, summarise, write_pictures
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.diagnostics_listener import frames_between
 from fcn_road_seg.live.errors import LiveError
 from fcn_road_seg.live.recorder import GRID, Recording
 from fcn_road_seg.live.session import live_session
+from fcn_road_seg.utils.atomic_write import write_json
 
 CHECKPOINT = 'checkpoint:='
 LIGHT_NETWORK = f'{CHECKPOINT}lite'
@@ -58,7 +53,7 @@ def run_demo(
         parameters = [LIGHT_NETWORK, *parameters]
         recording, summary = yield from _run(messages, parameters, out / 'node_lite.log')
         summary |= default
-    write_summary(summary, out / 'summary.json')
+    write_json(summary, out / 'summary.json')
     write_pictures(out, messages, recording)
     check(messages, recording, summary)
     yield f'look at {out}/contact_sheet.png and {out}/overlay.mp4'

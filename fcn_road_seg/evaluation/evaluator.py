@@ -139,14 +139,10 @@ class Evaluation:
         pooled = self.pooled()
         # The threshold with the highest F1 has the highest IoU: one grows with the other.
         best = pooled.measures().threshold
-        threshold, iou = best / (CONFIDENCES - 1), pooled.mask_measures(best).iou
-        if not pooled.road.any():
-            # The threshold is 0 then, at which all is road: the worst one.
-            threshold = iou = math.nan
         return {
             'calibration_error': pooled.calibration_error(),
-            'best_threshold': threshold,
-            'best_iou': iou,
+            'best_threshold': math.nan if best is None else best / (CONFIDENCES - 1),
+            'best_iou': math.nan if best is None else pooled.mask_measures(best).iou,
         }
 
     def pooled(self) -> RoadHistogram:

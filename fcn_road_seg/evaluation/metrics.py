@@ -31,7 +31,7 @@ class Counts(NamedTuple):
 class RoadMeasures:
     """The KITTI road measure in percent, NaN if it is undefined for the counted pixels.
 
-    Without road pixels all are NaN and the threshold is 0; without background pixels `fpr` is
+    Without road pixels all are NaN, and the threshold is None; without background pixels `fpr` is
     NaN.
 
     Attributes:
@@ -49,7 +49,7 @@ class RoadMeasures:
     rec: float
     fpr: float
     fnr: float
-    threshold: int
+    threshold: int | None
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class RoadHistogram:
         tp, fp, _, fn = self.counts()
         if not tp[0]:
             nan = math.nan
-            return RoadMeasures(max_f=nan, ap=nan, pre=nan, rec=nan, fpr=nan, fnr=nan, threshold=0)
+            return RoadMeasures(nan, nan, nan, nan, nan, nan, threshold=None)
         f1 = 2 * tp / (2 * tp + fp + fn)
         best = int(f1.argmax())
         precision, _ = self.precision_recall()

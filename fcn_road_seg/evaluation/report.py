@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 from fcn_road_seg.evaluation.evaluator import Evaluation
 from fcn_road_seg.evaluation.output import REPORT_NAME
 from fcn_road_seg.inference.segmenter import RoadSegmenter
-from fcn_road_seg.utils.atomic_write import atomic_write
+from fcn_road_seg.utils.atomic_write import write_json
 from fcn_road_seg.viz.contact_sheet import make_contact_sheet, write_png
 from fcn_road_seg.viz.plots import plot_precision_recall
 
@@ -36,14 +35,8 @@ def write_report(folder: Path, segmenter: RoadSegmenter, results: Sequence[DataS
         'threshold': segmenter.threshold,
         'data': {result.title: result.evaluation.report() for result in results},
     }
-    with atomic_write(folder / REPORT_NAME) as part:
-        part.write_text(json.dumps(report, indent=2) + '\n')
-    curves = {
-        result.title: histograms['pooled'].precision_recall()
-        for result in results
-        for view, histograms in result.evaluation.views()
-        if view == 'perspective'
-    }
+    write_json(report, folder / REPORT_NAME)
+    curves = {result.title: result.evaluation.pooled().precision_recall() for result in results}
     plot_precision_recall(curves, folder / 'precision_recall.png')
     for result in results:
         if result.evaluation.worst:

@@ -6,7 +6,6 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
 from fcn_road_seg.datasets.frames import UnlabelledFrame
@@ -15,6 +14,7 @@ from fcn_road_seg.evaluation.birds_eye_view import BirdsEyeView
 from fcn_road_seg.evaluation.output import SUBMISSION_NAME
 from fcn_road_seg.inference.segmenter import RoadSegmenter
 from fcn_road_seg.utils.atomic_write import atomic_write
+from fcn_road_seg.utils.picture import encode_png
 
 
 def write_submission(
@@ -39,6 +39,5 @@ def write_submission(
             )
             assert found.road_probability is not None
             projected = view.project(found.road_probability, homography, outside=0)
-            _, png = cv2.imencode('.png', projected)
-            archive.writestr(frame.submission_name, png.tobytes())
+            archive.writestr(frame.submission_name, encode_png(projected))
     return path

@@ -14,7 +14,7 @@ from typing import Any
 from fcn_road_seg import __version__
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.fleet.catalogue import BagJob
-from fcn_road_seg.utils.atomic_write import atomic_write
+from fcn_road_seg.utils.atomic_write import write_json
 
 FILE_NAME = 'segment_bag.json'
 
@@ -50,12 +50,11 @@ def write_manifest(bag: Path, asked: Mapping[str, Any], made: Mapping[str, Any])
     """Write the manifest of a complete bag, with the sizes of its files, and return it.
 
     Raises:
-        OSError: as atomic_write.
+        OSError: as write_json.
     """
     sizes_bytes = {file.name: file.stat().st_size for file in sorted(bag.iterdir())}
     manifest = {'version': __version__, **asked, **made, 'files': sizes_bytes}
-    with atomic_write(bag / FILE_NAME) as part:
-        part.write_text(json.dumps(manifest, indent=2) + '\n')
+    write_json(manifest, bag / FILE_NAME)
     return manifest
 
 

@@ -63,10 +63,8 @@ class ImageSubscription:
         # The name after remapping. rclpy remaps the names that it is given, even absolute ones, so
         # it gets `_name`: a second remapping could lead to another topic.
         self.topic = node.resolve_topic_name(self._name)
-        overridden = _overridden_reliability(node, self.topic)
-        self._auto = reliability == 'auto' and overridden == _NOT_OVERRIDDEN
-        if overridden != _NOT_OVERRIDDEN:
-            reliability = overridden
+        reliability = _overridden_reliability(node, self.topic) or reliability
+        self._auto = reliability == 'auto'
         # The policy, other than the reliability, that does not fit a publisher's; empty if none.
         self._other_policy = ''
         # Why a publisher's QoS does not fit, naming both sides; empty if every publisher's does.
@@ -226,6 +224,7 @@ def _name_before_remapping(node: Node, transport: str) -> str:
 
 
 def _overridden_reliability(node: Node, topic: str) -> str:
+    """Return the reliability that a QoS override parameter sets; '' if there is none."""
     name = f'qos_overrides.{topic}.subscription.reliability'
     if not node.has_parameter(name):
         # rclpy would declare it with this subscription's reliability as the default, which would
@@ -234,7 +233,7 @@ def _overridden_reliability(node: Node, topic: str) -> str:
     value = str(node.get_parameter(name).value)
     if value not in (_NOT_OVERRIDDEN, *_RELIABILITIES):
         raise ValueError(f'{name} {value!r} is unknown; use {" or ".join(_RELIABILITIES)}')
-    return value
+    return '' if value == _NOT_OVERRIDDEN else value
 
 
 def subscribe_camera_info(node: Node, on_message: Callable[[CameraInfo], None]) -> Any:

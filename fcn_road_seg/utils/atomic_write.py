@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import secrets
 import stat
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -40,6 +42,16 @@ def atomic_write(path: str | Path, durable: bool = True) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write `content` to a JSON file for humans, as `atomic_write` does.
+
+    Raises:
+        OSError: as `atomic_write`.
+    """
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(content, indent=2) + '\n')
 
 
 def unfinished_path(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Decodes pictures (JPEG, PNG) to arrays, with all checks of untrusted data.
+"""Decodes pictures (JPEG, PNG) to arrays, with all checks of untrusted data; encodes PNGs.
 
 All parts of the package read pictures with this module, so that they accept and refuse the same
 ones: frames and labels on disk as well as compressed messages.
@@ -81,6 +81,11 @@ def read_picture(path: Path, unchanged: bool = False) -> np.ndarray:
     except OSError as error:
         raise PictureError(error.strerror or str(error)) from error
     return decode_picture(data, unchanged)
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Return a PNG of (H, W, 3) uint8 BGR or (H, W) uint8 grey pixels."""
+    return cv2.imencode('.png', pixels)[1].tobytes()
 
 
 def is_shown_turned(data: bytes, pixels_bgr: np.ndarray) -> bool:

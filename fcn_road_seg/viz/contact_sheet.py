@@ -10,6 +10,7 @@ import numpy as np
 
 from fcn_road_seg.datasets.labels import ROAD, VOID
 from fcn_road_seg.utils.atomic_write import atomic_write
+from fcn_road_seg.utils.picture import encode_png
 
 FOUND_RGB, MISSED_RGB, INVENTED_RGB = (0, 200, 0), (0, 60, 255), (255, 0, 0)
 
@@ -74,6 +75,5 @@ def write_png(picture_bgr: np.ndarray, path: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    _, png = cv2.imencode('.png', picture_bgr)
     with atomic_write(path) as part:
-        part.write_bytes(png.tobytes())
+        part.write_bytes(encode_png(picture_bgr))

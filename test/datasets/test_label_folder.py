@@ -4,9 +4,10 @@ import stat
 import numpy as np
 import pytest
 
-from fcn_road_seg.datasets.label_folder import atomic_label_folder, png
+from fcn_road_seg.datasets.label_folder import atomic_label_folder
 from fcn_road_seg.datasets.voc import find_voc_frames
 from fcn_road_seg.datasets.voc_folder import VocFolder
+from fcn_road_seg.utils.picture import encode_png
 
 MASK = np.zeros((4, 6), np.uint8)
 
@@ -22,7 +23,7 @@ def test_names_are_made_plain_and_told_apart(tmp_path):
 def test_name_that_begins_with_a_dot_hides_no_frame(tmp_path):
     with atomic_label_folder(tmp_path / 'out', VocFolder) as folder:
         for name in ('.bag_image_1', '.._image_1'):
-            folder.add(name, png(np.zeros((4, 6, 3), np.uint8)), '.png', MASK)
+            folder.add(name, encode_png(np.zeros((4, 6, 3), np.uint8)), '.png', MASK)
     names = [frame.name for frame in find_voc_frames(tmp_path / 'out')]
     assert sorted(names) == ['_._image_1', '_bag_image_1']
 
@@ -49,9 +50,12 @@ def test_error_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_folder_that_exists_is_refused(tmp_path):
-    with (
-        pytest.raises(ValueError, match='exists; give another folder'),
-        atomic_label_folder(tmp_path, VocFolder),
-    ):
-        pass
+def test_folder_that_exists_is_refused_and_so_is_a_link_to_none(tmp_path):
+    link = tmp_path / 'link'
+    link.symlink_to('nowhere')
+    for out in (tmp_path, link):
+        with (
+            pytest.raises(ValueError, match=f'{out} exists already; use another folder'),
+            atomic_label_folder(out, VocFolder),
+        ):
+            pass

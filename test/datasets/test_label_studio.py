@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from fcn_road_seg.datasets.frames import DatasetError
-from fcn_road_seg.datasets.label_folder import atomic_label_folder, png
+from fcn_road_seg.datasets.label_folder import atomic_label_folder
 from fcn_road_seg.datasets.label_rle import decode_mask
 from fcn_road_seg.datasets.label_studio import LabelStudioFolder
 from fcn_road_seg.datasets.splits import find_frames
+from fcn_road_seg.utils.picture import encode_png
 
 HW = (20, 30)
 
@@ -23,7 +24,7 @@ def root(tmp_path):
     with atomic_label_folder(tmp_path / 'my set', LabelStudioFolder) as folder:
         for number in range(3):
             frame_bgr, mask = frame_and_mask(number)
-            folder.add(f'f{number}', png(frame_bgr), '.png', mask * (number != 1))
+            folder.add(f'f{number}', encode_png(frame_bgr), '.png', mask * (number != 1))
     return tmp_path / 'my set'
 
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from fcn_road_seg.datasets.label_folder import atomic_label_folder, png
+from fcn_road_seg.datasets.label_folder import atomic_label_folder
 from fcn_road_seg.datasets.splits import find_frames
 from fcn_road_seg.datasets.voc_folder import VocFolder
+from fcn_road_seg.utils.picture import encode_png
 
 
 def frame_and_mask(seed=0):
@@ -16,7 +17,7 @@ def test_frames_and_masks_are_read_back_as_they_were(tmp_path):
     frames = [frame_and_mask(seed) for seed in range(3)]
     with atomic_label_folder(tmp_path / 'out', VocFolder) as folder:
         for number, (frame_bgr, mask) in enumerate(frames):
-            folder.add(f'f{number}', png(frame_bgr), '.png', mask)
+            folder.add(f'f{number}', encode_png(frame_bgr), '.png', mask)
     found = find_frames(tmp_path / 'out', 'all')
     assert [frame.name for frame in found] == ['f0', 'f1', 'f2']
     for frame, (frame_bgr, mask) in zip(found, frames, strict=True):
@@ -45,7 +46,7 @@ def test_datumaro_by_which_cvat_imports_reads_the_masks(tmp_path):
     datumaro = pytest.importorskip('datumaro', reason='datumaro is not installed')
     frame_bgr, mask = frame_and_mask()
     with atomic_label_folder(tmp_path / 'out', VocFolder) as folder:
-        folder.add('a', png(frame_bgr), '.png', mask)
+        folder.add('a', encode_png(frame_bgr), '.png', mask)
     dataset = datumaro.Dataset.import_from(str(tmp_path / 'out'), 'voc_segmentation')
     (item,) = dataset
     assert item.id == 'a'

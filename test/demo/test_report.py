@@ -1,5 +1,3 @@
-import json
-import resource
 from dataclasses import replace
 
 import cv2
@@ -14,7 +12,6 @@ from fcn_road_seg.demo.report import (
     mean_rate_hz,
     summarise,
     write_pictures,
-    write_summary,
 )
 from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.recorder import Recording
@@ -99,20 +96,6 @@ def test_figures_are_printed_in_one_line_with_the_agreement_in_another():
         'frame, 0 refused; 2 masks received, latency p50 10.0 ms, p95 40.0 ms',
         'IoU of the masks with the exact labels: 1.000',
     ]
-
-
-def test_summary_that_does_not_fit_on_the_disk_leaves_the_earlier_one(tmp_path):
-    path = tmp_path / 'summary.json'
-    write_summary({'iou': 0.5}, path)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
-    try:
-        with pytest.raises(OSError, match='File too large'):
-            write_summary({'iou': 0.75}, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert json.loads(path.read_text()) == {'iou': 0.5}
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_check_passes_if_only_dropped_frames_are_missing():

@@ -10,10 +10,11 @@ def test_figures_are_one_line_and_undefined_ones_are_named():
 
 
 def test_each_category_of_a_view_is_one_line():
-    view = {'um': {'max_f': 95.678, 'threshold': 128}, 'pooled': {'max_f': None, 'threshold': 0}}
+    nothing = {'max_f': None, 'threshold': None}
+    view = {'um': {'max_f': 95.678, 'threshold': 128}, 'pooled': nothing}
     _, um, pooled = format_report('kitti', {**MASKS, 'birds_eye_view': view})
     assert um == '  birds_eye_view um: max_f 95.68, threshold 128'
-    assert pooled == '  birds_eye_view pooled: max_f undefined, threshold 0'
+    assert pooled == '  birds_eye_view pooled: max_f undefined, threshold undefined'
 
 
 def test_what_p_road_is_worth_is_one_line():

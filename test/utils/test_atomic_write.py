@@ -12,6 +12,7 @@ from fcn_road_seg.utils.atomic_write import (
     refuse_to_overwrite,
     refuse_unwritable_folder,
     remove_unfinished,
+    write_json,
 )
 
 
@@ -141,3 +142,8 @@ def test_file_below_a_file_cannot_be_written(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(ValueError, match=r'/file cannot be written to \(Not a directory\); use'):
         refuse_to_overwrite(tmp_path / 'file/a.bin')
+
+
+def test_json_is_indented_and_ends_with_a_line_break(tmp_path):
+    write_json({'iou': 0.5, 'grids': []}, tmp_path / 'report.json')
+    assert (tmp_path / 'report.json').read_text() == '{\n  "iou": 0.5,\n  "grids": []\n}\n'
