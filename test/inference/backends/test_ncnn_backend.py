@@ -67,7 +67,7 @@ def test_masks_of_real_frames_are_those_of_the_reference_forward():
 
 def test_threads_that_start_together_have_the_same_weights():
     # As the nodes of two cameras do when a vehicle starts.
-    weights = model_of(RoadFCNConfig()).weights()
+    weights = model_of(RoadFCNConfig(width=0.25)).weights()
     frame_rgb = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
 
     def run(_):
@@ -80,5 +80,5 @@ def test_threads_that_start_together_have_the_same_weights():
 
 def test_weights_leave_no_file_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
-    NcnnBackend(model_of(RoadFCNConfig()).weights(), 1)
+    NcnnBackend(model_of(RoadFCNConfig(width=0.25)).weights(), 1)
     assert not list(tmp_path.iterdir())

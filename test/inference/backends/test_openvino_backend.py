@@ -100,7 +100,7 @@ def peaks_of(model, frame_rgb):
 
 
 def test_channel_whose_weights_are_all_zero_stays_silent_in_int8():
-    model = model_of(RoadFCNConfig())
+    model = model_of(RoadFCNConfig(width=0.25))
     with torch.no_grad():
         model.encoder.features[0].weight[5] = 0
     frame_rgb = np.full((32, 32, 3), 200, np.uint8)
@@ -169,7 +169,7 @@ def test_largest_sums_of_int8_avx2_do_not_overflow():
 
 @pytest.fixture(scope='module')
 def network():
-    return OpenVinoBackend(model_of(RoadFCNConfig()).weights(), 'float32', None, 1)
+    return OpenVinoBackend(model_of(RoadFCNConfig(width=0.25)).weights(), 'float32', None, 1)
 
 
 def test_sizes_may_change_from_frame_to_frame(network):
@@ -242,9 +242,11 @@ def test_signal_after_networks_were_closed_in_the_order_of_opening_calls_its_han
     code = """
 import signal
 from fcn_road_seg.inference.backends.openvino_backend import OpenVinoBackend
+from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.road_fcn import RoadFCN
 
-networks = [OpenVinoBackend(RoadFCN().weights(), 'float32', None, 1) for _ in range(2)]
+weights = RoadFCN(RoadFCNConfig(width=0.25)).weights()
+networks = [OpenVinoBackend(weights, 'float32', None, 1) for _ in range(2)]
 del networks[0], networks[0]
 signal.signal(signal.SIGUSR1, lambda *_: print('handled'))
 signal.raise_signal(signal.SIGUSR1)
