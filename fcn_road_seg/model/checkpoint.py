@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from fcn_road_seg.model.checkpoint_file import (
@@ -54,7 +55,7 @@ def save_checkpoint(
     or not at all.
 
     Raises:
-        OSError, SafetensorError: the file cannot be written.
+        OSError: the file cannot be written.
     """
     tensors = {
         name: _convert(tensor, dtype).detach().cpu().contiguous()
@@ -78,7 +79,11 @@ def save_checkpoint(
     }
     metadata['content_sha256'] = sha256_of_content(metadata['content'])
     with atomic_write(path) as part:
-        save_file(tensors, part, metadata=metadata)
+        try:
+            save_file(tensors, part, metadata=metadata)
+        except SafetensorError as error:
+            # Such as a full disk: the commands report it as they do that of other files.
+            raise OSError(f'{path} cannot be written ({error})') from error
 
 
 def smallest_exact_dtype(model: RoadFCN) -> torch.dtype:

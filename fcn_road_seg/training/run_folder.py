@@ -31,11 +31,21 @@ _CURRENT_WEIGHTS_KEY = 'current_model_state'
 def full_disk_error(path: Path, out: Path, error: Exception) -> TrainingError:
     """Return the error of a run in `out` that could not write `path`, with the remedy."""
     last = out / LAST_NAME
-    remedy = f'continue with --resume {last}' if last.exists() else 'start again'
+    remedy = f'continue with --resume {last}' if last.exists() else f'start again{_elsewhere(out)}'
     return TrainingError(
         f'{path} cannot be written ({error}); earlier files are intact. Free some space '
         f'and {remedy}'
     )
+
+
+def _elsewhere(out: Path) -> str:
+    """Return ' with another --out' if a new run may not use `out`, because of its network.
+
+    A run whose first best.ckpt is written, but not its last.ckpt (a kill, a full disk), leaves a
+    network and nothing to continue.
+    """
+    has_network = any((out / name).exists() for name in (BEST_NAME, CHECKPOINT_NAME))
+    return ' with another --out' if has_network else ''
 
 
 def check_run_folder(out: Path, resume: Path | None) -> None:
@@ -50,7 +60,9 @@ def check_run_folder(out: Path, resume: Path | None) -> None:
     last = out / LAST_NAME
     if resume is not None:
         if not resume.is_file():
-            found = f'use --resume {last}' if last.is_file() else 'start the run without --resume'
+            found = f'use --resume {last}'
+            if not last.is_file():
+                found = f'start the run without --resume{_elsewhere(out)}'
             raise ValueError(f'--resume {resume} does not exist; {found}')
         if resume.parent.resolve() != out.resolve():
             raise ValueError(

@@ -1,4 +1,5 @@
 import copy
+import resource
 from dataclasses import replace
 
 import pytest
@@ -44,6 +45,18 @@ def test_float16_halves_the_file_and_hardly_changes_the_scores(
     expected = random_checkpoint.model.scores(frames)
     assert next(loaded.parameters()).dtype == torch.float32
     assert torch.allclose(loaded.scores(frames), expected, atol=0.01 * expected.abs().max())
+
+
+def test_full_disk_is_an_os_error_of_one_line_and_leaves_nothing(random_checkpoint, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r'a.safetensors cannot .* too large') as raised:
+            save_checkpoint(random_checkpoint, tmp_path / 'a.safetensors')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert '\n' not in str(raised.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_variance_too_large_for_float16_survives_it(random_model, tmp_path):

@@ -7,7 +7,11 @@ import torch
 
 pytest.importorskip('lightning', reason='lightning is not installed')
 
-from fcn_road_seg.training.run_folder import check_run_folder, read_run_checkpoint
+from fcn_road_seg.training.run_folder import (
+    check_run_folder,
+    full_disk_error,
+    read_run_checkpoint,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +32,17 @@ with atomic_write({str(tmp_path / name)!r}):
     assert len(list(tmp_path.glob(f'{name}.*.part'))) == 1
     check_run_folder(tmp_path, resume=last)
     assert {path.name for path in tmp_path.iterdir()} == {'last.ckpt', 'mine.part'}
+
+
+def test_run_that_left_a_network_but_no_state_is_started_again_in_another_folder(tmp_path):
+    (tmp_path / 'best.ckpt').touch()
+    last = tmp_path / 'last.ckpt'
+    text = str(full_disk_error(last, tmp_path, OSError('no space')))
+    assert text.endswith('Free some space and start again with another --out')
+    with pytest.raises(ValueError, match=r'without --resume with another --out$'):
+        check_run_folder(tmp_path, resume=last)
+    with pytest.raises(ValueError, match=r'holds another run \(best.ckpt\); use another --out'):
+        check_run_folder(tmp_path, resume=None)
 
 
 @pytest.mark.parametrize('is_zip', [True, False])
