@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -111,7 +112,10 @@ def interrupted(line: Sequence[str], growing: Path, signal_number: int) -> str:
 
     Its exit status must be that of an interrupt.
     """
+    # nohup has pytest, and thus what it starts, ignore SIGHUP.
+    before = signal.signal(signal_number, signal.SIG_DFL)
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal_number, before)
     while not (growing.exists() and growing.stat().st_size):
         assert process.poll() is None
         time.sleep(0.05)

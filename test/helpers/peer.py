@@ -93,6 +93,10 @@ class Peer:
         """
         client = self.node.create_client(service_type, f'fcn_road_seg/{name}')
         self.spin_until(client.service_is_ready)
+        if service_type is ChangeState:
+            # The node gets to know clients in the order of their creation: if it can answer a
+            # later one, its answer to this one cannot get lost.
+            self.state()
         future = client.call_async(service_type.Request(**request))
         if not self.spin_for(ANSWER_S, future.done) and service_type is not ChangeState:
             future = client.call_async(service_type.Request(**request))
