@@ -117,15 +117,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print and save the figures; return 0, or 130 after an interrupt.
-
-    Raises:
-        SystemExit: bad arguments (status 2), or something cannot be measured (status 1, one line
-            of text).
-    """
-    args = parse_args(argv)
-    options = BenchOptions(
+def build_options(args: argparse.Namespace) -> BenchOptions:
+    """Return the options that the arguments of `parse_args` stand for."""
+    return BenchOptions(
         out=args.out,
         sizes_hw=args.sizes,
         frame_hw=args.frame,
@@ -138,11 +132,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         node=NodeOptions(args.rate, args.frames, args.parameter) if args.node else None,
     )
 
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print and save the figures; return 0, or 130 after an interrupt.
+
+    Raises:
+        SystemExit: bad arguments (status 2), or something cannot be measured (status 1, one line
+            of text).
+    """
+    args = parse_args(argv)
+
     def work() -> None:
         # PyTorch takes seconds to import.
         from fcn_road_seg.bench.run import run_bench
 
-        for line in run_bench(options):
+        for line in run_bench(build_options(args)):
             print(line, flush=True)
 
     return run_command(

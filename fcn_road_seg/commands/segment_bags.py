@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from fcn_road_seg.bags.options import BagOptions
 from fcn_road_seg.bags.typestore import BagError
 from fcn_road_seg.commands.arguments import build_segmenter, part_of, whole_number
 from fcn_road_seg.commands.cli import without_number
+from fcn_road_seg.commands.ending_signals import interrupt_on_signals
 from fcn_road_seg.fleet.catalogue import BagJob, find_bags, is_one_bag
 from fcn_road_seg.fleet.labeller import Assignment, Outcome, Progress
 from fcn_road_seg.fleet.manifest import Request
@@ -150,7 +150,7 @@ def _label_on_cluster(
 ) -> Iterator[Outcome | Progress]:
     with ray_cluster(args.ray) as ray:
         # Ray sets a handler that prints a C++ stack and ends the process with status 1.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        interrupt_on_signals()
         resources = task_resources(ray, args.device, args.threads or 1)
         frames = TASK_FRAMES if args.task_frames is None else args.task_frames
         yield from label_on_ray(ray, assignment, jobs, resources, frames)

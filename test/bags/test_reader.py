@@ -1,5 +1,4 @@
 import re
-import resource
 import shutil
 import sqlite3
 import tempfile
@@ -26,6 +25,7 @@ from test.helpers.bag_files import (
     write_compressed_bag,
     write_damaged_bag,
 )
+from test.helpers.full_disk import file_size_limit
 
 
 def parsed_or_message(bag_message):
@@ -222,14 +222,8 @@ def test_bag_that_does_not_fit_into_the_temporary_folder_says_where_to_make_spac
     (tmp_path / 'tmp').mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'tmp'))
     bag = write_compressed_bag(tmp_path / 'bag', 'FILE', [image()])
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # Like a full disk, with another number of error.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    try:
-        with pytest.raises(BagError) as refused:
-            BagReader(bag)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with file_size_limit(100), pytest.raises(BagError) as refused:
+        BagReader(bag)
     assert str(refused.value) == (
         f'{bag} cannot be unpacked to {tmp_path}/tmp (File too large); set TMPDIR to a folder '
         'with more space'

@@ -1,8 +1,8 @@
 import argparse
+from dataclasses import replace
 
 import pytest
 
-from fcn_road_seg.bench.options import BenchOptions
 from fcn_road_seg.bench.run import run_bench
 from fcn_road_seg.commands import bench, calibrate, evaluate, export, train
 from fcn_road_seg.commands.arguments import (
@@ -118,18 +118,7 @@ def test_export_names_its_file_after_the_checkpoint_called_lite(
 
 def test_bench_measures_the_checkpoint_called_lite(installed_lite, tmp_path):
     args = bench.parse_args(['--checkpoint=lite', '--frame=32x32', '--device=cpu'])
-    options = BenchOptions(
-        out=tmp_path,
-        checkpoint=args.checkpoint,
-        device=args.device,
-        threads=args.threads,
-        sizes_hw=args.sizes,
-        frame_hw=args.frame,
-        networks=args.networks,
-        rounds=0,
-        budget_s=args.seconds,
-        node=None,
-    )
+    options = replace(bench.build_options(args), out=tmp_path, rounds=0)
     sha256 = load_checkpoint(installed_lite).sha256
     head = ' '.join(run_bench(options))
     assert f'checkpoint {sha256[:12]}, camera frames 32x32' in head

@@ -1,6 +1,5 @@
 import json
 import math
-import resource
 import sys
 from contextlib import redirect_stdout
 from io import StringIO
@@ -18,6 +17,7 @@ from fcn_road_seg.model.input_rule import InputRule
 from fcn_road_seg.model.network_config import RoadFCNConfig
 from fcn_road_seg.model.shipped_checkpoints import default_checkpoint_path
 from fcn_road_seg.synthetic import SyntheticDrive
+from test.helpers.full_disk import file_size_limit
 from test.helpers.reference import model_of
 
 onnx = pytest.importorskip('onnx', reason='onnx is not installed')
@@ -190,12 +190,8 @@ def test_existing_file_is_kept_and_the_network_not_even_loaded(tmp_path):
 
 def test_disk_that_takes_half_of_the_file_leaves_nothing(instant, tmp_path):
     path = tmp_path / 'm.onnx'
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000_000, limits[1]))
-    try:
+    with file_size_limit(30_000_000):
         refused('export: .*File too large', '--out', str(path))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
 
 

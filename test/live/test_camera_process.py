@@ -1,4 +1,3 @@
-import resource
 import tempfile
 import time
 from dataclasses import replace
@@ -12,6 +11,7 @@ from fcn_road_seg.live.camera_message import CameraMessage
 from fcn_road_seg.live.camera_process import replace_stamp, running_camera
 from fcn_road_seg.live.errors import LiveError
 from test.helpers.camera_bags import raw_msgs
+from test.helpers.full_disk import file_size_limit
 from test.helpers.peer import Peer
 
 
@@ -44,14 +44,12 @@ def test_frames_that_do_not_fit_into_the_temporary_folder_say_where_to_make_spac
 ):
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
     messages = [CameraMessage.from_frame(np.zeros((20, 30, 3), np.uint8))]
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # Like a full disk, with another number of error.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    try:
-        with pytest.raises(LiveError) as refused, running_camera(messages, '/full/image'):
-            pass
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        file_size_limit(100),
+        pytest.raises(LiveError) as refused,
+        running_camera(messages, '/full/image'),
+    ):
+        pass
     assert str(refused.value) == (
         f'the frames cannot be written to {tmp_path} (File too large); set TMPDIR to a folder '
         'with more space'

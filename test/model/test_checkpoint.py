@@ -1,5 +1,4 @@
 import copy
-import resource
 from dataclasses import replace
 
 import pytest
@@ -9,6 +8,7 @@ from safetensors.torch import load_file
 from fcn_road_seg.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcn_road_seg.model.checkpoint_file import CheckpointError
 from fcn_road_seg.model.input_rule import InputRule
+from test.helpers.full_disk import file_size_limit
 
 
 def test_saved_and_loaded_model_gives_the_same_scores(random_model, random_checkpoint_path):
@@ -48,13 +48,9 @@ def test_float16_halves_the_file_and_hardly_changes_the_scores(
 
 
 def test_full_disk_is_an_os_error_of_one_line_and_leaves_nothing(random_checkpoint, tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r'a.safetensors cannot .* too large') as raised:
-            save_checkpoint(random_checkpoint, tmp_path / 'a.safetensors')
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = r'a.safetensors cannot .* too large'
+    with file_size_limit(100_000), pytest.raises(OSError, match=said) as raised:
+        save_checkpoint(random_checkpoint, tmp_path / 'a.safetensors')
     assert '\n' not in str(raised.value)
     assert not list(tmp_path.iterdir())
 

@@ -1,5 +1,4 @@
 import os
-import resource
 import signal
 from contextlib import suppress
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ from fcn_road_seg.training.callbacks import (
     weight_average,
 )
 from fcn_road_seg.training.errors import TrainingError
+from test.helpers.full_disk import file_size_limit
 
 
 def test_weight_average_forgets_the_beginning_and_then_holds_its_decay():
@@ -44,13 +44,8 @@ def test_sigterm_that_python_drops_interrupts_the_next_batch():
 
 def write_on_a_full_disk(path):
     """Write a checkpoint where only the first 10,000 bytes of it fit; return what is said."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    try:
-        with pytest.raises(TrainingError) as ended:
-            WholeCheckpoints().save_checkpoint({'step': 2, 'weights': torch.zeros(100_000)}, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with file_size_limit(10_000), pytest.raises(TrainingError) as ended:
+        WholeCheckpoints().save_checkpoint({'step': 2, 'weights': torch.zeros(100_000)}, path)
     return str(ended.value)
 
 
